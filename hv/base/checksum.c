@@ -1,0 +1,290 @@
+#include "base/checksum.h"
+#include "base/string.h"
+
+/*
+ * Both CRCs are reflected: the first bit of the message is the lowest bit of its first byte, and
+ * a step divides the register by x. table[0][b] is the register after byte b alone,
+ * table[k][b] the same followed by k zero bytes, so that eight look-ups advance eight bytes.
+ */
+#define CRC32_POLY 0xEDB88320U
+#define CRC64_POLY 0xC96C5795D7870F42UL
+
+void crc32_init(struct crc32_work *w)
+{
+    for (u32 b = 0; b < 256; b++) {
+        u32 c = b;
+
+        for (int i = 0; i < 8; i++)
+            c = (c >> 1) ^ (CRC32_POLY & (0 - (c & 1)));
+        w->table[0][b] = c;
+    }
+    for (int k = 1; k < 8; k++)
+        for (u32 b = 0; b < 256; b++) {
+            u32 c = w->table[k - 1][b];
+
+            w->table[k][b] = (c >> 8) ^ w->table[0][c & 0xFF];
+        }
+}
+
+/* Eight message bytes, already combined with the register, to the register after them. */
+static inline u32 crc32_word(const struct crc32_work *w, u64 x)
+{
+    return w->table[7][x & 0xFF] ^ w->table[6][x >> 8 & 0xFF] ^ w->table[5][x >> 16 & 0xFF] ^
+           w->table[4][x >> 24 & 0xFF] ^ w->table[3][x >> 32 & 0xFF] ^
+           w->table[2][x >> 40 & 0xFF] ^ w->table[1][x >> 48 & 0xFF] ^ w->table[0][x >> 56];
+}
+
+/*
+ * Long messages are shortened before any table is used. Let y stand for 64 zero bits. Modulo the
+ * CRC's polynomial
+ *     y^3006 = 1 + y^2215 + y^2866,
+ * found by searching the powers of y for four that cancel. So a word may be deleted when it is
+ * also added (exclusive or) to the words 3006, 791 and 140 places behind it: five instructions
+ * a word where the tables need twenty. Turned round, each word takes in what those three
+ * places before it have become; only the last 3006 words then remain to be divided.
+ */
+#define FOLD_A 140
+#define FOLD_B 791
+#define FOLD_C 3006
+
+/* How far a ring index runs before it wraps. */
+static inline size_t ring_run(size_t i)
+{
+    return CRC32_RING - i % CRC32_RING;
+}
+
+/* Folds n words at p, ring positions from i on, into the ring. */
+static void fold_words(u64 *ring, const u8 *p, size_t i, size_t n)
+{
+    while (n) {
+        size_t run = MIN(MIN(ring_run(i), ring_run(i - FOLD_A)),
+                         MIN(ring_run(i - FOLD_B), ring_run(i - FOLD_C)));
+        u64 *e = ring + i % CRC32_RING;
+        const u64 *a = ring + (i - FOLD_A) % CRC32_RING;
+        const u64 *b = ring + (i - FOLD_B) % CRC32_RING;
+        const u64 *c = ring + (i - FOLD_C) % CRC32_RING;
+        size_t k = 0;
+
+        run = MIN(run, n);
+        for (; k + 4 <= run; k += 4) {
+            e[k] = get_le64(p + 8 * k) ^ a[k] ^ b[k] ^ c[k];
+            e[k + 1] = get_le64(p + 8 * k + 8) ^ a[k + 1] ^ b[k + 1] ^ c[k + 1];
+            e[k + 2] = get_le64(p + 8 * k + 16) ^ a[k + 2] ^ b[k + 2] ^ c[k + 2];
+            e[k + 3] = get_le64(p + 8 * k + 24) ^ a[k + 3] ^ b[k + 3] ^ c[k + 3];
+        }
+        for (; k < run; k++)
+            e[k] = get_le64(p + 8 * k) ^ a[k] ^ b[k] ^ c[k];
+        i += run;
+        p += 8 * run;
+        n -= run;
+    }
+}
+
+/* A message of 'words' words, more than FOLD_C; the register is inverted on entry and exit. */
+static u32 crc32_folded(struct crc32_work *w, u32 crc, const u8 *p, size_t words)
+{
+    u64 *ring = w->ring;
+    size_t fold = words - FOLD_C, i;
+    u64 c = 0;
+
+    memset(ring, 0, sizeof(w->ring));
+    fold_words(ring, p, CRC32_RING, 1);
+    ring[0] ^= crc;
+    fold_words(ring, p + 8, CRC32_RING + 1, fold - 1);
+    /* The last words take in what was folded, but no longer what lies among themselves. */
+    for (i = fold; i < words; i++) {
+        u64 x = get_le64(p + 8 * i) ^ c ^ ring[(i - FOLD_C) % CRC32_RING];
+
+        if (i - fold < FOLD_A)
+            x ^= ring[(i - FOLD_A) % CRC32_RING];
+        if (i - fold < FOLD_B)
+            x ^= ring[(i - FOLD_B) % CRC32_RING];
+        c = crc32_word(w, x);
+    }
+    return (u32)c;
+}
+
+u32 crc32(struct crc32_work *w, u32 crc, const u8 *p, size_t len)
+{
+    crc = ~crc;
+    if (len / 8 > CRC32_RING) {
+        crc = crc32_folded(w, crc, p, len / 8);
+        p += len & ~7UL;
+        len &= 7;
+    }
+    for (; len >= 8; len -= 8, p += 8)
+        crc = crc32_word(w, get_le64(p) ^ crc);
+    for (; len; len--, p++)
+        crc = (crc >> 8) ^ w->table[0][(crc ^ *p) & 0xFF];
+    return ~crc;
+}
+
+void crc64_init(struct crc64_work *w)
+{
+    for (u32 b = 0; b < 256; b++) {
+        u64 c = b;
+
+        for (int i = 0; i < 8; i++)
+            c = (c >> 1) ^ (CRC64_POLY & (0 - (c & 1)));
+        w->table[0][b] = c;
+    }
+    for (int k = 1; k < 8; k++)
+        for (u32 b = 0; b < 256; b++) {
+            u64 c = w->table[k - 1][b];
+
+            w->table[k][b] = (c >> 8) ^ w->table[0][c & 0xFF];
+        }
+}
+
+u64 crc64(const struct crc64_work *w, u64 crc, const u8 *p, size_t len)
+{
+    crc = ~crc;
+    for (; len >= 8; len -= 8, p += 8) {
+        u64 x = get_le64(p) ^ crc;
+
+        crc = w->table[7][x & 0xFF] ^ w->table[6][x >> 8 & 0xFF] ^ w->table[5][x >> 16 & 0xFF] ^
+              w->table[4][x >> 24 & 0xFF] ^ w->table[3][x >> 32 & 0xFF] ^
+              w->table[2][x >> 40 & 0xFF] ^ w->table[1][x >> 48 & 0xFF] ^ w->table[0][x >> 56];
+    }
+    for (; len; len--, p++)
+        crc = (crc >> 8) ^ w->table[0][(crc ^ *p) & 0xFF];
+    return ~crc;
+}
+
+/* SHA-256 as FIPS 180-4 gives it; the names are the standard's. */
+static const u32 sha256_k[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
+    0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,
+    0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f,
+    0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7,
+    0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc,
+    0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b,
+    0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116,
+    0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
+    0xc67178f2,
+};
+
+static inline u32 ror32(u32 x, int n)
+{
+    return x >> n | x << (32 - n);
+}
+
+static void sha256_schedule(u32 w[64], const u8 *block)
+{
+    for (int t = 0; t < 16; t++)
+        w[t] = __builtin_bswap32(get_le32(block + 4 * t));
+    for (int t = 16; t < 64; t++) {
+        u32 s0 = ror32(w[t - 15], 7) ^ ror32(w[t - 15], 18) ^ w[t - 15] >> 3;
+        u32 s1 = ror32(w[t - 2], 17) ^ ror32(w[t - 2], 19) ^ w[t - 2] >> 10;
+
+        w[t] = w[t - 16] + s0 + w[t - 7] + s1;
+    }
+}
+
+static void sha256_block(u32 h[8], const u8 *block)
+{
+    u32 w[64], v[8];
+
+    sha256_schedule(w, block);
+    memcpy(v, h, sizeof(v));
+    for (int t = 0; t < 64; t++) {
+        u32 a = v[0], e = v[4];
+        u32 ch = (e & v[5]) ^ (~e & v[6]);
+        u32 maj = (a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]);
+        u32 t1 = v[7] + (ror32(e, 6) ^ ror32(e, 11) ^ ror32(e, 25)) + ch + sha256_k[t] + w[t];
+        u32 t2 = (ror32(a, 2) ^ ror32(a, 13) ^ ror32(a, 22)) + maj;
+
+        v[7] = v[6];
+        v[6] = v[5];
+        v[5] = e;
+        v[4] = v[3] + t1;
+        v[3] = v[2];
+        v[2] = v[1];
+        v[1] = a;
+        v[0] = t1 + t2;
+    }
+    for (int i = 0; i < 8; i++)
+        h[i] += v[i];
+}
+
+void sha256(const u8 *p, size_t len, u8 digest[SHA256_SIZE])
+{
+    u32 h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    u64 bits = __builtin_bswap64((u64)len * 8);
+    u8 tail[128] = {0};
+    size_t rest, padded;
+
+    for (rest = len; rest >= 64; rest -= 64, p += 64)
+        sha256_block(h, p);
+    memcpy(tail, p, rest);
+    tail[rest] = 0x80;
+    padded = rest < 56 ? 64 : 128;
+    memcpy(tail + padded - 8, &bits, 8);
+    for (size_t i = 0; i < padded; i += 64)
+        sha256_block(h, tail + i);
+    for (int i = 0; i < 8; i++) {
+        u32 be = __builtin_bswap32(h[i]);
+
+        memcpy(digest + 4 * i, &be, 4);
+    }
+}
+
+/* xxHash64: four lanes of 64-bit multiply and rotate, then a mixing of what remains. */
+#define XXP1 0x9E3779B185EBCA87UL
+#define XXP2 0xC2B2AE3D27D4EB4FUL
+#define XXP3 0x165667B19E3779F9UL
+#define XXP4 0x85EBCA77C2B2AE63UL
+#define XXP5 0x27D4EB2F165667C5UL
+
+static inline u64 rol64(u64 x, int n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static inline u64 xxh_round(u64 acc, u64 lane)
+{
+    return rol64(acc + lane * XXP2, 31) * XXP1;
+}
+
+static inline u64 xxh_merge(u64 h, u64 acc)
+{
+    return (h ^ xxh_round(0, acc)) * XXP1 + XXP4;
+}
+
+static u64 xxh_tail(u64 h, const u8 *p, size_t len)
+{
+    for (; len >= 8; len -= 8, p += 8)
+        h = rol64(h ^ xxh_round(0, get_le64(p)), 27) * XXP1 + XXP4;
+    if (len >= 4) {
+        h = rol64(h ^ get_le32(p) * XXP1, 23) * XXP2 + XXP3;
+        len -= 4;
+        p += 4;
+    }
+    for (; len; len--, p++)
+        h = rol64(h ^ *p * XXP5, 11) * XXP1;
+    h = (h ^ h >> 33) * XXP2;
+    h = (h ^ h >> 29) * XXP3;
+    return h ^ h >> 32;
+}
+
+u64 xxh64(const u8 *p, size_t len, u64 seed)
+{
+    u64 h = seed + XXP5;
+    size_t rest = len;
+
+    if (len >= 32) {
+        u64 v1 = seed + XXP1 + XXP2, v2 = seed + XXP2, v3 = seed, v4 = seed - XXP1;
+
+        for (; rest >= 32; rest -= 32, p += 32) {
+            v1 = xxh_round(v1, get_le64(p));
+            v2 = xxh_round(v2, get_le64(p + 8));
+            v3 = xxh_round(v3, get_le64(p + 16));
+            v4 = xxh_round(v4, get_le64(p + 24));
+        }
+        h = rol64(v1, 1) + rol64(v2, 7) + rol64(v3, 12) + rol64(v4, 18);
+        h = xxh_merge(xxh_merge(xxh_merge(xxh_merge(h, v1), v2), v3), v4);
+    }
+    return xxh_tail(h + len, p, rest);
+}

@@ -1,0 +1,70 @@
+# The hypervisor image.
+
+HV_FLOORS := abi base core x86 kern guest svc hcall main
+HV_C      := $(sort $(wildcard $(HV_FLOORS:%=hv/%/*.c)))
+HV_S      := $(sort $(wildcard hv/x86/*.S))
+HV_OBJ    := $(HV_C:hv/%.c=$(B)/hv/%.o) $(HV_S:hv/%.S=$(B)/hv/%.S.o)
+
+WARN := -Wall -Wextra -Werror -Wundef -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+        -Wnull-dereference -Wframe-larger-than=1536 -Wno-unused-parameter -Wno-sign-compare
+
+# The image lives at a high address outside the top 2 GiB (those belong to the guest), so the
+# code is position-independent without a GOT: every symbol is hidden.
+HV_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fpie -fvisibility=hidden -mno-red-zone \
+        -mgeneral-regs-only -fno-strict-aliasing -fno-delete-null-pointer-checks \
+        -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables \
+        -fcf-protection=none -ftrivial-auto-var-init=zero -fno-common \
+        -D__XEN_TOOLS__ -Ihv -include hv/base/hidden.h $(WARN)
+HV_CPPFLAGS := -MMD -MP
+
+# Decoders and parsers run only at boot; their whole object files go to the init sections.
+HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage base/cmdline \
+        base/checksum base/lzma guest/dom0_build core/acpi core/multiboot core/e820
+
+$(B)/hv/%.o: hv/%.c
+	@mkdir -p $(@D)
+	$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
+	$(if $(filter $*,$(HV_INIT_OBJ)),objcopy \
+	  --rename-section .text=.init.text --rename-section .rodata=.init.rodata \
+	  --rename-section .rodata.str1.1=.init.rodata.str1.1 \
+	  --rename-section .rodata.str1.8=.init.rodata.str1.8 \
+	  --rename-section .rodata.cst8=.init.rodata.cst8 \
+	  --rename-section .rodata.cst16=.init.rodata.cst16 \
+	  --rename-section .text.unlikely=.init.text.unlikely \
+	  --rename-section .data=.init.data --rename-section .bss=.init.bss \
+	  --rename-section .data.rel.ro.local=.init.data.rel $@)
+
+$(B)/hv/%.S.o: hv/%.S $(B)/hv/asm_offsets.h
+	@mkdir -p $(@D)
+	$(CC) -g -D__ASSEMBLY__ -Ihv -I$(B)/hv $(HV_CPPFLAGS) -c $< -o $@
+
+# Structure offsets that assembly needs, taken from the compiler.
+$(B)/hv/asm_offsets.h: hv/x86/asm_offsets.in
+	@mkdir -p $(@D)
+	$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
+	  sed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\(-*[0-9]*\).*/#define \1 \2/p' > $@
+
+# Two links: the first tells the addresses, the second carries the symbol table made of them.
+$(B)/hv/pass1.elf: $(HV_OBJ) $(B)/hv/nosyms.o hv/x86/serai.lds
+	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/nosyms.o
+
+$(B)/hv/nosyms.S: tools/symbols
+	@mkdir -p $(@D)
+	tools/symbols /dev/null > $@
+
+$(B)/hv/syms.S: $(B)/hv/pass1.elf tools/symbols
+	nm -n $< | tools/symbols - > $@
+
+$(B)/hv/%.o: $(B)/hv/%.S
+	$(CC) -c $< -o $@
+
+$(B)/serai: $(HV_OBJ) $(B)/hv/syms.o hv/x86/serai.lds
+	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/syms.o
+
+$(B)/serai.gz: $(B)/serai
+	objcopy --strip-debug $< $(B)/serai.stripped
+	gzip -9nc $(B)/serai.stripped > $@
+
+-include $(HV_OBJ:.o=.d)

@@ -1,0 +1,54 @@
+# Tests that run on the host: unit tests (cmocka, ASan + UBSan) and fuzzers (libFuzzer).
+#
+# The pure floors (base, core) are compiled unmodified for the host with SERAI_HOST defined and
+# linked into every test. tests/unit/<floor>/test_<file>.c mirrors hv/<floor>/<file>.c;
+# tests/fuzz/fuzz_<name>.c keeps its corpus in tests/fuzz/corpus/<name>/.
+
+PURE_C    := $(sort $(wildcard hv/base/*.c hv/core/*.c))
+HOST_WARN := -Wall -Wextra -Werror -Wundef -Wshadow -Wstrict-prototypes -Wvla \
+             -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+HOST_FLAGS := -std=gnu11 -g -DSERAI_HOST -D__XEN_TOOLS__ -Ihv -Itests -fno-omit-frame-pointer $(HOST_WARN)
+UNIT_FLAGS := $(HOST_FLAGS) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_FLAGS := $(HOST_FLAGS) -O2 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+UNIT_LIB  := $(PURE_C:hv/%.c=$(B)/unit/hv/%.o) $(B)/unit/host_stubs.o
+FUZZ_LIB  := $(PURE_C:hv/%.c=$(B)/fuzz/hv/%.o) $(B)/fuzz/host_stubs.o
+
+UNIT_SRC  := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
+FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
+FUZZ_SECONDS ?= 5
+
+$(B)/unit/hv/%.o: hv/%.c
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+$(B)/unit/host_stubs.o: tests/host_stubs.c
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+$(UNIT_BIN): $(B)/unit/%: tests/unit/%.c $(UNIT_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_FLAGS) -MMD -MP $< $(UNIT_LIB) -lcmocka -o $@
+
+$(B)/fuzz/hv/%.o: hv/%.c
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(B)/fuzz/host_stubs.o: tests/host_stubs.c
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+$(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB)
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP $< $(FUZZ_LIB) -o $@
+
+.PHONY: unit fuzz fuzz-build
+unit: $(UNIT_BIN)
+	@for t in $(UNIT_BIN); do echo "# $$t"; CMOCKA_MESSAGE_OUTPUT=TAP $$t || exit 1; done
+
+# A smoke of each fuzzer: the kept corpus, then a few seconds of new inputs.
+fuzz: $(FUZZ_BIN)
+	@for f in $(FUZZ_BIN); do n=$$(basename $$f); n=$${n#fuzz_}; \
+	  mkdir -p $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n; echo "# fuzz $$n"; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=0 -rss_limit_mb=2048 \
+	    -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n || exit 1; done
+
+-include $(UNIT_LIB:.o=.d) $(FUZZ_LIB:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
