@@ -1,0 +1,152 @@
+#include "kern/console.h"
+#include "base/format.h"
+#include "base/string.h"
+#include "kern/lock.h"
+#include "x86/uart.h"
+
+#define RING_SIZE 16384 /* a power of two */
+
+static char ring[RING_SIZE];
+static u32 ring_end; /* bytes written since boot */
+static bool uart_on;
+static bool line_start = true;
+static enum log_level level_shown = LOG_INFO;
+static struct spinlock console_lock = SPINLOCK(LOCK_CONSOLE);
+static bool lock_broken;
+
+static void ring_put(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        ring[ring_end++ & (RING_SIZE - 1)] = text[i];
+}
+
+static void emit(const char *text, size_t len, bool shown)
+{
+    ring_put(text, len);
+    if (shown && uart_on)
+        uart_write(text, len);
+}
+
+static void console_lock_take(void)
+{
+    if (!lock_broken)
+        lock(&console_lock);
+}
+
+static void console_lock_drop(void)
+{
+    if (!lock_broken)
+        unlock(&console_lock);
+}
+
+static void print_va(enum log_level level, const char *fmt, va_list ap)
+{
+    char text[512];
+    bool shown = level <= level_shown;
+    size_t len = format_va(text, sizeof(text), fmt, ap);
+
+    len = MIN(len, sizeof(text) - 1);
+    console_lock_take();
+    for (size_t i = 0; i < len;) {
+        const char *nl = strchr(text + i, '\n');
+        size_t n = nl ? (size_t)(nl - text) + 1 - i : len - i;
+
+        if (line_start)
+            emit("(SERAI) ", 8, shown);
+        emit(text + i, n, shown);
+        line_start = nl != NULL;
+        i += n;
+    }
+    console_lock_drop();
+}
+
+void console_set_level(enum log_level max)
+{
+    level_shown = max;
+}
+
+void printk(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    print_va(LOG_INFO, fmt, ap);
+    va_end(ap);
+}
+
+void log_at(enum log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    print_va(level, fmt, ap);
+    va_end(ap);
+}
+
+/* A token each 2^28 cycles (about a tenth of a second), ten at most: bounded output. */
+static bool rate_allows(void)
+{
+    static u64 last;
+    static unsigned tokens = 10;
+    u64 now = rdtsc() >> 28;
+
+    if (now != last) {
+        tokens = MIN(10U, tokens + (unsigned)MIN(now - last, 10UL));
+        last = now;
+    }
+    if (!tokens)
+        return false;
+    tokens--;
+    return true;
+}
+
+void log_guest(enum log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!rate_allows())
+        return;
+    va_start(ap, fmt);
+    print_va(level, fmt, ap);
+    va_end(ap);
+}
+
+void console_write_raw(const char *text, size_t len)
+{
+    console_lock_take();
+    emit(text, len, true);
+    if (len)
+        line_start = text[len - 1] == '\n';
+    console_lock_drop();
+}
+
+void console_uart_ready(void)
+{
+    u32 start = ring_end > RING_SIZE ? ring_end - RING_SIZE : 0;
+
+    console_lock_take();
+    for (u32 i = start; i != ring_end; i++)
+        uart_write(&ring[i & (RING_SIZE - 1)], 1);
+    uart_on = true;
+    console_lock_drop();
+}
+
+size_t console_read_ring(char *buf, size_t len, u32 *index)
+{
+    size_t n = 0;
+
+    console_lock_take();
+    if (ring_end - *index > RING_SIZE)
+        *index = ring_end - RING_SIZE;
+    while (n < len && *index != ring_end)
+        buf[n++] = ring[(*index)++ & (RING_SIZE - 1)];
+    console_lock_drop();
+    return n;
+}
+
+void console_force_unlock(void)
+{
+    lock_broken = true;
+    if (!uart_on)
+        console_uart_ready();
+}

@@ -1,0 +1,39 @@
+/*
+ * The console: a log ring that domain 0 can read, and the serial port.
+ *
+ * Every line the hypervisor prints starts with "(SERAI) "; text that domain 0 writes passes
+ * through as it is. What is logged before the UART is up appears once it is.
+ */
+#ifndef SERAI_KERN_CONSOLE_H
+#define SERAI_KERN_CONSOLE_H
+
+#include "base/types.h"
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+/* How much goes to the serial port; the ring keeps everything up to LOG_DEBUG. */
+void console_set_level(enum log_level max);
+
+/* Printed at LOG_INFO. */
+void printk(const char *fmt, ...) __printf(1, 2);
+void log_at(enum log_level level, const char *fmt, ...) __printf(2, 3);
+
+/* At most a few lines a second of these: a guest can cause them. */
+void log_guest(enum log_level level, const char *fmt, ...) __printf(2, 3);
+
+/* Bytes from domain 0 for the serial port and the ring, unchanged. */
+void console_write_raw(const char *text, size_t len);
+
+/* Text after this goes to the UART, the ring's content first. */
+void console_uart_ready(void);
+
+/*
+ * The ring, for XEN_SYSCTL_readconsole and the tests: copies up to len bytes from position
+ * *index (counted since boot; moved up when older text is gone) and advances it.
+ */
+size_t console_read_ring(char *buf, size_t len, u32 *index);
+
+/* From here on printing ignores locks: something is badly wrong. */
+void console_force_unlock(void);
+
+#endif

@@ -1,0 +1,63 @@
+#include "kern/counters.h"
+#include "base/format.h"
+#include "kern/console.h"
+#include "x86/percpu.h"
+
+static const char *const names[NR_COUNTERS] = {
+    [COUNT_INTERRUPT] = "interrupt",
+    [COUNT_TIMER_INTERRUPT] = "interrupt.timer",
+    [COUNT_IPI] = "interrupt.ipi",
+    [COUNT_CR3_LOAD] = "tlb.cr3_load",
+    [COUNT_TLB_FLUSH] = "tlb.flush",
+    [COUNT_TLB_FLUSH_SKIPPED] = "tlb.flush_skipped",
+    [COUNT_INVLPG] = "tlb.invlpg",
+    [COUNT_PTE_MMU_UPDATE] = "pte.mmu_update",
+    [COUNT_PTE_VA_MAPPING] = "pte.update_va_mapping",
+    [COUNT_PTE_EMULATED] = "pte.emulated",
+    [COUNT_PTE_EXCHANGE] = "pte.exchange",
+    [COUNT_TABLE_VALIDATED] = "table.validated",
+    [COUNT_TABLE_DEVALIDATED] = "table.devalidated",
+    [COUNT_EMUL_CPUID] = "emulated.cpuid",
+    [COUNT_EMUL_RDMSR] = "emulated.rdmsr",
+    [COUNT_EMUL_WRMSR] = "emulated.wrmsr",
+    [COUNT_EMUL_CR] = "emulated.control_register",
+    [COUNT_EMUL_DR] = "emulated.debug_register",
+    [COUNT_EMUL_IO] = "emulated.io_port",
+    [COUNT_EMUL_XSETBV] = "emulated.xsetbv",
+    [COUNT_EMUL_OTHER] = "emulated.other",
+    [COUNT_FAULT_TO_GUEST] = "exception.to_guest",
+    [COUNT_EVENT_UPCALL] = "event.upcall",
+    [COUNT_PREEMPTION] = "preemption",
+};
+
+#define NR_HYPERCALL_COUNTERS ARRAY_SIZE(((struct cpu *)0)->hypercalls)
+
+unsigned counters_total(void)
+{
+    return NR_COUNTERS + NR_HYPERCALL_COUNTERS;
+}
+
+void counters_get(unsigned i, char *name, u64 *value)
+{
+    u64 sum = 0;
+
+    for (unsigned c = 0; c < nr_cpus; c++)
+        sum += i < NR_COUNTERS ? cpus[c]->counters[i] : cpus[c]->hypercalls[i - NR_COUNTERS];
+    *value = sum;
+    if (i < NR_COUNTERS)
+        format(name, 32, "%s", names[i]);
+    else
+        format(name, 32, "hypercall.%u", i - NR_COUNTERS);
+}
+
+void counters_dump(void)
+{
+    for (unsigned i = 0; i < counters_total(); i++) {
+        char name[32];
+        u64 value;
+
+        counters_get(i, name, &value);
+        if (value)
+            printk("%-28s %lu\n", name, value);
+    }
+}

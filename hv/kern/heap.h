@@ -1,0 +1,34 @@
+/*
+ * Machine memory: frames from the buddy allocator, and small objects cut out of them.
+ *
+ * Frames that come back carry no secrets forward: heap_free_frames() scrubs them, and the next
+ * allocation flushes translations that the old owner may still have cached.
+ */
+#ifndef SERAI_KERN_HEAP_H
+#define SERAI_KERN_HEAP_H
+
+#include "base/types.h"
+#include "core/frame.h"
+
+extern struct frame *frames; /* indexed by machine frame number */
+extern u64 max_mfn;          /* frames[] has this many entries */
+
+void heap_init(struct frame *table, u64 nr_frames);
+/* Boot: gives [start, end) (frame numbers) to the heap. */
+void heap_add(u64 start, u64 end);
+
+/* 2^order frames below frame number 'limit' (~0: anywhere); false when there are none. */
+bool heap_alloc_frames(unsigned order, u64 limit, mfn_t *mfn) must_check;
+/* The frames are zeroed here. */
+void heap_free_frames(mfn_t mfn, unsigned order);
+u64 heap_free_count(void);
+
+/* Pages for the hypervisor itself, zeroed, owned by DOMID_XEN; NULL when out of memory. */
+void *heap_alloc_pages(unsigned order) must_check;
+void heap_free_pages(void *page, unsigned order);
+
+/* Small zeroed objects of 16 to 2048 bytes. */
+void *heap_alloc(size_t size) must_check;
+void heap_free(void *p, size_t size);
+
+#endif

@@ -1,0 +1,79 @@
+#include "kern/irq.h"
+#include "kern/console.h"
+#include "kern/lock.h"
+#include "x86/lapic.h"
+
+static struct {
+    irq_handler handler;
+    void *arg;
+} vectors[256];
+
+static void (*softirqs[NR_SOFTIRQS])(void);
+static struct spinlock vector_lock = SPINLOCK(LOCK_IRQ);
+
+int irq_alloc_vector(irq_handler handler, void *arg)
+{
+    int found = -XEN_ENOSPC;
+
+    lock(&vector_lock);
+    for (int v = VECTOR_DEVICE_FIRST; v <= VECTOR_DEVICE_LAST; v++) {
+        if (!vectors[v].handler && v != 0x80) {
+            vectors[v].arg = arg;
+            vectors[v].handler = handler;
+            found = v;
+            break;
+        }
+    }
+    unlock(&vector_lock);
+    return found;
+}
+
+void irq_free_vector(unsigned vector)
+{
+    vectors[vector].handler = NULL;
+}
+
+void irq_set_handler(unsigned vector, irq_handler handler, void *arg)
+{
+    vectors[vector].arg = arg;
+    vectors[vector].handler = handler;
+}
+
+void softirq_set_handler(enum softirq s, void (*handler)(void))
+{
+    softirqs[s] = handler;
+}
+
+void softirq_run(void)
+{
+    struct cpu *c = this_cpu();
+    u32 pending;
+
+    /* SOFTIRQ_VCPU stays: only the way out to the guest answers it. */
+    while ((pending = c->softirq_pending & ~(1U << SOFTIRQ_VCPU))) {
+        unsigned s = (unsigned)__builtin_ctz(pending);
+
+        c->softirq_pending &= ~(1U << s);
+        softirqs[s]();
+    }
+}
+
+/*
+ * The local APIC is told before the handler runs: level lines are masked by their handlers, and
+ * with interrupts off nothing can nest.
+ */
+void irq_dispatch(unsigned vector)
+{
+    irq_handler handler = vectors[vector].handler;
+
+    count(COUNT_INTERRUPT);
+    if (handler) {
+        void *arg = vectors[vector].arg;
+
+        handler(arg);
+        lapic_eoi();
+    } else if (vector < 0x20 || vector >= 0x30) {
+        if (vector != LAPIC_SPURIOUS_VECTOR)
+            lapic_eoi();
+    }
+}

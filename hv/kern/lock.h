@@ -1,0 +1,54 @@
+/*
+ * Spin locks, and the order in which they may be taken.
+ *
+ * The hypervisor runs with interrupts off, so a lock never needs to save them. A CPU that holds
+ * a lock of some rank takes only locks of a higher rank; each acquisition checks that. No lock
+ * is held across preempt_point(), a guest copy, or a return to the guest.
+ */
+#ifndef SERAI_KERN_LOCK_H
+#define SERAI_KERN_LOCK_H
+
+#include "base/assert.h"
+#include "base/types.h"
+#include "x86/cpu.h"
+#include "x86/percpu.h"
+
+/* Outermost first. docs/locks.md says what each one guards. */
+enum lock_rank {
+    LOCK_DOMAIN,  /* struct domain's tables that change rarely */
+    LOCK_EVENTS,  /* a domain's event ports */
+    LOCK_PIRQ,    /* physical interrupt bindings */
+    LOCK_IRQ,     /* vectors and I/O APIC entries */
+    LOCK_PCI,     /* configuration space access by index and data */
+    LOCK_HEAP,    /* free frames */
+    LOCK_SLAB,    /* small objects */
+    LOCK_TIMER,   /* a CPU's timers */
+    LOCK_CONSOLE, /* the log ring and the UART */
+    NR_LOCK_RANKS
+};
+
+struct spinlock {
+    u32 held;
+    enum lock_rank rank;
+};
+
+#define SPINLOCK(r) {.held = 0, .rank = (r)}
+
+void lock_rank_acquire(enum lock_rank rank);
+void lock_rank_release(enum lock_rank rank);
+
+static inline void lock(struct spinlock *l)
+{
+    lock_rank_acquire(l->rank);
+    while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+            cpu_relax();
+}
+
+static inline void unlock(struct spinlock *l)
+{
+    __atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
+    lock_rank_release(l->rank);
+}
+
+#endif

@@ -1,0 +1,146 @@
+#include "kern/panic.h"
+#include "base/assert.h"
+#include "base/format.h"
+#include "kern/console.h"
+#include "x86/cpu.h"
+#include "x86/layout.h"
+#include "x86/paging.h"
+#include "x86/percpu.h"
+#include "x86/reboot.h"
+
+extern const u8 text_start[], text_end[];
+extern const u32 symtable_count, symtable_addr[], symtable_name[];
+extern const char symtable_text[];
+
+static const struct acpi_info *acpi_for_reset;
+static bool halt_at_end = true; /* until the machine runs, halting keeps the text readable */
+
+void machine_end_setup(const struct acpi_info *acpi, bool noreboot)
+{
+    acpi_for_reset = acpi;
+    halt_at_end = noreboot;
+}
+
+const struct acpi_info *machine_acpi(void)
+{
+    return acpi_for_reset;
+}
+
+void machine_end(bool reboot)
+{
+    if (reboot && !halt_at_end)
+        machine_reset(acpi_for_reset);
+    console_force_unlock();
+    log_at(LOG_ERROR, "The machine is halted.\n");
+    cpu_stop();
+}
+
+const char *symbol_find(u64 address, u64 *offset)
+{
+    u32 lo = 0, hi = symtable_count, low = (u32)address;
+
+    if (address < (u64)text_start || address >= (u64)text_end || !hi)
+        return NULL;
+    while (hi - lo > 1) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (symtable_addr[mid] <= low)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    *offset = low - symtable_addr[lo];
+    return symtable_text + symtable_name[lo];
+}
+
+/* Words on the stack that look like return addresses: no frame pointers are kept. */
+static void dump_stack(u64 rsp)
+{
+    u64 end = ROUND_UP(rsp + 1, STACK_SIZE);
+    unsigned shown = 0;
+
+    if (rsp & 7 || rsp < DIRECTMAP_BASE - BIT(39) || rsp >= DIRECTMAP_END)
+        return;
+    for (u64 p = rsp; p < end && shown < 24; p += 8) {
+        u64 word = *(const u64 *)p, offset;
+        const char *name = symbol_find(word, &offset);
+
+        if (name) {
+            log_at(LOG_ERROR, "  [%016lx] %s+%#lx\n", word, name, offset);
+            shown++;
+        }
+    }
+}
+
+void dump_regs(const struct cpu_user_regs *r)
+{
+    u64 offset;
+    const char *name = symbol_find(r->rip, &offset);
+
+    log_at(LOG_ERROR, "rip %04x:%016lx %s\n", r->cs, r->rip, name ? name : "");
+    log_at(LOG_ERROR, "rsp %04x:%016lx rflags %08lx vector %u error %x cr2 %016lx\n", r->ss,
+           r->rsp, r->rflags, r->entry_vector, r->error_code, read_cr2());
+    log_at(LOG_ERROR, "rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", r->rax, r->rbx, r->rcx,
+           r->rdx);
+    log_at(LOG_ERROR, "rsi %016lx rdi %016lx rbp %016lx r8  %016lx\n", r->rsi, r->rdi, r->rbp,
+           r->r8);
+    log_at(LOG_ERROR, "r9  %016lx r10 %016lx r11 %016lx r12 %016lx\n", r->r9, r->r10, r->r11,
+           r->r12);
+    log_at(LOG_ERROR, "r13 %016lx r14 %016lx r15 %016lx cr3 %016lx\n", r->r13, r->r14, r->r15,
+           read_cr3());
+    if (!(r->cs & 3))
+        dump_stack(r->rsp);
+}
+
+void panic(const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    u64 here;
+
+    irq_disable();
+    console_force_unlock();
+    va_start(ap, fmt);
+    format_va(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    log_at(LOG_ERROR, "\n");
+    log_at(LOG_ERROR, "PANIC: %s\n", text);
+    dump_stack(ROUND_DOWN((u64)&here, 8));
+    machine_end(true);
+}
+
+void cannot_start(const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    irq_disable();
+    console_force_unlock();
+    va_start(ap, fmt);
+    format_va(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    log_at(LOG_ERROR, "serai: cannot start: %s\n", text);
+    log_at(LOG_ERROR, "The machine is halted.\n");
+    cpu_stop();
+}
+
+void panic_trap(const struct cpu_user_regs *regs)
+{
+    irq_disable();
+    console_force_unlock();
+    log_at(LOG_ERROR, "\n");
+    log_at(LOG_ERROR, "PANIC: exception %u in the hypervisor on CPU %u\n", regs->entry_vector,
+           this_cpu()->id);
+    dump_regs(regs);
+    machine_end(true);
+}
+
+void panic_nmi(const struct cpu_user_regs *regs)
+{
+    log_guest(LOG_WARNING, "non-maskable interrupt at %016lx\n", regs->rip);
+}
+
+void bug_report(const char *expr, const char *file, int line)
+{
+    panic("BUG: %s at %s:%d", expr, file, line);
+}

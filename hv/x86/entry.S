@@ -1,0 +1,549 @@
+/*
+ * Every way into the hypervisor and out of it.
+ *
+ * Three hot walks are straight-line assembly and touch no C: a guest's system call bounced to
+ * its kernel, the iret hypercall back to user mode, and the return after any other visit when
+ * nothing is pending. What they cannot decide (no handler registered, a frame inside our hole,
+ * an event to deliver) falls to the C functions of x86/entry.h, with the full register frame.
+ *
+ * Stack of a visit, from the top of the vcpu's stack downwards:
+ *      struct stack_info
+ *      ss, rsp, rflags, cs, rip        pushed by the CPU or by us
+ *      {error code, vector}
+ *      rdi rsi rdx rcx rax r8 r9 r10 r11 rbx rbp r12 r13 r14 r15
+ */
+#include "asm_offsets.h"
+#include "x86/layout.h"
+
+#define VGCF_IN_SYSCALL_BIT 8
+#define FLAG_TF 0x100
+#define FLAG_IF 0x200
+/* Flags a bounce clears in the guest kernel's rflags: TF DF IOPL NT RF VM AC. */
+#define BOUNCE_CLEAR (0x100 | 0x400 | 0x3000 | 0x4000 | 0x10000 | 0x20000 | 0x40000)
+#define NOT_BOUNCE_CLEAR (~BOUNCE_CLEAR)
+
+        /* On a fault at an address in [first, last] continue at 'fixup' (see extable_find). */
+        .macro  ON_FAULT first last fixup
+        .pushsection .extable, "a"
+        .balign 4
+        .long   \first - .
+        .long   \last - .
+        .long   \fixup - .
+        .popsection
+        .endm
+
+        /* Three-byte no-ops that entry_patch_smap() turns into stac or clac. */
+        .macro  SMAP_PATCH opcode
+771:    .byte   0x0f, 0x1f, 0x00
+        .pushsection .smap_patch, "a"
+        .long   771b - .
+        .long   \opcode
+        .popsection
+        .endm
+        .macro  STAC
+        SMAP_PATCH 0xcb010f
+        .endm
+        .macro  CLAC
+        SMAP_PATCH 0xca010f
+        .endm
+
+        .macro  SAVE_REGS
+        push    %rdi
+        push    %rsi
+        push    %rdx
+        push    %rcx
+        push    %rax
+        push    %r8
+        push    %r9
+        push    %r10
+        push    %r11
+        push    %rbx
+        push    %rbp
+        push    %r12
+        push    %r13
+        push    %r14
+        push    %r15
+        .endm
+
+        .macro  RESTORE_REGS
+        pop     %r15
+        pop     %r14
+        pop     %r13
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        pop     %r11
+        pop     %r10
+        pop     %r9
+        pop     %r8
+        pop     %rax
+        pop     %rcx
+        pop     %rdx
+        pop     %rsi
+        pop     %rdi
+        .endm
+
+        .section .text.entry, "ax", @progbits
+
+/*
+ * System call. The per-CPU stub (x86/cpu_setup.c writes it) changed to the vcpu's stack and pushed
+ * ss and rsp. rcx = guest rip, r11 = guest rflags; interrupts are off.
+ */
+        .balign 64
+        .globl  entry_syscall
+        .hidden entry_syscall
+entry_syscall:
+        push    %r11
+        pushq   $SEL_RING3_CS64
+        push    %rcx
+        mov     40 + SI_GUEST(%rsp), %rcx
+        testb   $1, G_KERNEL_MODE(%rcx)
+        jz      syscall_from_user
+        cmp     $23, %eax
+        je      iret_hypercall
+
+hypercall:
+        pushq   $0
+        movl    $0x100, 4(%rsp)
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    hypercall_from_assembly
+
+        /* Way out of a hypercall: sysret when nothing is pending and rip is canonical. */
+        mov     R_SIZE + SI_CPU(%rsp), %rax
+        cmpl    $0, C_SOFTIRQ(%rax)
+        jne     exit_slow
+        mov     R_SIZE + SI_GUEST(%rsp), %rbx
+        mov     G_INFO(%rbx), %rax
+        movzwl  (%rax), %eax
+        test    %al, %al
+        jz      1f
+        test    %ah, %ah
+        jz      exit_slow
+1:      cmpb    $1, G_KERNEL_MODE(%rbx)
+        jne     exit_iret               /* iret inside went to user mode */
+        mov     R_RIP(%rsp), %rcx
+        mov     %rcx, %rax
+        sar     $47, %rax
+        inc     %rax
+        cmp     $1, %rax
+        ja      exit_iret
+        cmpw    $SEL_RING3_CS64, R_CS(%rsp)
+        jne     exit_iret
+        cmpw    $SEL_RING3_DS, R_SS(%rsp)
+        jne     exit_iret
+        pop     %r15
+        pop     %r14
+        pop     %r13
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        add     $8, %rsp                /* r11: sysret takes rflags from it */
+        pop     %r10
+        pop     %r9
+        pop     %r8
+        pop     %rax
+        add     $8, %rsp
+        pop     %rdx
+        pop     %rsi
+        pop     %rdi
+        mov     R_RFLAGS - R_ERR(%rsp), %r11
+        mov     R_RSP - R_ERR(%rsp), %rsp
+        sysretq
+
+/*
+ * Guest user mode executed syscall: push {rcx, r11, rip, cs, rflags, rsp, ss} on the guest
+ * kernel's stack and enter its handler with events masked.
+ * Stack: rip cs rflags rsp ss, stack_info.
+ */
+        .balign 16
+syscall_from_user:
+        cmpq    $0, G_SYSCALL_ENTRY(%rcx)
+        je      syscall_slow
+        push    %rax
+        push    %rdx
+        mov     G_KERNEL_CR3(%rcx), %rax
+        mov     %rax, %cr3
+        swapgs
+        movb    $1, G_KERNEL_MODE(%rcx)
+        incq    G_USER_SYSCALLS(%rcx)
+        mov     G_IOMAP_BASE(%rcx), %rax
+        mov     G_IOMAP_KERNEL(%rcx), %edx
+        mov     %dx, (%rax)             /* the I/O bitmap is the guest kernel's alone */
+        mov     G_INFO(%rcx), %rdx
+        mov     16 + 0(%rsp), %rax      /* user rip */
+        mov     G_KERNEL_SP(%rcx), %rcx
+        STAC
+syscall_push_first:
+        mov     %r11, 8 - 56(%rcx)
+        mov     %rax, 0 - 56(%rcx)
+        mov     %rax, 16 - 56(%rcx)
+        movzbl  1(%rdx), %eax           /* the mask before: into cs's upper half, and !IF */
+        shl     $9, %eax                /* 1 -> IF */
+        and     $FLAG_IF, %eax
+        xor     %r11, %rax
+        and     $~0x3000, %rax
+        mov     %rax, 32 - 56(%rcx)
+        movzbl  1(%rdx), %eax
+        movl    $SEL_RING3_CS64, 24 - 56(%rcx)
+        mov     %eax, 28 - 56(%rcx)
+        mov     16 + 24(%rsp), %rax
+        mov     %rax, 40 - 56(%rcx)
+syscall_push_last:
+        movq    $SEL_RING3_DS, 48 - 56(%rcx)
+        CLAC
+        movb    $1, 1(%rdx)
+        and     $NOT_BOUNCE_CLEAR, %r11
+        or      $FLAG_IF, %r11
+        lea     -56(%rcx), %rax
+        mov     %rax, 16 + 24(%rsp)
+        mov     32 + 24 + SI_GUEST(%rsp), %rcx
+        mov     G_SYSCALL_ENTRY(%rcx), %rcx
+        pop     %rdx
+        pop     %rax
+        mov     24(%rsp), %rsp
+        sysretq
+
+/* A push above faulted: restore what we took and let C report the bad kernel stack. */
+        ON_FAULT syscall_push_first, syscall_push_last, syscall_push_fault
+        .globl  syscall_push_fault
+syscall_push_fault:
+        CLAC
+        pop     %rdx
+        pop     %rax
+syscall_slow:
+        pushq   $0
+        movl    $0x100, 4(%rsp)
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    syscall_slow_from_assembly
+        jmp     exit_to_guest
+
+/* System call from 32-bit code (CSTAR). eip in rcx, flags in r11; same stack. */
+        .balign 16
+        .globl  entry_syscall32
+        .hidden entry_syscall32
+entry_syscall32:
+        push    %r11
+        pushq   $SEL_RING3_CS32
+        mov     %ecx, %ecx
+        push    %rcx
+        pushq   $0
+        movl    $0x101, 4(%rsp)
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    syscall_slow_from_assembly
+        jmp     exit_to_guest
+
+/*
+ * Hypercall 23: leave by the frame {rax, r11, rcx, flags, rip, cs, rflags, rsp, ss} on the guest
+ * kernel's stack. The fast walk serves the common case, back to user mode with no event
+ * pending; the rest is C's. rcx = guest_entry. Stack: rip cs rflags rsp ss, stack_info.
+ */
+        .balign 16
+iret_hypercall:
+        mov     24(%rsp), %r11          /* the guest's frame */
+        push    %rdx
+        push    %rbx
+        /*
+         * The frame must not reach into our hole. (Its last 72 bytes pass this test; nothing is
+         * ever mapped there, see paging_init.)
+         */
+        movabs  $0x800000000000 + 72, %rax
+        lea     (%r11, %rax), %rdx
+        shr     $43, %rdx
+        jz      iret_slow
+        cmpq    $0, G_USER_CR3(%rcx)
+        je      iret_slow
+        mov     G_INFO(%rcx), %rdx
+        STAC
+iret_pop_first:
+        mov     40(%r11), %rax          /* cs */
+        mov     24(%r11), %rbx          /* VGCF flags */
+        bt      $VGCF_IN_SYSCALL_BIT, %rbx
+        jc      iret_slow_clac
+        mov     %rax, %rbx
+        and     $3, %ebx
+        cmp     $3, %ebx
+        jne     iret_slow_clac
+        mov     48(%r11), %rbx          /* rflags */
+        test    $FLAG_IF, %ebx
+        jz      iret_slow_clac
+        cmpb    $0, (%rdx)
+        jne     iret_slow_clac
+        mov     %rax, 16 + 8(%rsp)
+        and     $~0x23000, %rbx         /* VM, IOPL */
+        mov     %rbx, 16 + 16(%rsp)
+        mov     32(%r11), %rax
+        mov     %rax, 16 + 0(%rsp)
+        mov     64(%r11), %rax
+        or      $3, %eax
+        mov     %rax, 16 + 32(%rsp)
+        mov     56(%r11), %rax
+        mov     %rax, 16 + 24(%rsp)
+        mov     16(%r11), %rbx          /* rcx for the user */
+        mov     0(%r11), %rax
+iret_pop_last:
+        mov     8(%r11), %r11
+        CLAC
+        movb    $0, 1(%rdx)
+        movb    $0, G_KERNEL_MODE(%rcx)
+        incq    G_IRETS(%rcx)
+        mov     G_IOMAP_BASE(%rcx), %rdx
+        movw    $TSS_NO_BITMAP, (%rdx)
+        mov     G_USER_CR3(%rcx), %rdx
+        mov     %rdx, %cr3
+        swapgs
+        mov     %rbx, %rcx
+        pop     %rbx
+        pop     %rdx
+        jmp     exit_iretq
+        ON_FAULT iret_pop_first, iret_pop_last, iret_slow_clac
+
+iret_slow_clac:
+        CLAC
+iret_slow:
+        mov     %r11, 16 + 24(%rsp)     /* the walk above may have replaced it */
+        pop     %rbx
+        pop     %rdx
+        mov     $23, %eax
+        pushq   $0
+        movl    $0x100, 4(%rsp)
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    iret_slow_from_assembly
+        jmp     exit_to_guest
+
+/* Exceptions and interrupts. */
+        .balign 16
+trap_common:
+        SAVE_REGS
+        cld
+        CLAC
+        mov     %rsp, %rdi
+        call    trap_from_assembly
+        testb   $3, R_CS(%rsp)
+        jz      exit_iret               /* back into the hypervisor */
+
+exit_to_guest:
+        mov     R_SIZE + SI_CPU(%rsp), %rax
+        cmpl    $0, C_SOFTIRQ(%rax)
+        jne     exit_slow
+        mov     R_SIZE + SI_GUEST(%rsp), %rbx
+        mov     G_INFO(%rbx), %rax
+        movzwl  (%rax), %eax
+        test    %al, %al
+        jz      exit_iret
+        test    %ah, %ah
+        jnz     exit_iret
+exit_slow:
+        mov     %rsp, %rdi
+        call    exit_work_from_assembly
+exit_iret:
+        RESTORE_REGS
+        add     $8, %rsp
+        .globl  exit_iretq
+        .hidden exit_iretq
+exit_iretq:
+        iretq
+
+        .globl  resume_guest
+        .hidden resume_guest
+resume_guest:
+        mov     %rdi, %rsp
+        jmp     exit_to_guest
+
+/* As resume_guest, after a call of the second argument on the new stack. */
+        .globl  start_guest
+        .hidden start_guest
+start_guest:
+        mov     %rdi, %rsp
+        call    *%rsi
+        jmp     exit_to_guest
+
+/* One stub per vector; those with an error code find it pushed already. */
+        .macro  VECTOR n
+        .balign 16
+vector_\n:
+        .if     !((\n == 8) || (\n >= 10 && \n <= 14) || (\n == 17) || (\n == 21))
+        pushq   $0
+        .endif
+        movl    $\n, 4(%rsp)
+        jmp     trap_common
+        .endm
+
+        .altmacro
+        .macro  VECTORS from to
+        .set    i, \from
+        .rept   \to - \from
+        VECTOR  %i
+        .set    i, i + 1
+        .endr
+        .endm
+
+        .balign 16
+        .globl  vector_stubs
+        .hidden vector_stubs
+vector_stubs:
+        VECTORS 0 256
+        .noaltmacro
+
+/*
+ * NMI, #DB, #DF and #MC run on stacks of their own. A #DB that the guest caused moves to the
+ * vcpu's stack and goes on as an ordinary exception.
+ */
+        .balign 16
+        .globl  entry_debug
+        .hidden entry_debug
+entry_debug:
+        testb   $3, 8(%rsp)
+        jz      vector_1
+        push    %rax
+        push    %rcx
+        mov     %rsp, %rcx
+        or      $(STACK_SIZE - 1), %rcx
+        mov     1 - SI_SIZE + SI_CPU(%rcx), %rcx
+        mov     C_TSS(%rcx), %rax
+        mov     4(%rax), %rax           /* rsp0 */
+        mov     16 + 32(%rsp), %rcx
+        mov     %rcx, -8(%rax)
+        mov     16 + 24(%rsp), %rcx
+        mov     %rcx, -16(%rax)
+        mov     16 + 16(%rsp), %rcx
+        mov     %rcx, -24(%rax)
+        mov     16 + 8(%rsp), %rcx
+        mov     %rcx, -32(%rax)
+        mov     16 + 0(%rsp), %rcx
+        mov     %rcx, -40(%rax)
+        mov     8(%rsp), %rcx           /* saved rax */
+        mov     %rcx, -48(%rax)
+        pop     %rcx
+        lea     -48(%rax), %rsp
+        pop     %rax
+        jmp     vector_1
+
+        .balign 16
+        .globl  entry_nmi
+        .hidden entry_nmi
+entry_nmi:
+        pushq   $0
+        movl    $2, 4(%rsp)
+        SAVE_REGS
+        cld
+        CLAC
+        mov     %rsp, %rdi
+        call    trap_from_assembly
+        RESTORE_REGS
+        add     $8, %rsp
+        iretq
+
+/* u64 guest_copy_raw(void *dst, const void *src, u64 n): bytes not copied. */
+        .text
+        .balign 16
+        .globl  guest_copy_raw
+        .hidden guest_copy_raw
+guest_copy_raw:
+        mov     %rdx, %rcx
+        and     $7, %edx
+        shr     $3, %rcx
+        STAC
+1:      rep movsq
+        mov     %edx, %ecx
+2:      rep movsb
+        CLAC
+        mov     %rcx, %rax
+        ret
+3:      lea     (%rdx, %rcx, 8), %rcx
+4:      CLAC
+        mov     %rcx, %rax
+        ret
+        ON_FAULT 1b, 1b, 3b
+        ON_FAULT 2b, 2b, 4b
+
+/* u64 guest_zero_raw(void *dst, u64 n) */
+        .balign 16
+        .globl  guest_zero_raw
+        .hidden guest_zero_raw
+guest_zero_raw:
+        mov     %rsi, %rcx
+        xor     %eax, %eax
+        STAC
+1:      rep stosb
+2:      CLAC
+        mov     %rcx, %rax
+        ret
+        ON_FAULT 1b, 1b, 2b
+
+/* int rdmsr_safe(u32 msr, u64 *value) */
+        .balign 16
+        .globl  rdmsr_safe
+        .hidden rdmsr_safe
+rdmsr_safe:
+        mov     %edi, %ecx
+1:      rdmsr
+        shl     $32, %rdx
+        or      %rdx, %rax
+        mov     %rax, (%rsi)
+        xor     %eax, %eax
+        ret
+2:      mov     $-14, %eax
+        ret
+        ON_FAULT 1b, 1b, 2b
+
+/* int wrmsr_safe(u32 msr, u64 value) */
+        .balign 16
+        .globl  wrmsr_safe
+        .hidden wrmsr_safe
+wrmsr_safe:
+        mov     %edi, %ecx
+        mov     %esi, %eax
+        mov     %rsi, %rdx
+        shr     $32, %rdx
+1:      wrmsr
+        xor     %eax, %eax
+        ret
+2:      mov     $-14, %eax
+        ret
+        ON_FAULT 1b, 1b, 2b
+
+/* int load_gs_safe(u16 selector): loads GS, NULL when the selector is bad (-EFAULT). */
+        .macro  LOAD_SEG_SAFE name seg
+        .balign 16
+        .globl  \name
+        .hidden \name
+\name:
+1:      mov     %edi, %\seg
+        xor     %eax, %eax
+        ret
+2:      xor     %eax, %eax
+        mov     %eax, %\seg
+        mov     $-14, %eax
+        ret
+        ON_FAULT 1b, 1b, 2b
+        .endm
+        LOAD_SEG_SAFE load_ds_safe ds
+        LOAD_SEG_SAFE load_es_safe es
+        LOAD_SEG_SAFE load_fs_safe fs
+        LOAD_SEG_SAFE load_gs_safe gs
+
+/* int xsetbv_safe(u64 value) on XCR0 */
+        .balign 16
+        .globl  xsetbv_safe
+        .hidden xsetbv_safe
+xsetbv_safe:
+        xor     %ecx, %ecx
+        mov     %edi, %eax
+        mov     %rdi, %rdx
+        shr     $32, %rdx
+1:      xsetbv
+        xor     %eax, %eax
+        ret
+2:      mov     $-14, %eax
+        ret
+        ON_FAULT 1b, 1b, 2b
+
+        .section .note.GNU-stack, "", @progbits

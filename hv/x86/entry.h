@@ -1,0 +1,64 @@
+/*
+ * The border between guest and hypervisor: what entry.S needs of a vcpu, and the functions that
+ * entry.S calls. These are the only upward calls from assembly; their definitions are in
+ * guest/trap.c and hcall/table.c.
+ *
+ * State on entry to the C functions: interrupts off, on the stack of the current vcpu, the
+ * guest's *kernel* page table loaded when kernel_mode is set. They stay off for the whole visit
+ * except in preempt_point() and while a vcpu sleeps.
+ */
+#ifndef SERAI_X86_ENTRY_H
+#define SERAI_X86_ENTRY_H
+
+#include "base/types.h"
+#include <xen/xen.h>
+
+/* The part of struct vcpu (its first member) that assembly reads and writes. */
+struct guest_entry {
+    u64 kernel_cr3;
+    u64 user_cr3;      /* 0: no user page table registered */
+    u64 kernel_sp;     /* 16-byte aligned, its frame checked to lie outside our hole; 0: not set */
+    u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
+    u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */
+    u8 kernel_mode;    /* 1: guest kernel, 0: guest user */
+    u16 *iomap_base;   /* of this CPU's TSS */
+    u32 iomap_kernel;  /* its value while the guest kernel runs; TSS_NO_BITMAP in user mode */
+    u64 user_syscalls; /* counted by the fast paths */
+    u64 irets;
+};
+
+/* Called by entry.S */
+void trap_from_assembly(struct cpu_user_regs *regs);
+void hypercall_from_assembly(struct cpu_user_regs *regs);
+void syscall_slow_from_assembly(struct cpu_user_regs *regs);
+void iret_slow_from_assembly(struct cpu_user_regs *regs);
+void exit_work_from_assembly(struct cpu_user_regs *regs);
+
+/* Leaves the hypervisor with these registers; they lie at the top of the current stack. */
+__noreturn void resume_guest(struct cpu_user_regs *regs);
+
+/* The same, after calling 'first' on that stack. */
+__noreturn void start_guest(struct cpu_user_regs *regs, void (*first)(void));
+
+/* Marks in regs->entry_vector beyond the 256 hardware vectors. */
+#define ENTRY_SYSCALL   0x100
+#define ENTRY_SYSCALL32 0x101
+
+/* The register frame at the top of the current vcpu's stack. */
+struct cpu_user_regs *guest_regs(void);
+
+/*
+ * The faulting instruction's repair address, 0 when it has none. Sorted by nothing, a few dozen
+ * entries, walked only on a fault inside the hypervisor.
+ */
+u64 extable_find(u64 rip);
+extern const u8 exit_iretq[]; /* the iretq that leaves to the guest */
+
+/* Guest memory through the loaded page table; the caller checked the address range.
+ * Return the number of bytes NOT copied (0 = all). */
+u64 guest_copy_raw(void *dst, const void *src, u64 n);
+u64 guest_zero_raw(void *dst, u64 n);
+
+void entry_patch_smap(void);
+
+#endif
