@@ -1,0 +1,122 @@
+#include "guest/dom0_console.h"
+#include "guest/event.h"
+#include "kern/console.h"
+#include "kern/counters.h"
+#include "kern/heap.h"
+#include "kern/irq.h"
+#include "kern/panic.h"
+#include "x86/ioapic.h"
+#include "x86/lapic.h"
+#include "x86/uart.h"
+
+#define RING_SIZE 256
+#define SWITCH_KEY 1 /* Ctrl-A */
+
+static char ring[RING_SIZE];
+static u32 ring_in, ring_out;
+static unsigned switch_presses;
+static bool keys_are_ours;
+
+static void key_registers(void)
+{
+    for (unsigned i = 0; i < dom0->max_vcpus; i++)
+        if (dom0->vcpus[i])
+            dump_regs((struct cpu_user_regs *)(dom0->vcpus[i]->stack + STACK_SIZE -
+                                               sizeof(struct stack_info) -
+                                               offsetof(struct cpu_user_regs, es)));
+}
+
+static void key_memory(void)
+{
+    printk("free frames: %lu, domain 0 has %lu\n", heap_free_count(), dom0->tot_pages);
+}
+
+static void key_reboot(void)
+{
+    printk("rebooting on request\n");
+    machine_end(true);
+}
+
+static void key_help(void);
+
+static const struct {
+    char key;
+    void (*run)(void);
+    const char *what;
+} keys[] = {
+    {'c', counters_dump, "counters"},
+    {'d', key_registers, "registers of domain 0"},
+    {'h', key_help, "this list"},
+    {'i', ioapic_dump, "interrupt lines"},
+    {'m', key_memory, "memory"},
+    {'R', key_reboot, "reboot the machine"},
+};
+
+static void key_help(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+        printk("  %c  %s\n", keys[i].key, keys[i].what);
+}
+
+static void run_key(char c)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+        if (keys[i].key == c)
+            keys[i].run();
+}
+
+static void take_byte(char c)
+{
+    if (c == SWITCH_KEY && ++switch_presses == 3) {
+        switch_presses = 0;
+        keys_are_ours = !keys_are_ours;
+        printk("keyboard: %s\n", keys_are_ours ? "hypervisor ('h' for help)" : "domain 0");
+        return;
+    }
+    if (c != SWITCH_KEY)
+        switch_presses = 0;
+    if (keys_are_ours)
+        run_key(c);
+    else if (ring_in - ring_out < RING_SIZE)
+        ring[ring_in++ % RING_SIZE] = c;
+}
+
+static void console_softirq(void)
+{
+    u32 before = ring_in;
+    int c;
+
+    while ((c = uart_getc()) >= 0)
+        take_byte((char)c);
+    if (ring_in != before)
+        event_send_global_virq(dom0, VIRQ_CONSOLE);
+}
+
+static void uart_interrupt(void *arg)
+{
+    softirq_raise(SOFTIRQ_CONSOLE);
+}
+
+void dom0_console_init(void)
+{
+    u32 gsi = ioapic_isa_gsi(uart_irq());
+    int vector;
+
+    softirq_set_handler(SOFTIRQ_CONSOLE, console_softirq);
+    if (!uart_irq() || !ioapic_has_gsi(gsi))
+        return;
+    vector = irq_alloc_vector(uart_interrupt, NULL);
+    if (vector < 0 || ioapic_route(gsi, (u8)vector, lapic_id(), false, false))
+        return;
+    ioapic_unmask(gsi);
+    uart_enable_rx_irq();
+}
+
+u32 dom0_console_read(char *buf, u32 len)
+{
+    u32 n = 0;
+
+    while (n < len && ring_out != ring_in)
+        buf[n++] = ring[ring_out++ % RING_SIZE];
+    return n;
+}

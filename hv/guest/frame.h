@@ -1,0 +1,132 @@
+/*
+ * References to machine frames and their uses as a type: the acting half of core/frame.h.
+ *
+ * A use as a type never comes alone: its holder also holds a general reference. frame_get() and
+ * frame_type_get() may fail, frame_put() and frame_type_put() cannot. Taking a frame as a page
+ * table validates it (guest/mmu.c), which may run for long and meets preempt_point(); no lock may
+ * be held then.
+ */
+#ifndef SERAI_GUEST_FRAME_H
+#define SERAI_GUEST_FRAME_H
+
+#include "core/frame.h"
+#include "guest/domain.h"
+#include "kern/heap.h"
+
+/* Frames that are not RAM: device memory and holes below max_mfn. */
+static inline bool mfn_is_ram(mfn_t mfn)
+{
+    return mfn.n < max_mfn && ref_owner(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED)) != DOMID_IO;
+}
+
+/* One more reference to a frame of 'd' (its id); false when it is not the domain's. */
+static inline must_check bool frame_get(u16 owner, mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 ref;
+
+    if (unlikely(mfn.n >= max_mfn))
+        return false;
+    ref = __atomic_load_n(&f->ref, __ATOMIC_RELAXED);
+    do {
+        if (unlikely(!ref_may_get(ref, owner)))
+            return false;
+    } while (!__atomic_compare_exchange_n(&f->ref, &ref, ref + 1, true, __ATOMIC_ACQUIRE,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+/* The last reference is gone: back to the heap. */
+void frame_release(mfn_t mfn, u64 ref);
+
+static inline void frame_put(mfn_t mfn)
+{
+    u64 ref = __atomic_sub_fetch(&frames[mfn.n].ref, 1, __ATOMIC_ACQ_REL);
+
+    if (unlikely(!ref_count(ref)))
+        frame_release(mfn, ref);
+}
+
+/* First use, or a change of type, of a frame that the caller holds a reference to. */
+int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t) must_check;
+void frame_type_put_slow(mfn_t mfn);
+
+/*
+ * One more use as 't' of a frame that the caller holds a reference to.
+ * -XEN_EBUSY: it is in use as something else. -XEN_EINVAL: a table that is not valid.
+ */
+static inline must_check int frame_type_get(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+
+    if (likely(typ_take(typ, t, &next) == TAKE_OK) &&
+        likely(__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                           __ATOMIC_RELAXED)))
+        return 0;
+    return frame_type_get_slow(owner, mfn, t);
+}
+
+static inline void frame_type_put(mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+
+    if (likely(typ_drop(typ, &next) == DROP_DONE) &&
+        likely(__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_RELEASE,
+                                           __ATOMIC_RELAXED)))
+        return;
+    frame_type_put_slow(mfn);
+}
+
+/* Both together. */
+static inline must_check int frame_get_typed(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    int rc;
+
+    if (!frame_get(owner, mfn))
+        return -XEN_EINVAL;
+    rc = frame_type_get(owner, mfn, t);
+    if (rc)
+        frame_put(mfn);
+    return rc;
+}
+
+static inline void frame_put_typed(mfn_t mfn)
+{
+    frame_type_put(mfn);
+    frame_put(mfn);
+}
+
+static inline enum frame_type frame_type_of(mfn_t mfn)
+{
+    u64 typ = __atomic_load_n(&frames[mfn.n].typ, __ATOMIC_RELAXED);
+
+    return typ & TYP_INUSE ? typ_type(typ) : TYPE_NONE;
+}
+
+/* Pins: one typed use that the guest holds by name. */
+int frame_pin(u16 owner, mfn_t mfn, enum frame_type t) must_check;
+int frame_unpin(u16 owner, mfn_t mfn) must_check;
+
+/*
+ * Gives a frame to a domain: one reference, the allocation's own. The type word stays: fresh
+ * from the heap it is clear, and a frame that changes hands in place keeps its flush stamp.
+ */
+static inline void frame_assign(struct domain *d, mfn_t mfn, u64 flags)
+{
+    __atomic_store_n(&frames[mfn.n].ref, REF_OWNER(d->id) | REF_ALLOCATED | flags | 1,
+                     __ATOMIC_RELEASE);
+}
+
+/*
+ * Takes the allocation's reference away, for giving the frame back. Only when nothing else uses
+ * it: -XEN_EBUSY. The caller holds no other reference.
+ */
+int frame_unassign(u16 owner, mfn_t mfn) must_check;
+
+/* Machine-to-physical table: one word per frame. */
+extern u64 *m2p;
+#define M2P_INVALID (~0UL)
+
+#endif

@@ -1,0 +1,371 @@
+#include "guest/mmu.h"
+#include "core/pte.h"
+#include "kern/tlb.h"
+#include "x86/msi.h"
+#include "x86/paging.h"
+
+#define MAX_IO_RANGES 32
+
+struct io_range {
+    u64 first, last; /* frame numbers */
+    bool read_only;  /* else denied */
+};
+
+static struct io_range io_ranges[MAX_IO_RANGES];
+static unsigned nr_io_ranges;
+
+static void add_io_range(u64 phys, u64 size, bool read_only)
+{
+    BUG_ON(nr_io_ranges == MAX_IO_RANGES);
+    io_ranges[nr_io_ranges++] = (struct io_range){
+        .first = phys >> PAGE_SHIFT, .last = (phys + size - 1) >> PAGE_SHIFT, .read_only = read_only};
+}
+
+void mmu_deny_io(u64 phys, u64 size)
+{
+    add_io_range(phys, size, false);
+}
+
+void mmu_read_only_io(u64 phys, u64 size)
+{
+    add_io_range(phys, size, true);
+}
+
+static const struct io_range *find_io_range(mfn_t mfn)
+{
+    for (unsigned i = 0; i < nr_io_ranges; i++)
+        if (mfn.n >= io_ranges[i].first && mfn.n <= io_ranges[i].last)
+            return &io_ranges[i];
+    return NULL;
+}
+
+bool mmu_io_denied(mfn_t mfn)
+{
+    const struct io_range *r = find_io_range(mfn);
+
+    return r && !r->read_only;
+}
+
+/*
+ * An L1 entry on something that is not RAM: domain 0's, except what the hypervisor keeps. Never
+ * write-back: devices must see each access.
+ */
+static int check_io_entry(u16 table_owner, u64 *pte)
+{
+    mfn_t mfn = pte_mfn(*pte);
+    const struct io_range *r = find_io_range(mfn);
+
+    if (mfn.n == GPTE_ADDR >> PAGE_SHIFT)
+        return -XEN_EINVAL;
+    if (table_owner != dom0->id || (r && !r->read_only))
+        return -XEN_EPERM;
+    if (r || msix_owns_page(mfn.n << PAGE_SHIFT))
+        *pte &= ~GPTE_RW;
+    if (!(*pte & GPTE_CACHE))
+        *pte |= GPTE_PCD;
+    else if (!(*pte & GPTE_PCD))
+        *pte |= GPTE_PCD;
+    *pte = pte_adjust(*pte, 1);
+    return 0;
+}
+
+/* Takes what a present L1 entry needs and brings it into hardware form. */
+static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
+{
+    mfn_t mfn = pte_mfn(*pte);
+    u64 ref;
+
+    if (!mfn_is_ram(mfn))
+        return check_io_entry(table_owner, pte);
+    if (!pte_flags_ok(*pte, 1, table_owner == dom0->id))
+        return -XEN_EINVAL;
+    if (!frame_get(target_owner, mfn))
+        return -XEN_EBUSY;
+    ref = frames[mfn.n].ref;
+    if (unlikely(ref & REF_SPECIAL) && *pte & GPTE_CACHE) {
+        frame_put(mfn);
+        return -XEN_EACCES;
+    }
+    if (*pte & GPTE_RW && frame_type_get(target_owner, mfn, TYPE_WRITABLE)) {
+        frame_put(mfn);
+        return -XEN_EBUSY;
+    }
+    *pte = pte_adjust(*pte, 1);
+    return 0;
+}
+
+static void l1_entry_put(u64 pte)
+{
+    mfn_t mfn = pte_mfn(pte);
+
+    if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
+        return;
+    if (pte & GPTE_RW)
+        frame_type_put(mfn);
+    frame_put(mfn);
+}
+
+static enum frame_type table_type(int level)
+{
+    return (enum frame_type)(TYPE_L1 + level - 1);
+}
+
+/* Takes what a present L2, L3 or L4 entry needs: the table below, validated. */
+static int ln_entry_get(u16 owner, int level, u64 *pte)
+{
+    int rc;
+
+    if (!pte_flags_ok(*pte, level, false))
+        return -XEN_EINVAL;
+    rc = frame_get_typed(owner, pte_mfn(*pte), table_type(level - 1));
+    if (rc)
+        return rc == -XEN_EBUSY ? -XEN_EINVAL : rc;
+    *pte = pte_adjust(*pte, level);
+    return 0;
+}
+
+static void entry_put(int level, u64 pte)
+{
+    if (level == 1)
+        l1_entry_put(pte);
+    else if (pte & GPTE_P)
+        frame_put_typed(pte_mfn(pte));
+}
+
+static int entry_get(const struct pte_update *u, int level, u64 *pte)
+{
+    if (!(*pte & GPTE_P))
+        return 0;
+    return level == 1 ? l1_entry_get(u->table_owner, u->target_owner, pte)
+                      : ln_entry_get(u->table_owner, level, pte);
+}
+
+static bool slot_is_guest(int level, unsigned i)
+{
+    return level != 4 || l4_slot_is_guest(i);
+}
+
+/* Drops entries [0, end) of a table that is no longer valid. */
+static void drop_entries(u64 *table, int level, unsigned end)
+{
+    for (unsigned i = 0; i < end; i++)
+        if (table[i] & GPTE_P && slot_is_guest(level, i))
+            entry_put(level, table[i]);
+}
+
+/*
+ * R8: the preemption point after each lower table bounds how long interrupts wait; the progress
+ * is on this vcpu's own stack.
+ */
+int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    const struct pte_update u = {.table_owner = owner, .target_owner = owner};
+    int level = t - TYPE_L1 + 1;
+    u64 *table = mfn_to_virt(mfn);
+
+    count(COUNT_TABLE_VALIDATED);
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        u64 pte = table[i];
+        int rc;
+
+        if (!(pte & GPTE_P) || !slot_is_guest(level, i))
+            continue;
+        rc = entry_get(&u, level, &pte);
+        if (rc) {
+            drop_entries(table, level, i);
+            return rc;
+        }
+        if (pte != table[i])
+            table[i] = pte;
+        if (level > 1)
+            preempt_point();
+    }
+    if (level == 4)
+        paging_fill_guest_l4(table);
+    return 0;
+}
+
+void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
+{
+    int level = t - TYPE_L1 + 1;
+
+    count(COUNT_TABLE_DEVALIDATED);
+    drop_entries(mfn_to_virt(mfn), level, PT_ENTRIES);
+    if (level > 1)
+        preempt_point();
+}
+
+/* Writes 'new' over *old, which is refreshed when it changed underneath. */
+static bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
+{
+    if (u->preserve_ad)
+        new |= *old & (GPTE_A | GPTE_D);
+    return __atomic_compare_exchange_n(slot, old, new, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static bool same_but_ad(u64 a, u64 b)
+{
+    return !((a ^ b) & ~(GPTE_A | GPTE_D));
+}
+
+/*
+ * The change keeps the frame and takes no right away that needs a count, or gives none: flags
+ * without meaning for safety, or an L1 entry that loses RW. Returns true when done.
+ */
+static bool update_in_place(const struct pte_update *u, int level, u64 *slot, u64 *old, u64 new)
+{
+    u64 diff = *old ^ new;
+
+    if (!(*old & new & GPTE_P) || level != 1)
+        return false;
+    if (diff & ~(GPTE_L1_HARMLESS | GPTE_RW) || new & ~*old & GPTE_RW)
+        return false;
+    if (!swap_entry(u, slot, old, pte_adjust(new, 1)))
+        return false;
+    if (diff & GPTE_RW && mfn_is_ram(pte_mfn(new)))
+        frame_type_put(pte_mfn(new));
+    return true;
+}
+
+int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect)
+{
+    u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED), want = new;
+    int rc;
+
+    if (expect && !same_but_ad(old, *expect)) {
+        *expect = old;
+        return -XEN_EAGAIN;
+    }
+    /*
+     * A foreign target is judged afresh even when the bits hardly change. And an entry that
+     * named device memory keeps the attributes it was given.
+     */
+    if (u->table_owner == u->target_owner && update_in_place(u, level, slot, &old, new))
+        return 0;
+    rc = entry_get(u, level, &want);
+    if (rc)
+        return rc;
+    while (!swap_entry(u, slot, &old, want)) {
+        if (expect && !same_but_ad(old, *expect)) {
+            entry_put(level, want);
+            *expect = old;
+            return -XEN_EAGAIN;
+        }
+    }
+    entry_put(level, old);
+    return 0;
+}
+
+static u64 *table_entry(mfn_t table, u64 va, int level)
+{
+    return (u64 *)mfn_to_virt(table) + pt_index(va, level);
+}
+
+u64 mmu_walk(mfn_t root, u64 va)
+{
+    u64 pte = 0;
+
+    for (int level = 4; level >= 1; level--) {
+        pte = __atomic_load_n(table_entry(root, va, level), __ATOMIC_RELAXED);
+        if (!(pte & GPTE_P))
+            return 0;
+        root = pte_mfn(pte);
+    }
+    return pte;
+}
+
+u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
+{
+    mfn_t mfn = v->kernel_table;
+
+    if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
+        return NULL;
+    for (int level = 4; level > 1; level--) {
+        u64 pte = __atomic_load_n(table_entry(mfn, va, level), __ATOMIC_RELAXED);
+
+        if (!(pte & GPTE_P))
+            return NULL;
+        mfn = pte_mfn(pte);
+    }
+    /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
+    if (frame_get_typed(v->domain->id, mfn, TYPE_L1))
+        return NULL;
+    *table = mfn;
+    return table_entry(mfn, va, 1);
+}
+
+int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn)
+{
+    mfn_t old = v->kernel_table;
+    int rc;
+
+    if (mfn.n == old.n) {
+        /* Loading the same table again is how a guest asks for a flush. */
+        tlb_flush_local();
+        return 0;
+    }
+    rc = frame_get_typed(v->domain->id, mfn, TYPE_L4);
+    if (rc)
+        return -XEN_EINVAL;
+    v->kernel_table = mfn;
+    v->entry.kernel_cr3 = mfn.n << PAGE_SHIFT;
+    if (vcpu_is_kernel(v))
+        write_cr3(v->entry.kernel_cr3);
+    count(COUNT_CR3_LOAD);
+    if (old.n)
+        frame_put_typed(old);
+    return 0;
+}
+
+int mmu_set_user_table(struct vcpu *v, mfn_t mfn)
+{
+    mfn_t old = v->user_table;
+
+    if (mfn.n == old.n)
+        return 0;
+    if (mfn.n && frame_get_typed(v->domain->id, mfn, TYPE_L4))
+        return -XEN_EINVAL;
+    v->user_table = mfn;
+    v->entry.user_cr3 = mfn.n << PAGE_SHIFT;
+    if (!vcpu_is_kernel(v))
+        write_cr3(v->entry.user_cr3);
+    if (old.n)
+        frame_put_typed(old);
+    return 0;
+}
+
+/*
+ * Segment descriptors (Intel SDM 3A 3.4.5). Absent ones are harmless whatever they hold. Code and
+ * data are forced to ring 3. System descriptors (gates, TSS, LDT) are never a guest's.
+ */
+bool mmu_fix_descriptor(u64 *desc)
+{
+    u64 d = *desc;
+
+    if (!(d & BIT(47)))
+        return true;
+    if (!(d & BIT(44)))
+        return false;
+    /* Conforming code would run with the caller's privilege: as good as ring 3. */
+    d |= BIT(45) | BIT(46);
+    /* The accessed bit set: the CPU would write it through a read-only mapping otherwise. */
+    d |= BIT(40);
+    *desc = d;
+    return true;
+}
+
+int mmu_validate_descriptors(mfn_t mfn)
+{
+    u64 *desc = mfn_to_virt(mfn);
+
+    for (unsigned i = 0; i < PAGE_SIZE / 8; i++) {
+        u64 d = desc[i];
+
+        if (!mmu_fix_descriptor(&d))
+            return -XEN_EINVAL;
+        if (d != desc[i])
+            desc[i] = d;
+    }
+    return 0;
+}

@@ -1,0 +1,161 @@
+#include "guest/segments.h"
+#include "core/pte.h"
+#include "guest/frame.h"
+#include "guest/mmu.h"
+#include "x86/cpu.h"
+#include "x86/paging.h"
+
+int load_gs_safe(u32 selector);
+
+static u64 window_base(void)
+{
+    return WINDOW_BASE + this_cpu()->id * WINDOW_STRIDE;
+}
+
+static void set_window(unsigned page, u64 pte)
+{
+    this_cpu()->window_ptes[page] = pte;
+    invlpg((void *)(window_base() + page * PAGE_SIZE));
+}
+
+static u64 window_pte(mfn_t mfn)
+{
+    return mfn.n << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX;
+}
+
+static void drop_gdt(struct vcpu *v)
+{
+    for (unsigned i = 0; i < GUEST_GDT_PAGES; i++) {
+        if (!v->gdt_frames[i].n)
+            continue;
+        set_window(i, 0);
+        frame_put_typed(v->gdt_frames[i]);
+        v->gdt_frames[i] = MFN(0);
+    }
+    v->gdt_entries = 0;
+}
+
+int segments_set_gdt(struct vcpu *v, const u64 *gdt_frames, u32 entries)
+{
+    unsigned pages = DIV_ROUND_UP(entries, 512), taken;
+    int rc = 0;
+
+    if (entries > GUEST_GDT_PAGES * 512)
+        return -XEN_EINVAL;
+    for (taken = 0; taken < pages && !rc; taken++)
+        rc = frame_get_typed(v->domain->id, MFN(gdt_frames[taken]), TYPE_SEGDESC);
+    if (rc) {
+        for (taken--; taken > 0; taken--)
+            frame_put_typed(MFN(gdt_frames[taken - 1]));
+        return -XEN_EINVAL;
+    }
+    drop_gdt(v);
+    for (unsigned i = 0; i < pages; i++) {
+        v->gdt_frames[i] = MFN(gdt_frames[i]);
+        set_window(i, window_pte(v->gdt_frames[i]));
+    }
+    v->gdt_entries = entries;
+    return 0;
+}
+
+static void load_ldt(struct vcpu *v)
+{
+    u64 *gdt = this_cpu()->gdt + ((SEL_LDT & 0xfff) >> 3);
+    u64 base = window_base() + WINDOW_LDT, limit = v->ldt_entries * 8UL - 1;
+
+    if (!v->ldt_entries) {
+        asm volatile("lldt %w0" : : "r"(0));
+        return;
+    }
+    gdt[0] = (limit & 0xffff) | (base & 0xffffff) << 16 | 0x82UL << 40 | (base >> 24 & 0xff) << 56;
+    gdt[1] = base >> 32;
+    asm volatile("lldt %w0" : : "r"(SEL_LDT));
+}
+
+int segments_set_ldt(struct vcpu *v, u64 base, u32 entries)
+{
+    if (entries > 8192 || base & (PAGE_SIZE - 1) ||
+        (entries && !guest_range_ok(base, entries * 8UL)))
+        return -XEN_EINVAL;
+    if (!entries && !v->ldt_entries)
+        return 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(v->ldt_frames); i++) {
+        if (!v->ldt_frames[i].n)
+            continue;
+        set_window(WINDOW_LDT / PAGE_SIZE + i, 0);
+        frame_put_typed(v->ldt_frames[i]);
+        v->ldt_frames[i] = MFN(0);
+    }
+    v->ldt_base = base;
+    v->ldt_entries = entries;
+    load_ldt(v);
+    return 0;
+}
+
+bool segments_ldt_fault(struct vcpu *v, u64 address)
+{
+    u64 off = address - (window_base() + WINDOW_LDT), pte;
+    unsigned page = (unsigned)(off >> PAGE_SHIFT);
+    mfn_t mfn;
+
+    if (off >= v->ldt_entries * 8UL || v->ldt_frames[page].n)
+        return false;
+    pte = mmu_walk(v->kernel_table, v->ldt_base + page * PAGE_SIZE);
+    mfn = pte_mfn(pte);
+    if (!(pte & GPTE_P) || !mfn_is_ram(mfn) ||
+        frame_get_typed(v->domain->id, mfn, TYPE_SEGDESC))
+        return false;
+    v->ldt_frames[page] = mfn;
+    set_window(WINDOW_LDT / PAGE_SIZE + page, window_pte(mfn));
+    return true;
+}
+
+int segments_update_descriptor(struct domain *d, u64 maddr, u64 desc)
+{
+    mfn_t mfn = MFN(maddr >> PAGE_SHIFT);
+    enum frame_type t;
+    int rc;
+
+    if (maddr & 7 || !mmu_fix_descriptor(&desc))
+        return -XEN_EINVAL;
+    if (!frame_get(d->id, mfn))
+        return -XEN_EINVAL;
+    t = frame_type_of(mfn) == TYPE_SEGDESC ? TYPE_SEGDESC : TYPE_WRITABLE;
+    rc = frame_type_get(d->id, mfn, t);
+    if (!rc) {
+        u64 *p = (u64 *)((u8 *)mfn_to_virt(mfn) + (maddr & (PAGE_SIZE - 1)));
+
+        __atomic_store_n(p, desc, __ATOMIC_RELEASE);
+        frame_type_put(mfn);
+    }
+    frame_put(mfn);
+    return rc ? -XEN_EINVAL : 0;
+}
+
+/* The active GS base belongs to the guest kernel, the swapped-out one to its user mode. */
+int segments_set_base(struct vcpu *v, unsigned which, u64 base)
+{
+    switch (which) {
+    case SEGBASE_FS:
+    case SEGBASE_GS_USER:
+    case SEGBASE_GS_KERNEL:
+        if (!va_is_canonical(base))
+            return -XEN_EINVAL;
+        wrmsr(which == SEGBASE_FS        ? IA32_FS_BASE
+              : which == SEGBASE_GS_USER ? IA32_KERNEL_GS_BASE
+                                         : IA32_GS_BASE,
+              base);
+        return 0;
+    case SEGBASE_GS_USER_SEL:
+        /* Loads the user's selector and the base that comes with it, in the user's half. */
+        asm volatile("swapgs");
+        if (load_gs_safe((u16)base)) {
+            asm volatile("swapgs");
+            return 0; /* the user sees a null selector; the ABI has no error here */
+        }
+        asm volatile("swapgs");
+        return 0;
+    default:
+        return -XEN_EINVAL;
+    }
+}

@@ -1,0 +1,27 @@
+/*
+ * Time as a guest sees it: the scale of the time-stamp counter in vcpu_info, the wall clock in
+ * shared_info, run-state areas, and the one-shot timer.
+ *
+ * The counter runs at one rate for all CPUs and the scale never changes, so the published values
+ * stay true for good: they are written when a vcpu_info comes into use.
+ */
+#ifndef SERAI_GUEST_VTIME_H
+#define SERAI_GUEST_VTIME_H
+
+#include "guest/domain.h"
+
+void vtime_vcpu_init(struct vcpu *v);
+/* Writes the time record into the vcpu's current vcpu_info (and its registered copy). */
+void vtime_publish(struct vcpu *v);
+/* Wall clock: seconds and nanoseconds since 1970 at hypervisor time 'at'. */
+void vtime_set_wallclock(struct domain *d, u64 secs, u32 nsecs, ns_t at);
+
+int vtime_set_singleshot(struct vcpu *v, ns_t deadline) must_check;
+void vtime_stop_singleshot(struct vcpu *v);
+int vtime_set_periodic(struct vcpu *v, ns_t period) must_check;
+
+/* Copies the run-state to the area the guest registered; its kernel page table is loaded. */
+void vtime_runstate_update(struct vcpu *v, int state);
+void vtime_runstate_publish(struct vcpu *v);
+
+#endif

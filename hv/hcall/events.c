@@ -1,0 +1,98 @@
+#include "guest/access.h"
+#include "guest/event.h"
+#include "hcall/hcall.h"
+
+#define COPY_IN(what)                                                                          \
+    if (copy_from_guest(&op.what, (const void *)a2, sizeof(op.what)))                          \
+    return -XEN_EFAULT
+#define COPY_OUT(what)                                                                         \
+    if (!rc && copy_to_guest((void *)a2, &op.what, sizeof(op.what)))                           \
+    rc = -XEN_EFAULT
+
+static bool is_self(const struct domain *d, domid_t id)
+{
+    return id == DOMID_SELF || id == d->id;
+}
+
+static int alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *op)
+{
+    if (!is_self(d, op->dom))
+        return -XEN_ESRCH;
+    return event_alloc_unbound(d, op->remote_dom == DOMID_SELF ? d->id : op->remote_dom, &op->port);
+}
+
+HYPERCALL(event_channel_op)
+{
+    struct domain *d = v->domain;
+    union {
+        struct evtchn_alloc_unbound alloc;
+        struct evtchn_bind_interdomain interdomain;
+        struct evtchn_bind_virq virq;
+        struct evtchn_bind_pirq pirq;
+        struct evtchn_bind_ipi ipi;
+        struct evtchn_close close;
+        struct evtchn_send send;
+        struct evtchn_status status;
+        struct evtchn_bind_vcpu vcpu;
+        struct evtchn_unmask unmask;
+        struct evtchn_reset reset;
+    } op;
+    s64 rc;
+
+    switch (a1) {
+    case EVTCHNOP_send:
+        COPY_IN(send);
+        return event_send(d, op.send.port);
+    case EVTCHNOP_unmask:
+        COPY_IN(unmask);
+        return event_unmask(d, op.unmask.port);
+    case EVTCHNOP_alloc_unbound:
+        COPY_IN(alloc);
+        rc = alloc_unbound(d, &op.alloc);
+        COPY_OUT(alloc);
+        return rc;
+    case EVTCHNOP_bind_interdomain:
+        COPY_IN(interdomain);
+        if (op.interdomain.remote_dom == DOMID_SELF)
+            op.interdomain.remote_dom = d->id;
+        rc = event_bind_interdomain(d, op.interdomain.remote_dom, op.interdomain.remote_port,
+                                    &op.interdomain.local_port);
+        COPY_OUT(interdomain);
+        return rc;
+    case EVTCHNOP_bind_virq:
+        COPY_IN(virq);
+        rc = event_bind_virq(d, op.virq.virq, op.virq.vcpu, &op.virq.port);
+        COPY_OUT(virq);
+        return rc;
+    case EVTCHNOP_bind_ipi:
+        COPY_IN(ipi);
+        rc = event_bind_ipi(d, op.ipi.vcpu, &op.ipi.port);
+        COPY_OUT(ipi);
+        return rc;
+    case EVTCHNOP_bind_pirq:
+        COPY_IN(pirq);
+        rc = event_bind_pirq(d, op.pirq.pirq, op.pirq.flags & BIND_PIRQ__WILL_SHARE,
+                             &op.pirq.port);
+        COPY_OUT(pirq);
+        return rc;
+    case EVTCHNOP_close:
+        COPY_IN(close);
+        return event_close(d, op.close.port);
+    case EVTCHNOP_status:
+        COPY_IN(status);
+        if (!is_self(d, op.status.dom))
+            return -XEN_ESRCH;
+        rc = event_status(d, &op.status);
+        COPY_OUT(status);
+        return rc;
+    case EVTCHNOP_bind_vcpu:
+        COPY_IN(vcpu);
+        return event_bind_vcpu(d, op.vcpu.port, op.vcpu.vcpu);
+    case EVTCHNOP_reset:
+        COPY_IN(reset);
+        return is_self(d, op.reset.dom) ? event_reset(d) : -XEN_ESRCH;
+    default:
+        /* FIFO channels among them: guests fall back to the 2-level ABI. */
+        return -XEN_ENOSYS;
+    }
+}

@@ -1,0 +1,358 @@
+#include "base/string.h"
+#include "guest/access.h"
+#include "guest/frame.h"
+#include "guest/machine_map.h"
+#include "hcall/hcall.h"
+#include "x86/paging.h"
+#include <xen/memory.h>
+
+/* The upper part of the command is where a stopped operation goes on; guests may use it too. */
+#define MEMOP_EXTENT_SHIFT 6
+#define MEMOP_CMD_MASK     ((1U << MEMOP_EXTENT_SHIFT) - 1)
+
+/* An extent of up to 2 MiB at a time: the bound of one uninterrupted step. */
+#define MAX_EXTENT_ORDER 9
+#define CHUNK_FRAMES     BIT(MAX_EXTENT_ORDER)
+
+static bool is_self(const struct vcpu *v, u16 domid)
+{
+    return domid == DOMID_SELF || domid == v->domain->id;
+}
+
+static u64 limit_of(u32 mem_flags)
+{
+    u32 bits = XENMEMF_get_address_bits(mem_flags);
+
+    return bits == 0 || bits >= 64 ? ~0UL : bits <= PAGE_SHIFT ? 0 : BIT(bits - PAGE_SHIFT);
+}
+
+static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservation *r)
+{
+    struct domain *d = v->domain;
+    u64 i;
+
+    for (i = 0; i < r->nr_extents; i++) {
+        u64 start;
+
+        if (copy_array_from_guest(&start, r->extent_start.p, i, sizeof(start)))
+            break;
+        for (u64 k = 0; k < BIT(r->extent_order); k++) {
+            mfn_t mfn = MFN(start + k);
+
+            if (frame_unassign(d->id, mfn))
+                return (s64)i;
+            m2p[mfn.n] = M2P_INVALID;
+            heap_free_frames(mfn, 0);
+            d->tot_pages--;
+        }
+        preempt_point();
+    }
+    return (s64)i;
+}
+
+/* Fresh zeroed frames for the pfns in the array; their numbers are written back over them. */
+static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation *r, bool has_pfns)
+{
+    struct domain *d = v->domain;
+    u64 size = BIT(r->extent_order), i;
+
+    for (i = 0; i < r->nr_extents; i++) {
+        u64 pfn = M2P_INVALID;
+        mfn_t mfn;
+
+        if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
+            break;
+        if (d->tot_pages + size > d->max_pages ||
+            !heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &mfn))
+            break;
+        memset(mfn_to_virt(mfn), 0, size << PAGE_SHIFT);
+        for (u64 k = 0; k < size; k++) {
+            frame_assign(d, MFN(mfn.n + k), 0);
+            m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
+        }
+        d->tot_pages += size;
+        /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
+        if (r->extent_start.p && copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
+            return (s64)i + 1;
+        preempt_point();
+    }
+    return (s64)i;
+}
+
+static s64 reservation_op(struct vcpu *v, unsigned cmd, u64 u_arg, u64 start)
+{
+    struct xen_memory_reservation r;
+    s64 done;
+
+    if (copy_from_guest(&r, (const void *)u_arg, sizeof(r)))
+        return -XEN_EFAULT;
+    if (!is_self(v, r.domid))
+        return -XEN_ESRCH;
+    if (r.extent_order > MAX_EXTENT_ORDER || r.nr_extents > BIT(32) || start > r.nr_extents ||
+        !guest_range_ok((u64)r.extent_start.p, r.nr_extents * sizeof(u64)))
+        return start;
+    r.extent_start.p += start;
+    r.nr_extents -= start;
+    if (cmd == XENMEM_decrease_reservation)
+        done = decrease_reservation(v, &r);
+    else
+        done = populate_physmap(v, &r, cmd == XENMEM_populate_physmap);
+    return (s64)start + done;
+}
+
+/* One chunk of an exchange: 2^order frames in, as many out. */
+struct exchange {
+    u64 order;             /* of the chunk */
+    unsigned out_order;
+    u64 limit;
+    u64 *in;               /* CHUNK_FRAMES each */
+    u64 *out;
+    bool same;             /* the frames given already are what is wanted */
+};
+
+/* Frames that are contiguous, aligned and low enough may simply stay. */
+static bool already_fits(const struct exchange *x)
+{
+    u64 n = BIT(x->order), block = BIT(x->out_order);
+
+    for (u64 i = 0; i < n; i++)
+        if (x->in[i] != x->in[i & ~(block - 1)] + (i & (block - 1)) || x->in[i] >= x->limit)
+            return false;
+    for (u64 i = 0; i < n; i += block)
+        if (x->in[i] & (block - 1))
+            return false;
+    return true;
+}
+
+static int take_in(struct domain *d, struct exchange *x)
+{
+    u64 n = BIT(x->order), i;
+    int rc = 0;
+
+    for (i = 0; i < n && !rc; i++)
+        rc = frame_unassign(d->id, MFN(x->in[i]));
+    if (!rc)
+        return 0;
+    for (i--; i > 0; i--)
+        frame_assign(d, MFN(x->in[i - 1]), 0);
+    return rc;
+}
+
+static void give_back(struct domain *d, struct exchange *x)
+{
+    for (u64 i = 0; i < BIT(x->order); i++)
+        frame_assign(d, MFN(x->in[i]), 0);
+}
+
+static bool alloc_out(struct exchange *x)
+{
+    u64 block = BIT(x->out_order), n = BIT(x->order), i;
+    mfn_t mfn;
+
+    for (i = 0; i < n; i += block) {
+        if (!heap_alloc_frames(x->out_order, x->limit, &mfn))
+            break;
+        for (u64 k = 0; k < block; k++)
+            x->out[i + k] = mfn.n + k;
+    }
+    if (i == n)
+        return true;
+    while (i >= block) {
+        i -= block;
+        heap_free_frames(MFN(x->out[i]), x->out_order);
+    }
+    return false;
+}
+
+static int exchange_frames(struct domain *d, struct exchange *x)
+{
+    u64 n = BIT(x->order);
+    int rc = take_in(d, x);
+
+    if (rc)
+        return rc;
+    x->same = already_fits(x);
+    if (x->same) {
+        memcpy(x->out, x->in, n * sizeof(u64));
+    } else if (!alloc_out(x)) {
+        give_back(d, x);
+        return -XEN_ENOMEM;
+    } else {
+        for (u64 i = 0; i < n; i++) {
+            m2p[x->in[i]] = M2P_INVALID;
+            heap_free_frames(MFN(x->in[i]), 0);
+        }
+        for (u64 i = 0; i < n; i += BIT(x->out_order))
+            memset(mfn_to_virt(MFN(x->out[i])), 0, PAGE_SIZE << x->out_order);
+    }
+    for (u64 i = 0; i < n; i++)
+        frame_assign(d, MFN(x->out[i]), 0);
+    this_cpu()->counters[COUNT_PTE_EXCHANGE] += n;
+    return 0;
+}
+
+/* Reads the frames of chunk 'c' from the in array (extents of in_order). */
+static int read_in(const struct xen_memory_exchange *e, u64 c, struct exchange *x)
+{
+    u64 extents = BIT(x->order - e->in.extent_order), block = BIT(e->in.extent_order);
+
+    for (u64 i = 0; i < extents; i++) {
+        u64 mfn;
+
+        if (copy_array_from_guest(&mfn, e->in.extent_start.p, c * extents + i, sizeof(mfn)))
+            return -XEN_EFAULT;
+        for (u64 k = 0; k < block; k++)
+            x->in[i * block + k] = mfn + k;
+    }
+    return 0;
+}
+
+/* Enters the new frames under the pfns of the out array and writes their numbers over them. */
+static int write_out(const struct xen_memory_exchange *e, u64 c, const struct exchange *x)
+{
+    u64 extents = BIT(x->order - x->out_order), block = BIT(x->out_order);
+
+    for (u64 i = 0; i < extents; i++) {
+        u64 pfn, at = c * extents + i;
+
+        if (copy_array_from_guest(&pfn, e->out.extent_start.p, at, sizeof(pfn)))
+            return -XEN_EFAULT;
+        for (u64 k = 0; k < block; k++)
+            m2p[x->out[i * block + k]] = pfn + k;
+        if (copy_array_to_guest(e->out.extent_start.p, at, &x->out[i * block], sizeof(u64)))
+            return -XEN_EFAULT;
+    }
+    return 0;
+}
+
+static s64 exchange_chunks(struct vcpu *v, struct xen_memory_exchange *e, struct exchange *x)
+{
+    u64 chunks = e->in.nr_extents << e->in.extent_order >> x->order;
+    u64 in_per_chunk = BIT(x->order - e->in.extent_order);
+    s64 rc = 0;
+
+    for (u64 c = e->nr_exchanged / in_per_chunk; c < chunks && !rc; c++) {
+        rc = read_in(e, c, x);
+        if (!rc)
+            rc = exchange_frames(v->domain, x);
+        if (rc)
+            break;
+        e->nr_exchanged += in_per_chunk;
+        rc = write_out(e, c, x);
+        preempt_point();
+    }
+    return rc;
+}
+
+static bool exchange_ok(const struct vcpu *v, const struct xen_memory_exchange *e)
+{
+    const struct xen_memory_reservation *in = &e->in, *out = &e->out;
+
+    return is_self(v, in->domid) && is_self(v, out->domid) &&
+           in->extent_order <= MAX_EXTENT_ORDER && out->extent_order <= MAX_EXTENT_ORDER &&
+           in->nr_extents <= BIT(32) && out->nr_extents <= BIT(32) &&
+           in->nr_extents << in->extent_order == out->nr_extents << out->extent_order &&
+           e->nr_exchanged <= in->nr_extents;
+}
+
+static s64 memory_exchange(struct vcpu *v, u64 u_arg)
+{
+    struct xen_memory_exchange e;
+    struct exchange x;
+    u64 *u_done = &((struct xen_memory_exchange *)u_arg)->nr_exchanged;
+    s64 rc;
+
+    if (copy_from_guest(&e, (const void *)u_arg, sizeof(e)))
+        return -XEN_EFAULT;
+    if (!exchange_ok(v, &e))
+        return -XEN_EINVAL;
+    x.out_order = e.out.extent_order;
+    x.order = MAX(e.in.extent_order, e.out.extent_order);
+    x.limit = limit_of(e.out.mem_flags);
+    if (e.in.nr_extents << e.in.extent_order & (BIT(x.order) - 1) ||
+        e.nr_exchanged & (BIT(x.order - e.in.extent_order) - 1))
+        return -XEN_EINVAL;
+    if (!guest_range_ok((u64)e.in.extent_start.p, e.in.nr_extents * sizeof(u64)) ||
+        !guest_range_ok((u64)e.out.extent_start.p, e.out.nr_extents * sizeof(u64)))
+        return -XEN_EFAULT;
+    x.in = heap_alloc_pages(1);
+    if (!x.in)
+        return -XEN_ENOMEM;
+    x.out = x.in + CHUNK_FRAMES;
+    rc = exchange_chunks(v, &e, &x);
+    heap_free_pages(x.in, 1);
+    if (copy_to_guest(u_done, &e.nr_exchanged, sizeof(e.nr_exchanged)))
+        return -XEN_EFAULT;
+    return rc;
+}
+
+static s64 give_machine_map(struct vcpu *v, u64 u_arg)
+{
+    struct xen_memory_map m;
+    unsigned n;
+    const struct mem_region *map = machine_map_get(&n);
+    struct packed {
+        u64 addr, size;
+        u32 type;
+    } entry;
+
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    if (copy_from_guest(&m, (const void *)u_arg, sizeof(m)))
+        return -XEN_EFAULT;
+    n = MIN(n, m.nr_entries);
+    for (unsigned i = 0; i < n; i++) {
+        entry = (typeof(entry)){map[i].base, map[i].size, map[i].type};
+        if (copy_array_to_guest(m.buffer.p, i, &entry, sizeof(entry)))
+            return -XEN_EFAULT;
+    }
+    m.nr_entries = n;
+    return copy_to_guest((void *)u_arg, &m, sizeof(m));
+}
+
+static s64 domain_figure(struct vcpu *v, unsigned cmd, u64 u_arg)
+{
+    domid_t domid;
+
+    if (copy_from_guest(&domid, (const void *)u_arg, sizeof(domid)))
+        return -XEN_EFAULT;
+    if (!is_self(v, domid))
+        return -XEN_ESRCH;
+    switch (cmd) {
+    case XENMEM_current_reservation:
+        return (s64)v->domain->tot_pages;
+    case XENMEM_maximum_reservation:
+        return (s64)v->domain->max_pages;
+    default:
+        return (s64)v->domain->shared->arch.max_pfn - 1;
+    }
+}
+
+HYPERCALL(memory_op)
+{
+    struct xen_machphys_mapping mapping = {
+        .v_start = MACH2PHYS_VIRT_START, .v_end = MACH2PHYS_VIRT_END, .max_mfn = max_mfn - 1};
+    unsigned cmd = a1 & MEMOP_CMD_MASK;
+    u64 start = a1 >> MEMOP_EXTENT_SHIFT;
+
+    switch (cmd) {
+    case XENMEM_increase_reservation:
+    case XENMEM_decrease_reservation:
+    case XENMEM_populate_physmap:
+        return reservation_op(v, cmd, a2, start);
+    case XENMEM_exchange:
+        return memory_exchange(v, a2);
+    case XENMEM_maximum_ram_page:
+        return (s64)max_mfn - 1;
+    case XENMEM_current_reservation:
+    case XENMEM_maximum_reservation:
+    case XENMEM_maximum_gpfn:
+        return domain_figure(v, cmd, a2);
+    case XENMEM_machphys_mapping:
+        return copy_to_guest((void *)a2, &mapping, sizeof(mapping));
+    case XENMEM_machine_memory_map:
+        return give_machine_map(v, a2);
+    default:
+        return -XEN_ENOSYS;
+    }
+}

@@ -1,0 +1,256 @@
+#include "base/string.h"
+#include "core/pte.h"
+#include "guest/access.h"
+#include "guest/mmu.h"
+#include "guest/segments.h"
+#include "hcall/hcall.h"
+#include "kern/tlb.h"
+#include "x86/paging.h"
+
+/* The table that a batch is working on, with a use of it held from request to request. */
+struct held_table {
+    mfn_t mfn;
+    enum frame_type type; /* TYPE_NONE: none held */
+};
+
+static void release_table(struct held_table *t)
+{
+    if (t->type != TYPE_NONE)
+        frame_put_typed(t->mfn);
+    t->type = TYPE_NONE;
+}
+
+static int hold_table(struct held_table *t, u16 owner, mfn_t mfn)
+{
+    enum frame_type type;
+    int rc;
+
+    if (t->type != TYPE_NONE && t->mfn.n == mfn.n)
+        return 0;
+    release_table(t);
+    if (!frame_get(owner, mfn))
+        return -XEN_EINVAL;
+    type = frame_type_of(mfn);
+    /* A frame that is no table may be written as the data it is. */
+    if (!type_is_table(type))
+        type = TYPE_WRITABLE;
+    rc = frame_type_get(owner, mfn, type);
+    if (rc) {
+        frame_put(mfn);
+        return -XEN_EINVAL;
+    }
+    *t = (struct held_table){mfn, type};
+    return 0;
+}
+
+/* Who owns the tables and who the frames of a request; -XEN_ESRCH for an unknown domain. */
+static int owners_of(const struct vcpu *v, u64 foreign, struct pte_update *u)
+{
+    u16 target = (u16)foreign, table = (u16)(foreign >> 16);
+
+    u->table_owner = v->domain->id;
+    if (table && table - 1 != v->domain->id)
+        return -XEN_ESRCH;
+    if (target == DOMID_SELF || target == v->domain->id)
+        u->target_owner = v->domain->id;
+    else if (target == DOMID_IO)
+        u->target_owner = DOMID_IO;
+    else
+        return -XEN_ESRCH;
+    return 0;
+}
+
+static int update_one(struct held_table *t, struct pte_update *u, const struct mmu_update *req)
+{
+    u64 *slot;
+    unsigned index = (req->ptr & (PAGE_SIZE - 1)) >> 3;
+    int level, rc;
+
+    rc = hold_table(t, u->table_owner, MFN(req->ptr >> PAGE_SHIFT));
+    if (rc)
+        return rc;
+    slot = (u64 *)mfn_to_virt(t->mfn) + index;
+    if (t->type == TYPE_WRITABLE) {
+        __atomic_store_n(slot, req->val, __ATOMIC_RELAXED);
+        return 0;
+    }
+    level = t->type - TYPE_L1 + 1;
+    if (level == 4 && !l4_slot_is_guest(index))
+        return -XEN_EINVAL;
+    return mmu_update_entry(u, level, slot, req->val, NULL);
+}
+
+static int machphys_update(u16 owner, const struct mmu_update *req)
+{
+    mfn_t mfn = MFN(req->ptr >> PAGE_SHIFT);
+
+    if (!frame_get(owner, mfn))
+        return -XEN_EINVAL;
+    m2p[mfn.n] = req->val;
+    frame_put(mfn);
+    return 0;
+}
+
+HYPERCALL(mmu_update)
+{
+    struct mmu_update *u_reqs = (void *)a1, req;
+    struct held_table table = {.type = TYPE_NONE};
+    struct pte_update u = {0};
+    u32 nr = (u32)a2, i;
+    int rc = owners_of(v, a4, &u);
+
+    for (i = 0; i < nr && !rc; i++) {
+        if (copy_array_from_guest(&req, u_reqs, i, sizeof(req))) {
+            rc = -XEN_EFAULT;
+            break;
+        }
+        switch (req.ptr & 3) {
+        case MMU_NORMAL_PT_UPDATE:
+        case MMU_PT_UPDATE_PRESERVE_AD:
+        case MMU_PT_UPDATE_NO_TRANSLATE:
+            u.preserve_ad = (req.ptr & 3) == MMU_PT_UPDATE_PRESERVE_AD;
+            req.ptr &= ~3UL;
+            rc = req.ptr & 7 ? -XEN_EINVAL : update_one(&table, &u, &req);
+            break;
+        default:
+            rc = machphys_update(v->domain->id, &req);
+            break;
+        }
+        if (rc)
+            break;
+        if ((i & 63) == 63) {
+            release_table(&table);
+            preempt_point();
+            if (v->domain->crashed)
+                break;
+        }
+    }
+    release_table(&table);
+    this_cpu()->counters[COUNT_PTE_MMU_UPDATE] += i;
+    /* The guest resumes after the request that failed: it must learn which one. */
+    if (a3 && copy_to_guest((void *)a3, &i, sizeof(i)))
+        return -XEN_EFAULT;
+    return rc;
+}
+
+static void flush_as_asked(u64 va, u64 flags)
+{
+    switch (flags & UVMF_FLUSHTYPE_MASK) {
+    case UVMF_TLB_FLUSH:
+        tlb_flush_local();
+        break;
+    case UVMF_INVLPG:
+        count(COUNT_INVLPG);
+        invlpg((void *)va);
+        break;
+    default:
+        break;
+    }
+}
+
+HYPERCALL(update_va_mapping)
+{
+    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    mfn_t table;
+    u64 *slot = mmu_l1_slot_get(v, a1, &table);
+    int rc;
+
+    if (!slot)
+        return -XEN_EINVAL;
+    rc = mmu_update_entry(&u, 1, slot, a2, NULL);
+    frame_put_typed(table);
+    count(COUNT_PTE_VA_MAPPING);
+    if (!rc)
+        flush_as_asked(a1, a3);
+    return rc;
+}
+
+static int page_op(u16 owner, mfn_t dst, const mfn_t *src)
+{
+    int rc;
+
+    if (src && !frame_get(owner, *src))
+        return -XEN_EINVAL;
+    rc = frame_get_typed(owner, dst, TYPE_WRITABLE);
+    if (!rc) {
+        if (src)
+            memcpy(mfn_to_virt(dst), mfn_to_virt(*src), PAGE_SIZE);
+        else
+            memset(mfn_to_virt(dst), 0, PAGE_SIZE);
+        frame_put_typed(dst);
+    }
+    if (src)
+        frame_put(*src);
+    return rc ? -XEN_EINVAL : 0;
+}
+
+static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
+{
+    u16 id = v->domain->id;
+    mfn_t mfn = MFN(op->arg1.mfn), src = MFN(op->arg2.src_mfn);
+
+    switch (op->cmd) {
+    case MMUEXT_PIN_L1_TABLE:
+    case MMUEXT_PIN_L2_TABLE:
+    case MMUEXT_PIN_L3_TABLE:
+    case MMUEXT_PIN_L4_TABLE:
+        return frame_pin(id, mfn, (enum frame_type)(TYPE_L1 + op->cmd - MMUEXT_PIN_L1_TABLE));
+    case MMUEXT_UNPIN_TABLE:
+        return frame_unpin(id, mfn);
+    case MMUEXT_NEW_BASEPTR:
+        return mmu_set_kernel_table(v, mfn);
+    case MMUEXT_NEW_USER_BASEPTR:
+        return mmu_set_user_table(v, mfn);
+    case MMUEXT_TLB_FLUSH_LOCAL:
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_TLB_FLUSH_ALL:
+        tlb_flush_local();
+        return 0;
+    case MMUEXT_INVLPG_LOCAL:
+    case MMUEXT_INVLPG_MULTI:
+    case MMUEXT_INVLPG_ALL:
+        count(COUNT_INVLPG);
+        invlpg((void *)op->arg1.linear_addr);
+        return 0;
+    case MMUEXT_FLUSH_CACHE:
+    case MMUEXT_FLUSH_CACHE_GLOBAL:
+        if (!v->domain->is_hardware)
+            return -XEN_EINVAL;
+        asm volatile("wbinvd" : : : "memory");
+        return 0;
+    case MMUEXT_SET_LDT:
+        return segments_set_ldt(v, op->arg1.linear_addr, op->arg2.nr_ents);
+    case MMUEXT_CLEAR_PAGE:
+        return page_op(id, mfn, NULL);
+    case MMUEXT_COPY_PAGE:
+        return page_op(id, mfn, &src);
+    case MMUEXT_MARK_SUPER:
+    case MMUEXT_UNMARK_SUPER:
+        return -XEN_EOPNOTSUPP;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+HYPERCALL(mmuext_op)
+{
+    struct mmuext_op *u_ops = (void *)a1, op;
+    u32 nr = (u32)a2, i;
+    int rc = 0;
+
+    if (a4 != DOMID_SELF && a4 != v->domain->id)
+        return -XEN_ESRCH;
+    for (i = 0; i < nr; i++) {
+        if (copy_array_from_guest(&op, u_ops, i, sizeof(op))) {
+            rc = -XEN_EFAULT;
+            break;
+        }
+        rc = mmuext_one(v, &op);
+        if (rc || v->domain->crashed)
+            break;
+        preempt_point();
+    }
+    if (a3 && copy_to_guest((void *)a3, &i, sizeof(i)))
+        return -XEN_EFAULT;
+    return rc;
+}

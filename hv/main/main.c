@@ -1,0 +1,327 @@
+/*
+ * The composition root: what comes up, in which order, from the boot loader's jump to the first
+ * instruction of domain 0. Each step stops the machine with a message when it cannot be done.
+ */
+#include "abi/multiboot.h"
+#include "base/cmdline.h"
+#include "base/string.h"
+#include "base/version.h"
+#include "core/acpi.h"
+#include "core/multiboot.h"
+#include "guest/dom0_build.h"
+#include "guest/dom0_console.h"
+#include "guest/frame.h"
+#include "guest/ioports.h"
+#include "guest/machine_map.h"
+#include "guest/mmu.h"
+#include "guest/pirq.h"
+#include "guest/vtime.h"
+#include "kern/console.h"
+#include "kern/irq.h"
+#include "kern/panic.h"
+#include "kern/timer.h"
+#include "main/early_memory.h"
+#include "x86/cpu.h"
+#include "x86/cpu_setup.h"
+#include "x86/ioapic.h"
+#include "x86/lapic.h"
+#include "x86/log.h"
+#include "x86/paging.h"
+#include "x86/pci.h"
+#include "x86/pic.h"
+#include "x86/rtc.h"
+#include "x86/smp.h"
+#include "x86/tsc.h"
+#include "x86/uart.h"
+
+char version_cmdline[1024];
+
+static struct boot_info boot __initdata;
+static struct acpi_info acpi;
+static struct cmdline options;
+static struct cpu boot_cpu __initdata; /* until the real one exists */
+
+extern u8 image_start[], image_end[], boot_part_end[], init_start[], init_end[];
+
+__noreturn void boot_main(u32 magic, u64 info);
+
+/* Physical memory through the loader's mapping of the first 4 GiB. */
+static __init const void *map_low(void *arg, u64 phys, u64 len)
+{
+    return phys + len <= GIB(4) ? (const void *)phys : NULL;
+}
+
+static const struct phys_reader low_memory = {.map = map_low};
+
+static __init void unknown_word(const char *word, size_t len, void *arg)
+{
+    log_at(LOG_WARNING, "unknown command line word: %.*s\n", (int)MIN(len, 64UL), word);
+}
+
+static __init void start_console(void)
+{
+    struct uart_config c = {.io_base = options.com1.io_base,
+                            .baud = options.com1.baud,
+                            .data_bits = options.com1.data_bits,
+                            .parity = (u8)options.com1.parity,
+                            .stop_bits = options.com1.stop_bits,
+                            .irq = options.com1.irq};
+
+    if (uart_init(&c))
+        console_uart_ready();
+}
+
+static __init void read_loader(u32 magic, u64 info)
+{
+    const char *reason = "";
+    int rc = -XEN_EINVAL;
+
+    if (magic == MULTIBOOT1_BOOTLOADER)
+        rc = multiboot1_parse(&low_memory, info, &boot, &reason);
+    else if (magic == MULTIBOOT2_BOOTLOADER)
+        rc = multiboot2_parse(&low_memory, info, &boot, &reason);
+    else
+        reason = "it speaks neither multiboot 1 nor multiboot 2";
+    if (rc) {
+        (void)!cmdline_parse("", &options, NULL, NULL, NULL, 0);
+        start_console();
+        cannot_start("the boot loader's information is not usable: %s", reason);
+    }
+}
+
+static __init void read_options(void)
+{
+    const char *args = multiboot_args(&boot, boot.cmdline);
+    char err[160] = "";
+    int rc = cmdline_parse(args, &options, NULL, NULL, err, sizeof(err));
+
+    memcpy(version_cmdline, args, MIN(strlen(args), sizeof(version_cmdline) - 1));
+    start_console();
+    /* The console's level counts from the first line on. */
+    console_set_level(options.loglvl >= CMDLINE_LOG_DEBUG ? LOG_DEBUG : LOG_INFO);
+    printk("Serai %s, command line: %s\n", SERAI_VERSION, args);
+    if (rc)
+        cannot_start("%s", err);
+    (void)!cmdline_parse(args, &options, unknown_word, NULL, err, sizeof(err));
+    if (!boot.nr_modules)
+        cannot_start("the boot loader gave no kernel for domain 0: add it as the first module");
+}
+
+static __init void read_acpi(void)
+{
+    const char *reason = "";
+
+    if (!boot.rsdp_len && boot.efi && boot.efi_system_table)
+        boot.rsdp = acpi_rsdp_from_efi(&low_memory, boot.efi_system_table);
+    if (acpi_parse(&low_memory, boot.rsdp_len ? 0 : boot.rsdp, boot.rsdp_copy, boot.rsdp_len, &acpi,
+                   &reason))
+        cannot_start("no usable ACPI tables: %s. Switch ACPI on in the firmware (QEMU: leave out "
+                     "-no-acpi)",
+                     reason);
+    if (acpi.why[0])
+        log_at(LOG_WARNING, "ACPI: %s\n", acpi.why);
+}
+
+/* Who owns each frame before the heap exists: devices, unless the map says RAM. */
+static __init void fill_frame_table(struct frame *table, u64 nr)
+{
+    for (u64 m = 0; m < nr; m++)
+        table[m].ref = REF_OWNER(DOMID_IO);
+    for (unsigned i = 0; i < boot.nr_regions; i++) {
+        const struct mem_region *r = &boot.regions[i];
+
+        if (r->type != 1)
+            continue;
+        /* The first megabyte belongs to firmware, trampoline and, as device memory, domain 0. */
+        for (u64 m = MAX(r->base, MIB(1)) >> PAGE_SHIFT; m < (r->base + r->size) >> PAGE_SHIFT; m++)
+            table[m].ref = REF_OWNER(DOMID_XEN) | 1;
+    }
+}
+
+static __init void start_memory(void)
+{
+    u64 top, nr, m2p_bytes, m2p_phys, table_phys;
+
+    if (e820_sanitise(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS))
+        log_at(LOG_WARNING, "the memory map has too many pieces: some memory is not used\n");
+    top = e820_ram_top(boot.regions, boot.nr_regions);
+    nr = top >> PAGE_SHIFT;
+    early_memory_init(&boot);
+    m2p_bytes = ROUND_UP(nr * 8, MIB(2));
+    m2p_phys = early_alloc(m2p_bytes, MIB(2));
+    table_phys = early_alloc(ROUND_UP(nr * sizeof(struct frame), PAGE_SIZE), PAGE_SIZE);
+    paging_init(boot.regions, boot.nr_regions, early_alloc, m2p_phys, m2p_bytes);
+    m2p = phys_to_virt(m2p_phys);
+    memset(m2p, 0xff, m2p_bytes);
+    fill_frame_table(phys_to_virt(table_phys), nr);
+    heap_init(phys_to_virt(table_phys), nr);
+    early_memory_give_to_heap();
+    paging_set_allocator(early_alloc_from_heap);
+}
+
+static __init void *alloc_for_cpu(unsigned order)
+{
+    void *p = heap_alloc_pages(order);
+
+    if (!p)
+        cannot_start("not enough memory for the CPUs: give the machine more");
+    return p;
+}
+
+static __init void use_cpu(struct cpu *c)
+{
+    c->apic_id = smp_apic_id(c->id);
+    stack_info()->cpu = c;
+    cpu_load(c);
+}
+
+static __init void start_cpu(void)
+{
+    cpu_detect();
+    entry_patch_smap();
+    nr_cpus = 1;
+    use_cpu(cpu_create(0, alloc_for_cpu));
+}
+
+static void timer_interrupt(void *arg)
+{
+    count(COUNT_TIMER_INTERRUPT);
+    softirq_raise(SOFTIRQ_TIMER);
+}
+
+static __init void start_interrupts(void)
+{
+    u64 hz;
+
+    pic_disable();
+    if (lapic_init(acpi.lapic_phys))
+        cannot_start("the local APIC does not answer: switch it on in the firmware");
+    if (!ioapic_init(&acpi))
+        cannot_start("the firmware describes no I/O APIC: device interrupts cannot be routed");
+    for (unsigned i = 0; i < acpi.nr_mcfg; i++)
+        if (pci_mmcfg_add(acpi.mcfg[i].base, acpi.mcfg[i].segment, acpi.mcfg[i].bus_start,
+                          acpi.mcfg[i].bus_end))
+            log_at(LOG_WARNING, "PCI configuration window %u is not used\n", i);
+    hz = tsc_calibrate(&acpi);
+    if (!hz)
+        cannot_start("no usable timer: neither HPET, ACPI timer nor interval timer counts");
+    time_init(hz);
+    irq_set_handler(VECTOR_TIMER, timer_interrupt, NULL);
+    softirq_set_handler(SOFTIRQ_TIMER, timer_softirq);
+    if (lapic_timer_init(VECTOR_TIMER, hz))
+        cannot_start("no usable timer: the local APIC's does not count");
+    printk("time-stamp counter: %lu kHz (%s)\n", hz / 1000, tsc_source());
+}
+
+/* An application processor: ready for work that later steps will give it. */
+static void park(unsigned cpu)
+{
+    stack_info()->cpu = cpus[cpu];
+    cpu_load(cpus[cpu]);
+    lapic_init_ap();
+    cpu_stop();
+}
+
+static __init void *stack_for_cpu(unsigned cpu)
+{
+    struct stack_info *info;
+    u8 *stack;
+
+    if (cpu >= MAX_CPUS)
+        return NULL;
+    stack = alloc_for_cpu(STACK_ORDER);
+    info = (struct stack_info *)(stack + STACK_SIZE) - 1;
+    info->cpu = cpu_create(cpu, alloc_for_cpu);
+    return info;
+}
+
+static __init void start_cpus(void)
+{
+    nr_cpus = smp_start(&acpi, early_trampoline_page(), park, stack_for_cpu);
+    for (unsigned i = 0; i < nr_cpus; i++)
+        cpus[i]->apic_id = smp_apic_id(i);
+    printk("CPUs: %u started of %u\n", nr_cpus, acpi.nr_cpus);
+    paging_drop_identity();
+}
+
+/* What domain 0 may not touch among the devices. */
+static __init void keep_devices(void)
+{
+    mmu_deny_io(lapic_phys(), PAGE_SIZE);
+    mmu_deny_io(0xfee00000, MIB(1));
+    (void)!e820_reserve(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS, 0xfee00000, MIB(1));
+    for (unsigned i = 0; i < acpi.nr_ioapics; i++) {
+        mmu_deny_io(acpi.ioapics[i].phys, PAGE_SIZE);
+        (void)!e820_reserve(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS,
+                            acpi.ioapics[i].phys, PAGE_SIZE);
+    }
+    if (acpi.hpet.present)
+        mmu_read_only_io(acpi.hpet.phys, PAGE_SIZE);
+    machine_map_set(boot.regions, boot.nr_regions);
+}
+
+static __init struct vcpu *start_dom0(struct cpu_user_regs *regs)
+{
+    struct dom0_files files = {
+        .kernel = phys_to_virt(boot.modules[0].start),
+        .kernel_len = boot.modules[0].end - boot.modules[0].start,
+        .args = multiboot_args(&boot, boot.modules[0].string),
+    };
+    struct vcpu *v;
+
+    if (boot.nr_modules > 1) {
+        files.initrd_start = boot.modules[1].start;
+        files.initrd_end = boot.modules[1].end;
+    }
+    v = dom0_build(&files, &options, regs);
+    heap_add(files.kernel ? boot.modules[0].start >> PAGE_SHIFT : 0,
+             ROUND_UP(boot.modules[0].end, PAGE_SIZE) >> PAGE_SHIFT);
+    vtime_set_wallclock(dom0, read_cmos_time(), 0, time_now());
+    return v;
+}
+
+static __init void report_memory(void)
+{
+    u64 total = e820_ram_bytes(boot.regions, boot.nr_regions) >> 10;
+    u64 given = (dom0->tot_pages + heap_free_count()) * 4;
+    u64 image = (u64)(image_end - image_start) >> 10;
+    u64 dropped = (u64)(init_end - init_start + boot_part_end - image_start) >> 10;
+
+    printk("memory: %lu KiB of RAM, %lu KiB kept by the hypervisor, image %lu KiB resident\n",
+           total, total - given, image - dropped);
+}
+
+/*
+ * Gives the boot code and data back. Not itself boot code, and called on the stack of domain 0's
+ * vcpu: it must survive what it frees.
+ */
+static void free_boot_memory(void)
+{
+    paging_free_init();
+    heap_add(virt_to_phys(image_start) >> PAGE_SHIFT, virt_to_phys(boot_part_end) >> PAGE_SHIFT);
+    heap_add(virt_to_phys(init_start) >> PAGE_SHIFT, virt_to_phys(init_end) >> PAGE_SHIFT);
+}
+
+__init void boot_main(u32 magic, u64 info)
+{
+    struct cpu_user_regs regs;
+    struct vcpu *v;
+
+    stack_info()->cpu = &boot_cpu;
+    x86_log_set(printk);
+    read_loader(magic, info);
+    read_options();
+    read_acpi();
+    start_memory();
+    start_cpu();
+    start_interrupts();
+    start_cpus();
+    keep_devices();
+    pirq_init(&acpi);
+    machine_end_setup(&acpi, options.noreboot);
+    v = start_dom0(&regs);
+    ioports_init();
+    dom0_console_init();
+    report_memory();
+    vcpu_start(v, &regs, free_boot_memory);
+}
