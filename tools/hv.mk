@@ -67,4 +67,4 @@ $(B)/serai.gz: $(B)/serai
 	objcopy --strip-debug $< $(B)/serai.stripped
 	gzip -9nc $(B)/serai.stripped > $@
 
--include $(HV_OBJ:.o=.d)
+-include $(HV_OBJ:.o=.d) $(B)/hv/asm_offsets.h.d

@@ -1,4 +1,5 @@
 #include "base/checksum.h"
+#include "base/unpack_impl.h"
 #include "base/string.h"
 
 /*
@@ -104,9 +105,9 @@ static u32 crc32_folded(struct crc32_work *w, u32 crc, const u8 *p, size_t words
     return (u32)c;
 }
 
-u32 crc32(struct crc32_work *w, u32 crc, const u8 *p, size_t len)
+/* The register after len bytes, however they are. */
+static u32 crc32_piece(struct crc32_work *w, u32 crc, const u8 *p, size_t len)
 {
-    crc = ~crc;
     if (len / 8 > CRC32_RING) {
         crc = crc32_folded(w, crc, p, len / 8);
         p += len & ~7UL;
@@ -116,7 +117,54 @@ u32 crc32(struct crc32_work *w, u32 crc, const u8 *p, size_t len)
         crc = crc32_word(w, get_le64(p) ^ crc);
     for (; len; len--, p++)
         crc = (crc >> 8) ^ w->table[0][(crc ^ *p) & 0xFF];
-    return ~crc;
+    return crc;
+}
+
+/* Product of two polynomials modulo the CRC's; the highest bit is the coefficient of 1. */
+static u32 crc32_multiply(u32 a, u32 b)
+{
+    u32 product = 0;
+
+    for (u32 bit = 1U << 31; bit; bit >>= 1) {
+        product ^= b & (0 - !!(a & bit));
+        b = (b >> 1) ^ (CRC32_POLY & (0 - (b & 1)));
+    }
+    return product;
+}
+
+/* The register after n zero bytes: times x^(8n), by repeated squaring. */
+static u32 crc32_zeros(u32 crc, size_t n)
+{
+    u32 power = 1U << (31 - 8);
+
+    for (; n; n >>= 1) {
+        if (n & 1)
+            crc = crc32_multiply(crc, power);
+        power = crc32_multiply(power, power);
+    }
+    return crc;
+}
+
+/* Kernels hold megabytes of zeros; runs of a few blocks are worth the multiplications. */
+#define ZERO_BLOCK (64 * 1024UL)
+
+u32 crc32(struct crc32_work *w, u32 crc, const u8 *p, size_t len)
+{
+    size_t done = 0, at = 0, zeros;
+
+    crc = ~crc;
+    while (len - at >= ZERO_BLOCK) {
+        zeros = zero_run(p + at, len - at) & ~(ZERO_BLOCK - 1);
+        if (zeros < 4 * ZERO_BLOCK) {
+            at += MAX(zeros, ZERO_BLOCK);
+            continue;
+        }
+        crc = crc32_piece(w, crc, p + done, at - done);
+        crc = crc32_zeros(crc, zeros);
+        at += zeros;
+        done = at;
+    }
+    return ~crc32_piece(w, crc, p + done, len - done);
 }
 
 void crc64_init(struct crc64_work *w)

@@ -1,3 +1,4 @@
+#include "base/assert.h"
 #include "base/lzma.h"
 #include "base/lzma_rc.h"
 #include "base/string.h"
@@ -5,8 +6,8 @@
 /* What one symbol can give of output, and a copy behind it. */
 #define OUT_MARGIN (273 + COPY_SLACK)
 
-__inline_always u32 get_len(struct rc *rc, struct lzma_len *l, size_t pos_state,
-                            const bool careful)
+__inline_always size_t get_len(struct rc *rc, struct lzma_len *l, size_t pos_state,
+                               const bool careful)
 {
     if (!rc_bit(rc, &l->choice, careful))
         return rc_tree(rc, l->low[pos_state], 3, careful) - 8 + 2;
@@ -15,20 +16,20 @@ __inline_always u32 get_len(struct rc *rc, struct lzma_len *l, size_t pos_state,
     return rc_tree(rc, l->high, 8, careful) - 256 + 18;
 }
 
-/* The distance minus 1. */
-__inline_always u32 get_distance(struct rc *rc, struct lzma_probs *p, u32 len,
+/* The distance minus 1: a slot tells its two highest bits and how many follow. */
+__inline_always u32 get_distance(struct rc *rc, struct lzma_probs *p, size_t len,
                                  const bool careful)
 {
-    u32 slot = rc_tree(rc, p->slot[MIN(len, 5) - 2], 6, careful) - 64;
-    u32 bits = (slot >> 1) - 1, dist;
+    size_t slot = rc_tree(rc, p->slot[MIN(len, 5UL) - 2], 6, careful) - 64;
+    u32 bits = (u32)(slot >> 1) - 1, high;
 
     if (slot < 4)
-        return slot;
-    dist = (2 | (slot & 1)) << bits;
+        return (u32)slot;
+    high = (2 | (slot & 1)) << bits;
     if (slot < 14)
-        return dist + rc_tree_reverse(rc, p->special + dist - slot - 1, bits, careful);
-    dist += rc_direct(rc, bits - 4, careful) << 4;
-    return dist + rc_tree_reverse(rc, p->align, 4, careful);
+        return high + rc_tree_reverse(rc, p->special[slot - 4], bits, careful);
+    high += rc_direct(rc, bits - 4, careful) << 4;
+    return high + rc_tree_reverse4(rc, p->align, careful);
 }
 
 /*
@@ -73,7 +74,8 @@ __inline_always void pick_rep(struct rc *rc, struct lzma_state *st, struct reps 
  */
 __inline_always bool run(struct lzma *s, u8 *const stop, const bool careful)
 {
-    struct rc rc = {s->range, s->range - RC_TOP, s->code, s->in, s->in_end, s->raised, s->overrun};
+    struct rc rc = {s->range,  s->range - RC_TOP, s->code,   s->in,
+                    s->in_end, s->raised,         s->overrun};
     struct lzma_probs *const p = &s->p;
     struct lzma_state *st = s->state;
     struct reps rep = {s->rep[0], s->rep[1], s->rep[2], s->rep[3]};
@@ -83,7 +85,7 @@ __inline_always bool run(struct lzma *s, u8 *const stop, const bool careful)
 
     while (out < stop) {
         size_t pos_state = (uintptr_t)out & s->pos_mask;
-        u32 len;
+        size_t len;
 
         if (!rc_bit(&rc, &st->is_match[pos_state], careful)) {
             u16 *probs = literal_probs(s, out, careful);
@@ -161,6 +163,7 @@ static bool run_chunk(struct lzma *s, u8 *stop)
         if (symbols == 0)
             break;
         good = run_fast(s, s->out + MIN(symbols, room));
+        BUG_ON(s->in > s->in_end); /* RC_MARGIN is what keeps it inside */
     }
     return good && (s->out >= stop || run_careful(s, stop));
 }
@@ -177,8 +180,9 @@ static void reset_state(struct lzma *s)
 
     for (u32 i = 0; i < LZMA_STATES; i++)
         set_probs(p->state[i].is_match, offsetof(struct lzma_state, literal) / sizeof(u16));
-    set_probs(p->slot[0], (offsetof(struct lzma_probs, literal) - offsetof(struct lzma_probs, slot)) /
-                              sizeof(u16));
+    set_probs(p->slot[0],
+              (offsetof(struct lzma_probs, literal) - offsetof(struct lzma_probs, slot)) /
+                  sizeof(u16));
     set_probs(p->literal, (s->lp_mask + 1) * s->literal_stride);
     s->state = &p->state[0];
     s->rep[0] = s->rep[1] = s->rep[2] = s->rep[3] = 0;

@@ -2,7 +2,7 @@
  * LZMA2, the compressed data inside XZ blocks. Private to xz.c.
  *
  * The decoder is written for few executed instructions: unpacking the kernel dominates the
- * hypervisor's boot. See lzma.c for how.
+ * hypervisor's boot. See lzma_rc.h for how.
  */
 #ifndef SERAI_BASE_LZMA_H
 #define SERAI_BASE_LZMA_H
@@ -35,7 +35,7 @@ struct lzma_state {
 struct lzma_probs {
     struct lzma_state state[LZMA_STATES];
     u16 slot[4][64];
-    u16 special[128];
+    u16 special[10][32]; /* slots 4 to 13 */
     u16 align[16];
     struct lzma_len match_len, rep_len;
     u16 literal[LZMA_LITERALS];

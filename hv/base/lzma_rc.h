@@ -33,56 +33,55 @@ struct rc {
  * %[p] a tree's probabilities, %[s] the place in it, %[q] scratch. 'prob' is a probability's
  * address. After SPLIT the range is that of a 0.
  */
-#define RC_SPLIT(prob)                                                                             \
-    "movzwl " prob ", %[q]\n\t"                                                                    \
-    "shrl   $11, %[r]\n\t"                                                                         \
-    "imull  %[q], %[r]\n\t"                                                                        \
-    "cmpl   %[r], %[c]\n\t"                                                                        \
+#define RC_SPLIT(prob)                                                                         \
+    "movzwl " prob ", %[q]\n\t"                                                                \
+    "shrl   $11, %[r]\n\t"                                                                     \
+    "imull  %[q], %[r]\n\t"                                                                    \
+    "cmpl   %[r], %[c]\n\t"                                                                    \
     "jae    1f\n\t"
 
 /* The bit is 0: raise the probability, keep the lower part. */
-#define RC_ZERO(prob)                                                                              \
-    "movzwl (%[u],%q[q],2), %[q]\n\t"                                                              \
-    "leal   -0x1000000(%q[r]), %[e]\n\t"                                                           \
+#define RC_ZERO(prob)                                                                          \
+    "movzwl (%[u],%q[q],2), %[q]\n\t"                                                          \
+    "leal   -0x1000000(%q[r]), %[e]\n\t"                                                       \
     "movw   %w[q], " prob "\n\t"
 
 /* The bit is 1: lower the probability, keep the upper part. Carry: refill. */
-#define RC_ONE(prob)                                                                               \
-    "1:\n\t"                                                                                       \
-    "shrl   $5, %[q]\n\t"                                                                          \
-    "subl   %[r], %[c]\n\t"                                                                        \
-    "subw   %w[q], " prob "\n\t"                                                                   \
-    "subl   %[r], %[e]\n\t"                                                                        \
+#define RC_ONE(prob)                                                                           \
+    "1:\n\t"                                                                                   \
+    "shrl   $5, %[q]\n\t"                                                                      \
+    "subl   %[r], %[c]\n\t"                                                                    \
+    "subw   %w[q], " prob "\n\t"                                                               \
+    "subl   %[r], %[e]\n\t"                                                                    \
     "leal   0x1000000(%q[e]), %[r]\n\t"
 
-#define RC_REFILL                                                                                  \
-    "shll   $8, %[r]\n\t"                                                                          \
-    "shll   $8, %[c]\n\t"                                                                          \
-    "leal   -0x1000000(%q[r]), %[e]\n\t"                                                           \
-    "movb   (%[i]), %b[c]\n\t"                                                                     \
+#define RC_REFILL                                                                              \
+    "shll   $8, %[r]\n\t"                                                                      \
+    "shll   $8, %[c]\n\t"                                                                      \
+    "leal   -0x1000000(%q[r]), %[e]\n\t"                                                       \
+    "movb   (%[i]), %b[c]\n\t"                                                                 \
     "incq   %[i]\n\t"
 
 /* The same paths in a tree: s becomes 2 * s + bit. Carry: refill. */
-#define RC_LEFT(prob)                                                                              \
-    RC_ZERO(prob)                                                                                  \
-    "leal   (%q[s],%q[s]), %k[s]\n\t"                                                              \
+#define RC_LEFT(prob)                                                                          \
+    RC_ZERO(prob)                                                                              \
+    "leal   (%q[s],%q[s]), %k[s]\n\t"                                                          \
     "cmpl   $0x1000000, %[r]\n\t"
 
-#define RC_RIGHT(prob)                                                                             \
-    RC_ONE(prob)                                                                                   \
+#define RC_RIGHT(prob)                                                                         \
+    RC_ONE(prob)                                                                               \
     "leal   1(%q[s],%q[s]), %k[s]\n\t"
 
-#define RC_LEVEL(prob)                                                                             \
-    RC_SPLIT(prob)                                                                                 \
-    RC_LEFT(prob)                                                                                  \
-    "jae    3f\n\t"                                                                                \
-    "jmp    2f\n\t" RC_RIGHT(prob)                                                                 \
-    "jae    3f\n"                                                                                  \
-    "2:\n\t" RC_REFILL "3:\n\t"
+#define RC_LEVEL(prob)                                                                         \
+    RC_SPLIT(prob)                                                                             \
+    RC_LEFT(prob)                                                                              \
+    "jae    3f\n\t"                                                                            \
+    "jmp    2f\n\t" RC_RIGHT(prob) "jae    3f\n"                                               \
+                                   "2:\n\t" RC_REFILL "3:\n\t"
 
 #define RC_NODE "(%[p],%q[s],2)"
 
-#define RC_STATE(rc)                                                                               \
+#define RC_STATE(rc)                                                                           \
     [r] "+r"((rc)->range), [e] "+r"((rc)->excess), [c] "+r"((rc)->code), [i] "+r"((rc)->in)
 
 __inline_always u32 rc_next_byte(struct rc *rc)
@@ -124,14 +123,12 @@ __inline_always bool rc_bit(struct rc *rc, u16 *prob, const bool careful)
     if (careful)
         return rc_bit_careful(rc, prob);
     /* Carry becomes the bit's complement. */
-    asm volatile(RC_SPLIT("%[m]") RC_ZERO("%[m]")
-                 "cmpl   %[r], %[below_top]\n\t"
-                 "jb     3f\n\t" RC_REFILL
-                 "stc\n\t"
-                 "jmp    3f\n" RC_ONE("%[m]")
-                 "jae    3f\n\t" RC_REFILL
-                 "clc\n"
-                 "3:"
+    asm volatile(RC_SPLIT("%[m]")
+                     RC_ZERO("%[m]") "cmpl   %[r], %[below_top]\n\t"
+                                     "jb     3f\n\t" RC_REFILL "stc\n\t"
+                                     "jmp    3f\n" RC_ONE("%[m]") "jae    3f\n\t" RC_REFILL
+                                                                  "clc\n"
+                                                                  "3:"
                  : RC_STATE(rc), [q] "=&r"(q), [m] "+m"(*prob), "=@ccc"(zero)
                  : [u] "r"(rc->raised), [below_top] "m"(below_top));
     return !zero;
@@ -155,11 +152,24 @@ __inline_always u32 rc_tree(struct rc *rc, u16 *probs, const u32 bits, const boo
     return (u32)sym;
 }
 
-/* The same with 1 to 5 levels, unknown at compile time, lowest bit first and without the 1. */
+/* What a tree of up to 5 levels gave, lowest bit first. */
+__inline_always u32 rc_reversed(u32 sym, u32 bits)
+{
+    static const u8 reversed[32] = {0, 16, 8, 24, 4, 20, 12, 28, 2, 18, 10, 26, 6, 22, 14, 30,
+                                    1, 17, 9, 25, 5, 21, 13, 29, 3, 19, 11, 27, 7, 23, 15, 31};
+
+    return reversed[sym << (5 - bits) & 31];
+}
+
+/* Bits by a tree from the lowest on, without the 1: four of them. */
+__inline_always u32 rc_tree_reverse4(struct rc *rc, u16 *probs, const bool careful)
+{
+    return rc_reversed(rc_tree(rc, probs, 4, careful), 4);
+}
+
+/* The same, of 1 to 5 bits. */
 __inline_always u32 rc_tree_reverse(struct rc *rc, u16 *probs, u32 bits, const bool careful)
 {
-    static const u8 reversed[32] = {0, 16, 8,  24, 4, 20, 12, 28, 2, 18, 10, 26, 6, 22, 14, 30,
-                                    1, 17, 9,  25, 5, 21, 13, 29, 3, 19, 11, 27, 7, 23, 15, 31};
     u64 sym = 1;
     u32 q, n = bits;
 
@@ -173,7 +183,7 @@ __inline_always u32 rc_tree_reverse(struct rc *rc, u16 *probs, u32 bits, const b
                      : [p] "r"(probs), [u] "r"(rc->raised)
                      : "memory");
     }
-    return reversed[sym << (5 - bits) & 31];
+    return rc_reversed((u32)sym, bits);
 }
 
 /*
@@ -181,19 +191,32 @@ __inline_always u32 rc_tree_reverse(struct rc *rc, u16 *probs, u32 bits, const b
  * holds the rest, high bit next. Each prediction has its own tree, 0x100 and 0x200 places
  * behind the plain one; a bit other than predicted leads on to the plain levels.
  */
-#define RC_PREDICTED(k, next)                                                                      \
-    ".Lm" #k "_%=:\n\t"                                                                            \
-    "addb   %b[m], %b[m]\n\t"                                                                      \
-    "jc     4f\n\t" RC_SPLIT("0x200" RC_NODE) RC_LEFT("0x200" RC_NODE)                             \
-    "jae    .Lm" #next "_%=\n\t" RC_REFILL                                                         \
-    "jmp    .Lm" #next "_%=\n\t" RC_RIGHT("0x200" RC_NODE)                                         \
-    "jae    .Ln" #next "_%=\n\t" RC_REFILL                                                         \
-    "jmp    .Ln" #next "_%=\n"                                                                     \
-    "4:\n\t" RC_SPLIT("0x400" RC_NODE) RC_LEFT("0x400" RC_NODE)                                    \
-    "jae    .Ln" #next "_%=\n\t" RC_REFILL                                                         \
-    "jmp    .Ln" #next "_%=\n\t" RC_RIGHT("0x400" RC_NODE)                                         \
-    "jae    .Lm" #next "_%=\n\t" RC_REFILL                                                         \
-    "jmp    .Lm" #next "_%=\n\t"
+#define RC_PREDICTED(k, next)                                                                          \
+    ".Lm" #k "_%=:\n\t"                                                                                \
+    "addb   %b[m], %b[m]\n\t"                                                                          \
+    "jc     4f\n\t" RC_SPLIT("0x200" RC_NODE) RC_LEFT(                                                 \
+        "0x200" RC_NODE) "jae    .Lm" #next "_%=\n\t" RC_REFILL "jmp    .Lm" #next                     \
+                         "_%=\n\t" RC_RIGHT(                                                           \
+                             "0x200" RC_NODE) "jae    .Ln" #next "_%=\n\t" RC_REFILL                   \
+                                              "jmp    .Ln" #next "_%=\n"                               \
+                                              "4:\n\t" RC_SPLIT("0x400" RC_NODE) RC_LEFT(              \
+                                                  "0x400" RC_NODE) "jae    .Ln" #next                  \
+                                                                   "_%=\n\t" RC_REFILL                 \
+                                                                   "jmp    .Ln" #next                  \
+                                                                   "_%=\n\t" RC_RIGHT(                 \
+                                                                       "0x400" RC_NODE) "jae "         \
+                                                                                        "   "          \
+                                                                                        ".L"           \
+                                                                                        "m" #next      \
+                                                                                        "_%="          \
+                                                                                        "\n"           \
+                                                                                        "\t" RC_REFILL \
+                                                                                        "jmp "         \
+                                                                                        "   "          \
+                                                                                        ".L"           \
+                                                                                        "m" #next      \
+                                                                                        "_%="          \
+                                                                                        "\n\t"
 
 #define RC_PLAIN(k) ".Ln" #k "_%=:\n\t" RC_LEVEL(RC_NODE)
 
@@ -243,14 +266,12 @@ __inline_always u32 rc_direct_rest(struct rc *rc, u32 range, u32 n, const bool c
     u32 bytes = n / 8 + 1;
     u64 code = rc->code, q;
 
-    range <<= 8 * bytes - n;
+    range <<= 8 - n % 8;
     if (careful) {
         for (u32 i = 0; i < bytes; i++)
             code = code << 8 | rc_next_byte(rc);
     } else {
-        u64 next = __builtin_bswap32(get_le32(rc->in));
-
-        code = code << 8 * bytes | next >> (32 - 8 * bytes);
+        code = (code << 32 | __builtin_bswap32(get_le32(rc->in))) >> (32 - 8 * bytes);
         rc->in += bytes;
     }
     q = code / range; /* more than n bits only in a damaged stream: some wrong distance then */
@@ -264,7 +285,7 @@ __inline_always u32 rc_direct_rest(struct rc *rc, u32 range, u32 n, const bool c
 __inline_always u32 rc_direct(struct rc *rc, u32 n, const bool careful)
 {
     u32 range = rc->range, code = rc->code, q = 0;
-    u32 first = MIN(n, 8 - (u32)__builtin_clz(range)); /* until it falls below 2^24 */
+    u32 first = MIN(n, (31U ^ (u32)__builtin_clz(range)) - 23); /* until it falls below 2^24 */
 
     n -= first;
     do {

@@ -1,5 +1,5 @@
 /*
- * What the decompressors share among themselves. Private to unpack.c, xz.c, zstd.c, inflate.c and
+ * What the decompressors share among themselves. Private to unpack.c, the decoders, checksum.c and
  * their tests.
  */
 #ifndef SERAI_BASE_UNPACK_IMPL_H
@@ -56,6 +56,18 @@ __inline_always void copy8(u8 *dst, const u8 *src)
 
     __builtin_memcpy(&v, src, 8);
     __builtin_memcpy(dst, &v, 8);
+}
+
+/* How many zero bytes p starts with, in steps of 64. */
+static inline size_t zero_run(const u8 *p, size_t len)
+{
+    const u8 *start = p;
+
+    for (; len >= 64; len -= 64, p += 64)
+        if (get_le64(p) | get_le64(p + 8) | get_le64(p + 16) | get_le64(p + 24) |
+            get_le64(p + 32) | get_le64(p + 40) | get_le64(p + 48) | get_le64(p + 56))
+            break;
+    return (size_t)(p - start);
 }
 
 /* copy_match() may write this many bytes too many. */

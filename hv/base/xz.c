@@ -213,45 +213,64 @@ static bool x86_operand(u8 *p, u32 ip, u32 passed)
     return true;
 }
 
-/* Eight bytes at once: which of them are E8 or E9? High bits of those bytes; the lowest is exact. */
-__inline_always u64 opcodes(u64 w)
-{
-    u64 v = (w | 0x0101010101010101UL) ^ 0xE9E9E9E9E9E9E9E9UL;
+/*
+ * Marks E8 and E9 among eight bytes by their high bits, which the caller picks with MARK. Marks above
+ * the lowest may be wrong.
+ */
+#define MARK 0x8080808080808080UL
 
-    return (v - 0x0101010101010101UL) & ~v & 0x8080808080808080UL;
+__inline_always u64 mark_opcodes(u64 w)
+{
+    u64 v = w ^ 0xE8E8E8E8E8E8E8E8UL;
+
+    return (v - 0x0202020202020202UL) & ~v;
 }
 
-static void x86_undo(u8 *p, size_t len, u32 start)
+/* The first E8 or E9 from p on, or 'end'. Kernels hold megabytes of zeros. */
+static u8 *next_opcode(u8 *p, u8 *end)
 {
-    size_t i = 0, limit, last = 0; /* last: position after the last opcode passed over */
+    u64 marks;
+
+    while (end - p >= 32) {
+        u64 a = get_le64(p), b = get_le64(p + 8), c = get_le64(p + 16), d = get_le64(p + 24);
+
+        if ((a | b | c | d) == 0) {
+            p += 32;
+            p += zero_run(p, (size_t)(end - p));
+            continue;
+        }
+        if ((mark_opcodes(a) | mark_opcodes(b) | mark_opcodes(c) | mark_opcodes(d)) & MARK)
+            break;
+        p += 32;
+    }
+    for (; end - p >= 8; p += 8) {
+        marks = mark_opcodes(get_le64(p)) & MARK;
+        if (marks)
+            return p + __builtin_ctzl(marks) / 8;
+    }
+    while (p < end && (*p & 0xFE) != 0xE8)
+        p++;
+    return p;
+}
+
+static void x86_undo(u8 *start, size_t len, u32 ip)
+{
+    u8 *p = start, *last = start, *end; /* last: behind the last opcode passed over */
     u32 passed = 0;
 
     if (len < 5)
         return;
-    limit = len - 4;
-    while (i < limit) {
-        if (limit - i >= 8) {
-            u64 found = opcodes(get_le64(p + i));
-
-            if (!found) {
-                i += 8;
-                continue;
-            }
-            i += (u32)__builtin_ctzl(found) / 8;
-        } else if ((p[i] & 0xFE) != 0xE8) {
-            i++;
-            continue;
-        }
-        passed = i - last < 3 ? (passed << (i - last)) & 7 : 0;
-        if (x86_operand(p + i, start + (u32)i, passed)) {
-            i += 5;
+    end = start + len - 4;
+    while ((p = next_opcode(p, end)) < end) {
+        passed = p - last < 3 ? (passed << (p - last)) & 7 : 0;
+        if (x86_operand(p, ip + (u32)(p - start), passed)) {
+            p += 5;
             passed = 0;
-            last = i;
         } else {
+            p++;
             passed = (passed << 1 | 1) & 7;
-            i++;
-            last = i;
         }
+        last = p;
     }
 }
 
@@ -364,7 +383,8 @@ int xz_decode(struct unpack_job *job)
     x->job = job;
     x->at = 0;
     x->found = x->listed = (struct sizes){0, 0};
-    crc32_init(&x->crc32);
+    if (job->verify)
+        crc32_init(&x->crc32);
     rc = stream_header(x);
     while (!rc && has(x, 1) && job->in[x->at] != 0)
         rc = block(x);

@@ -12,8 +12,9 @@ bool back_open(struct back_bits *b, const u8 *start, size_t len)
         return false;
     b->start = start;
     b->p = start + len - 8;
-    b->word = get_le64(b->p);
-    b->used = (u32)__builtin_clzl(b->word) + 1;
+    b->next = get_le64(b->p);
+    b->used = (u32)__builtin_clzl(b->next) + 1;
+    b->next = rol64(b->next, b->used);
     return true;
 }
 
@@ -250,7 +251,7 @@ bool huf_decode(const struct huf_table *t, const u8 *in, size_t len, u8 *out, si
         back_refill(&b);
         if (back_left(&b) <= 0)
             return false;
-        bits = b.word << b.used;
+        bits = b.next;
         *out++ = huf_symbol(t, &bits, &used);
         b.used += used & 0xFF;
     }

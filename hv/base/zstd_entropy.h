@@ -40,12 +40,13 @@ struct huf_table {
 
 /*
  * A stream read from its last bit, which is the highest bit set in its last byte, towards its
- * first. 'word' is the eight bytes at p, of which the 'used' highest bits are done.
- * Invariant: start - 8 <= p. Reading past the start gives arbitrary bits and is_past().
+ * first. Of the eight bytes at p, the 'used' highest bits are done; 'next' is those bytes rotated
+ * left by as much.
+ * Invariant: start - 8 <= p. Reading past the start gives arbitrary bits and a negative rest.
  */
 struct back_bits {
     const u8 *p, *start;
-    u64 word;
+    u64 next;
     u32 used;
 };
 
@@ -57,24 +58,35 @@ __inline_always s64 back_left(const struct back_bits *b)
     return (b->p - b->start) * 8 + 64 - (s64)b->used;
 }
 
+__inline_always u64 rol64(u64 v, u32 n)
+{
+    return v << (n & 63) | v >> (-n & 63);
+}
+
 /* Afterwards at least 57 bits can be read. */
 __inline_always void back_refill(struct back_bits *b)
 {
-    s64 bytes = b->used >> 3, room = b->p - b->start + 8;
+    size_t bytes = b->used >> 3, room = (size_t)(b->p - b->start) + 8;
 
     bytes = unlikely(bytes > room) ? room : bytes;
     b->p -= bytes;
     b->used -= 8 * (u32)bytes;
-    b->word = get_le64(b->p);
+    b->next = rol64(get_le64(b->p), b->used);
 }
 
-/* n < 64 bits. */
+/* n < 32 bits. */
 __inline_always u32 back_take(struct back_bits *b, u32 n)
 {
-    u64 v = b->word << (b->used & 63) >> 1 >> (63 - n);
+    static const u32 mask[32] = {
+        0,         1,          3,          7,         0xF,       0x1F,      0x3F,
+        0x7F,      0xFF,       0x1FF,      0x3FF,     0x7FF,     0xFFF,     0x1FFF,
+        0x3FFF,    0x7FFF,     0xFFFF,     0x1FFFF,   0x3FFFF,   0x7FFFF,   0xFFFFF,
+        0x1FFFFF,  0x3FFFFF,   0x7FFFFF,   0xFFFFFF,  0x1FFFFFF, 0x3FFFFFF, 0x7FFFFFF,
+        0xFFFFFFF, 0x1FFFFFFF, 0x3FFFFFFF, 0x7FFFFFFF};
 
+    b->next = rol64(b->next, n);
     b->used += n;
-    return (u32)v;
+    return (u32)b->next & mask[n];
 }
 
 /*

@@ -59,10 +59,10 @@ static u64 field64(const struct table *t, u32 off)
 static int refuse(struct acpi_info *out, const char *name, u64 phys, const char *what)
 {
     if (phys)
-        format(out->why, sizeof(out->why), "ACPI %s at %#llx: %s", name,
-               (unsigned long long)phys, what);
+        format(out->why, sizeof(out->why), "%s at %#llx: %s", name, (unsigned long long)phys,
+               what);
     else
-        format(out->why, sizeof(out->why), "ACPI %s: %s", name, what);
+        format(out->why, sizeof(out->why), "%s: %s", name, what);
     return -XEN_EINVAL;
 }
 

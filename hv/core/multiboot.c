@@ -248,11 +248,11 @@ static const char *take_rsdp(struct tags *t, const struct tag *tag)
     unsigned len = MIN(tag->len, sizeof(out->rsdp_copy));
 
     /* The new form wins whatever the order: it alone names the XSDT. */
-    if (tag->type == MULTIBOOT2_TAG_ACPI_OLD && out->rsdp_len)
+    if (!len || (tag->type == MULTIBOOT2_TAG_ACPI_OLD && out->rsdp_len))
         return NULL;
     if (!read_phys(t->r, tag->data, out->rsdp_copy, len))
         return "the ACPI root pointer's copy lies outside memory";
-    out->rsdp = len ? tag->data : 0;
+    out->rsdp = tag->data;
     out->rsdp_len = len;
     return NULL;
 }

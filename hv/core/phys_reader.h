@@ -10,7 +10,7 @@
 struct phys_reader {
     /*
      * 'len' readable bytes at physical address 'phys', or NULL. The pointer is good until the
-     * next call, so a small moving window is enough; 'len' never exceeds 1 MiB.
+     * next call, so a small moving window is enough; 'len' is 1 byte to 1 MiB.
      */
     const void *(*map)(void *arg, u64 phys, u64 len);
     void *arg;

@@ -10,6 +10,7 @@
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
 #include "x86/paging.h"
+#include "x86/reboot.h"
 #include <xen/sched.h>
 
 struct domain *dom0;
@@ -94,11 +95,10 @@ void domain_shutdown(struct domain *d, unsigned reason)
 
     log_at(reason == SHUTDOWN_crash ? LOG_ERROR : LOG_INFO, "domain %u shut down: %s\n", d->id,
            reason < ARRAY_SIZE(names) ? names[reason] : "unknown reason");
-    if (reason == SHUTDOWN_poweroff) {
-        /* ACPI did not switch the machine off: nothing more to do than stop. */
-        machine_end(false);
-    }
-    machine_end(true);
+    if (reason == SHUTDOWN_reboot || reason == SHUTDOWN_watchdog)
+        machine_reset(machine_acpi()); /* asked for: 'noreboot' is about crashes */
+    /* After a power-off that ACPI did not perform nothing is left but to stop. */
+    machine_end(reason != SHUTDOWN_poweroff);
 }
 
 void vcpu_start(struct vcpu *v, const struct cpu_user_regs *regs, void (*first)(void))

@@ -1,10 +1,12 @@
 #include "guest/ioports.h"
 #include "core/pte.h"
 #include "guest/access.h"
+#include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/trap.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
+#include "x86/paging.h"
 #include "x86/uart.h"
 
 #define X86_PF_VECTOR 14
@@ -110,6 +112,25 @@ static void port_out(struct vcpu *v, u16 port, unsigned size, u32 val)
         native_out(port, size, val);
 }
 
+/*
+ * Two bytes of the bitmap, which is mapped in the guest kernel's address space: in user mode
+ * another page table is loaded, so it is read through our own map.
+ */
+static bool read_bitmap(const struct vcpu *v, u16 port, u16 *bits)
+{
+    u8 bytes[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        u64 va = v->iobitmap + port / 8 + i, pte = mmu_walk(v->kernel_table, va);
+
+        if (!(pte & GPTE_P) || !mfn_is_ram(pte_mfn(pte)))
+            return false;
+        bytes[i] = ((const u8 *)mfn_to_virt(pte_mfn(pte)))[va & (PAGE_SIZE - 1)];
+    }
+    *bits = (u16)(bytes[0] | bytes[1] << 8);
+    return true;
+}
+
 /* Kernel: virtual IOPL of at least 1. User: IOPL 3, or the bitmap that its kernel registered. */
 static bool guest_allows(const struct vcpu *v, u16 port, unsigned size)
 {
@@ -119,7 +140,7 @@ static bool guest_allows(const struct vcpu *v, u16 port, unsigned size)
         return true;
     if (!v->iobitmap || port + size > v->iobitmap_ports)
         return false;
-    if (copy_from_guest(&bits, (const void *)(v->iobitmap + port / 8), 2))
+    if (!read_bitmap(v, port, &bits))
         return false;
     return !(bits >> (port & 7) & ((1U << size) - 1));
 }

@@ -1,6 +1,7 @@
 #include "guest/mmu.h"
 #include "core/pte.h"
 #include "kern/tlb.h"
+#include "x86/cpu_setup.h"
 #include "x86/msi.h"
 #include "x86/paging.h"
 
@@ -55,16 +56,14 @@ static int check_io_entry(u16 table_owner, u64 *pte)
     mfn_t mfn = pte_mfn(*pte);
     const struct io_range *r = find_io_range(mfn);
 
-    if (mfn.n == GPTE_ADDR >> PAGE_SHIFT)
+    /* Beyond what the CPU can address: reserved bits to the hardware. */
+    if (mfn.n >> (cpu_features.maddr_bits - PAGE_SHIFT))
         return -XEN_EINVAL;
     if (table_owner != dom0->id || (r && !r->read_only))
         return -XEN_EPERM;
     if (r || msix_owns_page(mfn.n << PAGE_SHIFT))
         *pte &= ~GPTE_RW;
-    if (!(*pte & GPTE_CACHE))
-        *pte |= GPTE_PCD;
-    else if (!(*pte & GPTE_PCD))
-        *pte |= GPTE_PCD;
+    *pte |= GPTE_PCD;
     *pte = pte_adjust(*pte, 1);
     return 0;
 }

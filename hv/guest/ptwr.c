@@ -31,13 +31,17 @@ static int perform(struct vcpu *v, const struct insn *insn, struct insn_regs *r,
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
     struct insn_result res;
-    u64 entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    u64 entry = __atomic_load_n(slot, __ATOMIC_RELAXED), source = 0;
     int rc;
 
+    /* The value a string move stores comes from elsewhere. */
+    if (insn->mem_op == MEM_MOVS &&
+        copy_from_guest(&source, (const void *)insn_source_address(insn, r), insn->size))
+        return -XEN_EFAULT;
     do {
-        u64 new;
+        u64 new, old = insn->mem_op == MEM_MOVS ? source : field_of(entry, va, insn->size);
 
-        rc = insn_compute(insn, r, field_of(entry, va, insn->size), &res);
+        rc = insn_compute(insn, r, old, &res);
         if (rc)
             return rc;
         new = merge_field(entry, va, insn->size, res.new);
@@ -77,7 +81,6 @@ bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
 
     regs_to_insn(regs, &r);
     if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn) == 0 && insn.op == INSN_MEM_WRITE &&
-        insn.mem_op != MEM_MOVS && !insn.rep &&
         (insn_effective_address(&insn, &r) & ~7UL) == (va & ~7UL) &&
         (va & 7) + insn.size <= 8) {
         va = insn_effective_address(&insn, &r);

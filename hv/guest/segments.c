@@ -28,7 +28,7 @@ static void drop_gdt(struct vcpu *v)
     for (unsigned i = 0; i < GUEST_GDT_PAGES; i++) {
         if (!v->gdt_frames[i].n)
             continue;
-        set_window(i, 0);
+        set_window(i, window_pte(virt_to_mfn(this_cpu()->empty_page)));
         frame_put_typed(v->gdt_frames[i]);
         v->gdt_frames[i] = MFN(0);
     }

@@ -39,6 +39,9 @@
 #define GATE_RING(flags)  ((flags)&3)
 #define GATE_MASK_EVENTS  BIT(2)
 
+/* The saved registers of a visit: struct cpu_user_regs up to ss. */
+#define FRAME_SIZE offsetof(struct cpu_user_regs, es)
+
 static void enter_kernel_mode(struct vcpu *v)
 {
     write_cr3(v->entry.kernel_cr3);
@@ -250,13 +253,15 @@ static void trap_from_guest(struct vcpu *v, struct cpu_user_regs *regs)
  */
 static __noreturn void iret_fault(struct vcpu *v, const struct cpu_user_regs *fault)
 {
-    struct cpu_user_regs g = *fault, *regs = guest_regs();
+    struct cpu_user_regs g, *regs = guest_regs();
 
+    /* Both frames end at ss: what follows in the structure is not on the stack. */
+    memcpy(&g, fault, FRAME_SIZE);
     memcpy(&g.rip, (const void *)fault->rsp, 5 * 8);
-    *regs = g;
+    memcpy(regs, &g, FRAME_SIZE);
     /* A selector that cannot be loaded would fault again on the way to the handler's return. */
     regs->rflags |= RFLAGS_IF;
-    trap_inject(v, regs, X86_GP, fault->error_code);
+    trap_inject(v, regs, X86_GP, fault->entry_vector == X86_PF ? 0 : fault->error_code);
     resume_guest(regs);
 }
 
@@ -265,17 +270,20 @@ static void trap_in_hypervisor(struct cpu_user_regs *regs)
     u64 fixup = extable_find(regs->rip);
     struct vcpu *v = current_vcpu();
 
-    if (fixup) {
-        regs->rip = fixup;
-        return;
-    }
-    if (regs->rip == (u64)exit_iretq && v && regs->entry_vector != X86_PF)
-        iret_fault(v, regs);
     if (regs->entry_vector == X86_DEBUG) {
         /* A guest's breakpoint on data that we touched for it: of no interest here. */
         write_dr6(0xffff0ff0);
         return;
     }
+    /* Loading a selector for the guest may be what first touches its LDT. */
+    if (v && regs->entry_vector == X86_PF && segments_ldt_fault(v, read_cr2()))
+        return;
+    if (fixup) {
+        regs->rip = fixup;
+        return;
+    }
+    if (regs->rip == (u64)exit_iretq && v)
+        iret_fault(v, regs);
     panic_trap(regs);
 }
 

@@ -300,7 +300,8 @@ static s64 give_machine_map(struct vcpu *v, u64 u_arg)
         return -XEN_EPERM;
     if (copy_from_guest(&m, (const void *)u_arg, sizeof(m)))
         return -XEN_EFAULT;
-    n = MIN(n, m.nr_entries);
+    if (m.nr_entries < n)
+        return -XEN_EINVAL;
     for (unsigned i = 0; i < n; i++) {
         entry = (typeof(entry)){map[i].base, map[i].size, map[i].type};
         if (copy_array_to_guest(m.buffer.p, i, &entry, sizeof(entry)))

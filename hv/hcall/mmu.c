@@ -133,6 +133,16 @@ HYPERCALL(mmu_update)
     return rc;
 }
 
+/* Is the caller among the vcpus of a bitmap in guest memory? -XEN_EFAULT when unreadable. */
+static int in_mask(const struct vcpu *v, u64 u_mask)
+{
+    u8 mask[XEN_LEGACY_MAX_VCPUS / 8] = {0};
+
+    if (copy_from_guest(mask, (const void *)u_mask, DIV_ROUND_UP(v->domain->max_vcpus, 8)))
+        return -XEN_EFAULT;
+    return mask[v->id / 8] >> (v->id % 8) & 1;
+}
+
 static void flush_as_asked(u64 va, u64 flags)
 {
     switch (flags & UVMF_FLUSHTYPE_MASK) {
@@ -151,10 +161,13 @@ static void flush_as_asked(u64 va, u64 flags)
 HYPERCALL(update_va_mapping)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    u64 *slot, who = a3 & ~UVMF_FLUSHTYPE_MASK;
     mfn_t table;
-    u64 *slot = mmu_l1_slot_get(v, a1, &table);
     int rc;
 
+    if (a3 & UVMF_FLUSHTYPE_MASK && who != UVMF_LOCAL && who != UVMF_ALL && in_mask(v, who) < 0)
+        return -XEN_EFAULT;
+    slot = mmu_l1_slot_get(v, a1, &table);
     if (!slot)
         return -XEN_EINVAL;
     rc = mmu_update_entry(&u, 1, slot, a2, NULL);
@@ -184,6 +197,18 @@ static int page_op(u16 owner, mfn_t dst, const mfn_t *src)
     return rc ? -XEN_EINVAL : 0;
 }
 
+/* Flushes this CPU where the mask of a MULTI operation names its vcpu. */
+static int flush_multi(struct vcpu *v, const struct mmuext_op *op)
+{
+    int here = in_mask(v, (u64)op->arg2.vcpumask.p);
+
+    if (here <= 0)
+        return here;
+    flush_as_asked(op->arg1.linear_addr,
+                   op->cmd == MMUEXT_TLB_FLUSH_MULTI ? UVMF_TLB_FLUSH : UVMF_INVLPG);
+    return 0;
+}
+
 static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
 {
     u16 id = v->domain->id;
@@ -201,13 +226,14 @@ static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
         return mmu_set_kernel_table(v, mfn);
     case MMUEXT_NEW_USER_BASEPTR:
         return mmu_set_user_table(v, mfn);
-    case MMUEXT_TLB_FLUSH_LOCAL:
     case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_INVLPG_MULTI:
+        return flush_multi(v, op);
+    case MMUEXT_TLB_FLUSH_LOCAL:
     case MMUEXT_TLB_FLUSH_ALL:
         tlb_flush_local();
         return 0;
     case MMUEXT_INVLPG_LOCAL:
-    case MMUEXT_INVLPG_MULTI:
     case MMUEXT_INVLPG_ALL:
         count(COUNT_INVLPG);
         invlpg((void *)op->arg1.linear_addr);

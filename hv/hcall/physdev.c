@@ -24,6 +24,10 @@ union physdev_arg {
     struct physdev_setup_gsi gsi;
     struct physdev_pirq_eoi_gmfn eoi_map;
     struct physdev_pci_mmcfg_reserved mmcfg;
+    struct physdev_manage_pci manage;
+    struct physdev_manage_pci_ext manage_ext;
+    struct physdev_pci_device_add add;
+    struct physdev_pci_device device;
 };
 
 static s64 status_query(struct domain *d, struct physdev_irq_status_query *q)
@@ -89,6 +93,7 @@ HYPERCALL(physdev_op)
         COPY_OUT(apic);
         return rc;
     case PHYSDEVOP_apic_write:
+        COPY_IN(apic);
         return 0; /* the hypervisor programs the I/O APICs */
     case PHYSDEVOP_alloc_irq_vector:
         COPY_IN(irq);
@@ -98,6 +103,7 @@ HYPERCALL(physdev_op)
         COPY_OUT(irq);
         return rc;
     case PHYSDEVOP_free_irq_vector:
+        COPY_IN(irq);
         return 0;
     case PHYSDEVOP_map_pirq:
         COPY_IN(map);
@@ -122,14 +128,22 @@ HYPERCALL(physdev_op)
     case PHYSDEVOP_pci_mmcfg_reserved:
         COPY_IN(mmcfg);
         return mmcfg_reserved(&op.mmcfg);
+    /* Devices are found when their interrupts are mapped: announcing them changes nothing. */
     case PHYSDEVOP_pci_device_add:
-    case PHYSDEVOP_pci_device_remove:
+        COPY_IN(add);
+        return 0;
+    case PHYSDEVOP_manage_pci_add_ext:
+        COPY_IN(manage_ext);
+        return 0;
     case PHYSDEVOP_manage_pci_add:
     case PHYSDEVOP_manage_pci_remove:
-    case PHYSDEVOP_manage_pci_add_ext:
+        COPY_IN(manage);
+        return 0;
+    case PHYSDEVOP_pci_device_remove:
     case PHYSDEVOP_prepare_msix:
     case PHYSDEVOP_release_msix:
-        return 0; /* devices are found when their interrupts are mapped */
+        COPY_IN(device);
+        return 0;
     default:
         return -XEN_ENOSYS;
     }

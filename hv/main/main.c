@@ -177,8 +177,6 @@ static __init void use_cpu(struct cpu *c)
 
 static __init void start_cpu(void)
 {
-    cpu_detect();
-    entry_patch_smap();
     nr_cpus = 1;
     use_cpu(cpu_create(0, alloc_for_cpu));
 }
@@ -312,6 +310,8 @@ __init void boot_main(u32 magic, u64 info)
     read_loader(magic, info);
     read_options();
     read_acpi();
+    cpu_detect();
+    entry_patch_smap();
     start_memory();
     start_cpu();
     start_interrupts();

@@ -202,6 +202,10 @@ struct cpu *cpu_create(unsigned id, void *(*alloc)(unsigned order))
     fill_gdt(c);
     paging_map_page(window + GUEST_GDT_PAGES * PAGE_SIZE, virt_to_phys(c->gdt), PTE_RW | PTE_NX);
     c->window_ptes = paging_l1_entry(window);
+    /* Selectors beyond a guest's table find empty descriptors, not a hole in our map. */
+    c->empty_page = alloc(0);
+    for (unsigned i = 0; i < GUEST_GDT_PAGES; i++)
+        paging_map_page(window + i * PAGE_SIZE, virt_to_phys(c->empty_page), PTE_NX);
     create_stub(c, alloc);
     cpus[id] = c;
     return c;
