@@ -51,6 +51,7 @@ struct inflate {
     struct crc32_work crc32;
     struct bits b;
     u8 *out, *out_end, *base; /* base: where this member's window starts */
+    bool fixed;               /* the tables hold the fixed codes */
     u32 litlen[LITLEN_TABLE];
     u32 dist[DIST_TABLE];
     u32 litlen_meaning[LITLEN_CODES], dist_meaning[DIST_CODES];
@@ -365,12 +366,15 @@ static int build_both(struct inflate *s, u32 litlens, u32 dists)
 
 static int fixed_block(struct inflate *s)
 {
-    int rc;
+    int rc = 0;
 
-    for (u32 i = 0; i < 288; i++)
-        s->lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
-    memset(s->lengths + 288, 5, 32);
-    rc = build_both(s, 288, 32);
+    if (!s->fixed) {
+        for (u32 i = 0; i < 288; i++)
+            s->lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
+        memset(s->lengths + 288, 5, 32);
+        rc = build_both(s, 288, 32);
+        s->fixed = rc == 0;
+    }
     return rc ? rc : coded_block(s);
 }
 
@@ -420,6 +424,7 @@ static int dynamic_block(struct inflate *s)
     u8 lengths[19] = {0};
     int rc;
 
+    s->fixed = false;
     if (litlens > 286 || dists > 30)
         return malformed(s, "too many deflate codes");
     for (u32 i = 0; i < codes; i++)
@@ -568,6 +573,7 @@ int gzip_decode(struct unpack_job *job)
     s->b.in_end = job->in + job->in_len;
     s->out = job->out;
     s->out_end = job->out + job->out_cap;
+    s->fixed = false;
     if (job->verify)
         crc32_init(&s->crc32);
     init_meanings(s);

@@ -7,7 +7,9 @@
 #define SERAI_XEN_MINOR    17
 #define SERAI_EXTRAVERSION "-serai"
 
+#ifndef __ASSEMBLY__
 /* The hypervisor's command line as given; set once at boot. */
 extern char version_cmdline[1024];
+#endif
 
 #endif

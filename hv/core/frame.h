@@ -7,8 +7,9 @@
  *   ref  63........48 47..44 43........0      typ  63............8  7   6  5  4  3  2..0
  *        owner        flags  count                  count or stamp  -  IN ST PI VA  type
  *
- * ref: 'count' uses of any kind: each present PTE, each CR3, each pin, each type use, and one
- * for the allocation itself (REF_ALLOCATED). The frame goes back to the heap at 0.
+ * ref: 'count' references: one for each read-only mapping, one while the frame is in use as a
+ * type (however often), and one for the allocation itself (REF_ALLOCATED). The frame goes back
+ * to the heap at 0.
  *
  * typ: all current uses have the one type 'type'. While IN (in use) is set the upper part counts
  * them; otherwise 'type' names the last use and the upper part is the flush clock at its end, so
@@ -21,7 +22,7 @@
  *     and stores it with ST clear. Nobody takes the frame in between.
  *  R8 A table is validated and devalidated while IN is set, VA clear, with count 1: the use of
  *     the CPU that does it.
- *  Only tables carry PI. A pinned frame has PI, one use and one reference for the pin.
+ *  Only tables carry PI: one use that the guest holds by name.
  *
  * Pure on one word; any context.
  */
@@ -176,8 +177,7 @@ static inline bool frame_check(const struct frame *f)
         return false;
     if (typ & TYP_PINNED && !type_is_table(typ_type(typ)))
         return false;
-    /* Each use as a type holds a reference too. */
-    return ref_count(f->ref) >= typ_count(typ);
+    return ref_count(f->ref) > 0;
 }
 
 #endif

@@ -358,6 +358,15 @@ static void write_start_info(struct builder *b)
     }
 }
 
+/* How far domain 0 may grow: to "max:" if given, else it stays with what an explicit size gave. */
+static u64 max_pages(const struct cmdline *options, u64 nr_pages)
+{
+    if (options->dom0_mem_max.set && !options->dom0_mem_max.negative &&
+        !options->dom0_mem_max.percent)
+        return MAX(nr_pages, options->dom0_mem_max.bytes >> PAGE_SHIFT);
+    return options->dom0_mem.set ? nr_pages : ~0U;
+}
+
 static void plan_memory(struct builder *b, const struct cmdline *options)
 {
     u64 initrd_frames =
@@ -371,7 +380,7 @@ static void plan_memory(struct builder *b, const struct cmdline *options)
         cannot_start("there is no memory left for domain 0");
     available -= HEAP_RESERVE_FRAMES + BIT(b->p2m_order);
     b->l.nr_pages = cmdline_dom0_bytes(options, available << PAGE_SHIFT) >> PAGE_SHIFT;
-    b->d->max_pages = options->dom0_mem_max.set || options->dom0_mem.set ? b->l.nr_pages : ~0U;
+    b->d->max_pages = max_pages(options, b->l.nr_pages);
     b->p2m = heap_alloc_pages(b->p2m_order);
     if (!b->p2m)
         cannot_start("not enough memory for the frame list of domain 0");
@@ -385,7 +394,7 @@ static struct vcpu *create_vcpu(struct builder *b)
         cannot_start("not enough memory for the first CPU of domain 0");
     v->kernel_table = MFN(b->p2m[b->l.tables]);
     if (frame_pin(b->d->id, v->kernel_table, TYPE_L4) ||
-        frame_get_typed(b->d->id, v->kernel_table, TYPE_L4))
+        frame_type_get(b->d->id, v->kernel_table, TYPE_L4))
         panic("the page tables built for domain 0 are not valid");
     v->entry.kernel_cr3 = v->kernel_table.n << PAGE_SHIFT;
     return v;

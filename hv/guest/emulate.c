@@ -15,11 +15,15 @@
 #include "kern/timer.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
+#include "x86/guest_mem.h"
 #include "x86/tsc.h"
 
 /* Control register 4 bits that a guest may set, and those it always sees. */
 #define CR4_GUEST   (CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE)
+#define CR4_REAL    (CR4_TSD | CR4_DE | (cpu_features.fsgsbase ? CR4_FSGSBASE : 0))
 #define CR4_VISIBLE (CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT)
+
+#define RDMSR_OPCODE 0x320f /* as a little-endian word */
 
 #define XEN_VERSION_4_17 (4 << 16 | 17)
 
@@ -201,7 +205,9 @@ static bool write_cr(struct vcpu *v, unsigned cr, u64 val)
         *guest_cr2(v) = val;
         return true;
     case 4:
+        /* What changes how the guest's own instructions behave is made real (XSA-293). */
         v->cr4 = val & CR4_GUEST;
+        write_cr4((read_cr4() & ~CR4_REAL) | (v->cr4 & CR4_REAL));
         return true;
     default:
         /* CR3 changes by hypercall only. */
@@ -291,12 +297,33 @@ static bool emulate_kernel_only(struct vcpu *v, const struct insn *insn,
     }
 }
 
+/*
+ * Linux reads its inactive GS base by rdmsr at each context switch of some tasks: no need for
+ * the decoder then.
+ */
+static bool emulate_gs_read(struct cpu_user_regs *regs)
+{
+    u64 a, b, base;
+
+    if (regs->ecx != IA32_KERNEL_GS_BASE || !guest_range_ok(regs->rip, 16) ||
+        !guest_read_pair((const void *)regs->rip, &a, &b) || (u16)a != RDMSR_OPCODE)
+        return false;
+    base = rdmsr(IA32_KERNEL_GS_BASE);
+    regs->rax = (u32)base;
+    regs->rdx = base >> 32;
+    regs->rip += 2;
+    count(COUNT_EMUL_RDMSR);
+    return true;
+}
+
 bool emulate_privileged(struct vcpu *v, struct cpu_user_regs *regs)
 {
     u8 bytes[INSN_MAX_LEN];
     struct insn insn;
     struct insn_regs r;
 
+    if (vcpu_is_kernel(v) && emulate_gs_read(regs))
+        return true;
     if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn))
         return false;
     if (insn.op == INSN_IN || insn.op == INSN_OUT || insn.op == INSN_INS || insn.op == INSN_OUTS)

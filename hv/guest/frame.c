@@ -12,35 +12,52 @@ void frame_release(mfn_t mfn, u64 ref)
     heap_free_frames(mfn, 0);
 }
 
+/* Swaps the type word for one more use; *old is what it was. */
+static int take_use(struct frame *f, enum frame_type t, u64 *old)
+{
+    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+    enum take_verdict verdict;
+
+    do {
+        while ((verdict = typ_take(typ, t, &next)) == TAKE_BUSY) {
+            cpu_relax();
+            typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
+        }
+        if (verdict == TAKE_CONFLICT)
+            return -XEN_EBUSY;
+    } while (!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                          __ATOMIC_RELAXED));
+    *old = typ;
+    return 0;
+}
+
+static int validate(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    if (t == TYPE_SEGDESC)
+        return mmu_validate_descriptors(mfn);
+    return mmu_validate_table(owner, mfn, t);
+}
+
 int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
 {
     struct frame *f = &frames[mfn.n];
-    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+    u64 old;
     int rc;
 
-    for (;;) {
-        enum take_verdict verdict = typ_take(typ, t, &next);
-
-        if (verdict == TAKE_CONFLICT)
-            return -XEN_EBUSY;
-        if (verdict == TAKE_BUSY) {
-            cpu_relax();
-            typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
-            continue;
-        }
-        if (!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
-                                         __ATOMIC_RELAXED))
-            continue;
-        if (verdict == TAKE_OK)
-            return 0;
-        break;
+    if (!frame_get(owner, mfn))
+        return -XEN_EINVAL;
+    rc = take_use(f, t, &old);
+    if (rc || old & TYP_INUSE) {
+        /* No new use, or one of a frame that has its reference already. */
+        frame_put(mfn);
+        return rc;
     }
     /* R1: the frame is ours alone until it is marked valid. */
-    if (typ_crossing(typ, t))
-        tlb_flush_since(typ_stamp(typ));
+    if (typ_crossing(old, t))
+        tlb_flush_since(typ_stamp(old));
     if (t == TYPE_WRITABLE)
         return 0;
-    rc = t == TYPE_SEGDESC ? mmu_validate_descriptors(mfn) : mmu_validate_table(owner, mfn, t);
+    rc = validate(owner, mfn, t);
     if (rc) {
         frame_type_put_slow(mfn);
         return rc;
@@ -70,16 +87,17 @@ void frame_type_put_slow(mfn_t mfn)
     }
     /* R2: the clock is read after the swap that ended the last use. */
     __atomic_store_n(&f->typ, typ_stamped(typ, tlb_clock()), __ATOMIC_RELEASE);
+    frame_put(mfn);
 }
 
 int frame_pin(u16 owner, mfn_t mfn, enum frame_type t)
 {
-    int rc = frame_get_typed(owner, mfn, t);
+    int rc = frame_type_get(owner, mfn, t);
 
     if (rc)
         return rc;
     if (__atomic_fetch_or(&frames[mfn.n].typ, TYP_PINNED, __ATOMIC_ACQ_REL) & TYP_PINNED) {
-        frame_put_typed(mfn);
+        frame_type_put(mfn);
         return -XEN_EINVAL;
     }
     return 0;
@@ -92,7 +110,7 @@ int frame_unpin(u16 owner, mfn_t mfn)
     if (!frame_get(owner, mfn))
         return -XEN_EINVAL;
     if (__atomic_fetch_and(&frames[mfn.n].typ, ~TYP_PINNED, __ATOMIC_ACQ_REL) & TYP_PINNED) {
-        frame_put_typed(mfn);
+        frame_type_put(mfn);
         rc = 0;
     }
     frame_put(mfn);

@@ -1,10 +1,11 @@
 /*
  * References to machine frames and their uses as a type: the acting half of core/frame.h.
  *
- * A use as a type never comes alone: its holder also holds a general reference. frame_get() and
- * frame_type_get() may fail, frame_put() and frame_type_put() cannot. Taking a frame as a page
- * table validates it (guest/mmu.c), which may run for long and meets preempt_point(); no lock may
- * be held then.
+ * A frame in use as a type holds one general reference for as long as that lasts, however many
+ * uses there are: so one more use of a frame that is in use already costs one atomic operation.
+ * frame_get() and frame_type_get() may fail, frame_put() and frame_type_put() cannot. Taking a
+ * frame as a page table validates it (guest/mmu.c), which may run for long and meets
+ * preempt_point(); no lock may be held then.
  */
 #ifndef SERAI_GUEST_FRAME_H
 #define SERAI_GUEST_FRAME_H
@@ -47,24 +48,31 @@ static inline void frame_put(mfn_t mfn)
         frame_release(mfn, ref);
 }
 
-/* First use, or a change of type, of a frame that the caller holds a reference to. */
+/* First use, a change of type, contention. */
 int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 void frame_type_put_slow(mfn_t mfn);
 
 /*
- * One more use as 't' of a frame that the caller holds a reference to.
- * -XEN_EBUSY: it is in use as something else. -XEN_EINVAL: a table that is not valid.
+ * One more use as 't' of a frame that belongs to 'owner'. -XEN_EINVAL: it does not, or it is a
+ * table that is not valid. -XEN_EBUSY: it is in use as something else.
  */
 static inline must_check int frame_type_get(u16 owner, mfn_t mfn, enum frame_type t)
 {
     struct frame *f = &frames[mfn.n];
-    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+    u64 typ, next;
 
-    if (likely(typ_take(typ, t, &next) == TAKE_OK) &&
-        likely(__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
-                                           __ATOMIC_RELAXED)))
+    if (unlikely(mfn.n >= max_mfn))
+        return -XEN_EINVAL;
+    typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
+    if (unlikely(typ_take(typ, t, &next) != TAKE_OK) ||
+        unlikely(!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                              __ATOMIC_RELAXED)))
+        return frame_type_get_slow(owner, mfn, t);
+    /* The owner cannot change any more: the use keeps the frame allocated. */
+    if (likely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) == owner))
         return 0;
-    return frame_type_get_slow(owner, mfn, t);
+    frame_type_put_slow(mfn);
+    return -XEN_EINVAL;
 }
 
 static inline void frame_type_put(mfn_t mfn)
@@ -77,25 +85,6 @@ static inline void frame_type_put(mfn_t mfn)
                                            __ATOMIC_RELAXED)))
         return;
     frame_type_put_slow(mfn);
-}
-
-/* Both together. */
-static inline must_check int frame_get_typed(u16 owner, mfn_t mfn, enum frame_type t)
-{
-    int rc;
-
-    if (!frame_get(owner, mfn))
-        return -XEN_EINVAL;
-    rc = frame_type_get(owner, mfn, t);
-    if (rc)
-        frame_put(mfn);
-    return rc;
-}
-
-static inline void frame_put_typed(mfn_t mfn)
-{
-    frame_type_put(mfn);
-    frame_put(mfn);
 }
 
 static inline enum frame_type frame_type_of(mfn_t mfn)

@@ -72,23 +72,18 @@ static int check_io_entry(u16 table_owner, u64 *pte)
 static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
 {
     mfn_t mfn = pte_mfn(*pte);
-    u64 ref;
 
-    if (!mfn_is_ram(mfn))
+    if (unlikely(!mfn_is_ram(mfn)))
         return check_io_entry(table_owner, pte);
-    if (!pte_flags_ok(*pte, 1, table_owner == dom0->id))
-        return -XEN_EINVAL;
-    if (!frame_get(target_owner, mfn))
-        return -XEN_EBUSY;
-    ref = frames[mfn.n].ref;
-    if (unlikely(ref & REF_SPECIAL) && *pte & GPTE_CACHE) {
-        frame_put(mfn);
-        return -XEN_EACCES;
+    if (unlikely(*pte & GPTE_CACHE)) {
+        if (table_owner != dom0->id)
+            return -XEN_EINVAL;
+        if (__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SPECIAL)
+            return -XEN_EACCES;
     }
-    if (*pte & GPTE_RW && frame_type_get(target_owner, mfn, TYPE_WRITABLE)) {
-        frame_put(mfn);
+    if (*pte & GPTE_RW ? frame_type_get(target_owner, mfn, TYPE_WRITABLE) != 0
+                       : !frame_get(target_owner, mfn))
         return -XEN_EBUSY;
-    }
     *pte = pte_adjust(*pte, 1);
     return 0;
 }
@@ -101,7 +96,8 @@ static void l1_entry_put(u64 pte)
         return;
     if (pte & GPTE_RW)
         frame_type_put(mfn);
-    frame_put(mfn);
+    else
+        frame_put(mfn);
 }
 
 static enum frame_type table_type(int level)
@@ -116,7 +112,7 @@ static int ln_entry_get(u16 owner, int level, u64 *pte)
 
     if (!pte_flags_ok(*pte, level, false))
         return -XEN_EINVAL;
-    rc = frame_get_typed(owner, pte_mfn(*pte), table_type(level - 1));
+    rc = frame_type_get(owner, pte_mfn(*pte), table_type(level - 1));
     if (rc)
         return rc == -XEN_EBUSY ? -XEN_EINVAL : rc;
     *pte = pte_adjust(*pte, level);
@@ -128,7 +124,7 @@ static void entry_put(int level, u64 pte)
     if (level == 1)
         l1_entry_put(pte);
     else if (pte & GPTE_P)
-        frame_put_typed(pte_mfn(pte));
+        frame_type_put(pte_mfn(pte));
 }
 
 static int entry_get(const struct pte_update *u, int level, u64 *pte)
@@ -144,12 +140,23 @@ static bool slot_is_guest(int level, unsigned i)
     return level != 4 || l4_slot_is_guest(i);
 }
 
+/* Most tables are nearly empty: eight entries at a glance. */
+static bool group_is_empty(const u64 *e)
+{
+    return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
+}
+
 /* Drops entries [0, end) of a table that is no longer valid. */
 static void drop_entries(u64 *table, int level, unsigned end)
 {
-    for (unsigned i = 0; i < end; i++)
+    for (unsigned i = 0; i < end; i++) {
+        if (!(i & 7) && group_is_empty(&table[i])) {
+            i += 7;
+            continue;
+        }
         if (table[i] & GPTE_P && slot_is_guest(level, i))
             entry_put(level, table[i]);
+    }
 }
 
 /*
@@ -167,6 +174,10 @@ int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
         u64 pte = table[i];
         int rc;
 
+        if (!(i & 7) && group_is_empty(&table[i])) {
+            i += 7;
+            continue;
+        }
         if (!(pte & GPTE_P) || !slot_is_guest(level, i))
             continue;
         rc = entry_get(&u, level, &pte);
@@ -203,50 +214,36 @@ static bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
                                        __ATOMIC_ACQUIRE);
 }
 
-static bool same_but_ad(u64 a, u64 b)
-{
-    return !((a ^ b) & ~(GPTE_A | GPTE_D));
-}
-
 /*
- * The change keeps the frame and takes no right away that needs a count, or gives none: flags
- * without meaning for safety, or an L1 entry that loses RW. Returns true when done.
+ * The change keeps the frame and its use: flags of an L1 entry without meaning for safety.
+ * Returns true when done.
  */
 static bool update_in_place(const struct pte_update *u, int level, u64 *slot, u64 *old, u64 new)
 {
     u64 diff = *old ^ new;
 
-    if (!(*old & new & GPTE_P) || level != 1)
+    if (!(*old & new & GPTE_P) || level != 1 || diff & ~GPTE_L1_HARMLESS)
         return false;
-    if (diff & ~(GPTE_L1_HARMLESS | GPTE_RW) || new & ~*old & GPTE_RW)
-        return false;
-    if (!swap_entry(u, slot, old, pte_adjust(new, 1)))
-        return false;
-    if (diff & GPTE_RW && mfn_is_ram(pte_mfn(new)))
-        frame_type_put(pte_mfn(new));
-    return true;
+    return swap_entry(u, slot, old, pte_adjust(new, 1));
 }
 
 int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect)
 {
-    u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED), want = new;
+    u64 old = expect ? *expect : __atomic_load_n(slot, __ATOMIC_RELAXED), want = new;
     int rc;
 
-    if (expect && !same_but_ad(old, *expect)) {
+    /* A foreign target is judged afresh even when the bits hardly change. */
+    if (u->table_owner == u->target_owner && update_in_place(u, level, slot, &old, new))
+        return 0;
+    if (expect && old != *expect) {
         *expect = old;
         return -XEN_EAGAIN;
     }
-    /*
-     * A foreign target is judged afresh even when the bits hardly change. And an entry that
-     * named device memory keeps the attributes it was given.
-     */
-    if (u->table_owner == u->target_owner && update_in_place(u, level, slot, &old, new))
-        return 0;
     rc = entry_get(u, level, &want);
     if (rc)
         return rc;
     while (!swap_entry(u, slot, &old, want)) {
-        if (expect && !same_but_ad(old, *expect)) {
+        if (expect) {
             entry_put(level, want);
             *expect = old;
             return -XEN_EAGAIN;
@@ -288,7 +285,7 @@ u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
         mfn = pte_mfn(pte);
     }
     /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
-    if (frame_get_typed(v->domain->id, mfn, TYPE_L1))
+    if (frame_type_get(v->domain->id, mfn, TYPE_L1))
         return NULL;
     *table = mfn;
     return table_entry(mfn, va, 1);
@@ -304,7 +301,7 @@ int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn)
         tlb_flush_local();
         return 0;
     }
-    rc = frame_get_typed(v->domain->id, mfn, TYPE_L4);
+    rc = frame_type_get(v->domain->id, mfn, TYPE_L4);
     if (rc)
         return -XEN_EINVAL;
     v->kernel_table = mfn;
@@ -313,7 +310,7 @@ int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn)
         write_cr3(v->entry.kernel_cr3);
     count(COUNT_CR3_LOAD);
     if (old.n)
-        frame_put_typed(old);
+        frame_type_put(old);
     return 0;
 }
 
@@ -323,14 +320,14 @@ int mmu_set_user_table(struct vcpu *v, mfn_t mfn)
 
     if (mfn.n == old.n)
         return 0;
-    if (mfn.n && frame_get_typed(v->domain->id, mfn, TYPE_L4))
+    if (mfn.n && frame_type_get(v->domain->id, mfn, TYPE_L4))
         return -XEN_EINVAL;
     v->user_table = mfn;
     v->entry.user_cr3 = mfn.n << PAGE_SHIFT;
     if (!vcpu_is_kernel(v))
         write_cr3(v->entry.user_cr3);
     if (old.n)
-        frame_put_typed(old);
+        frame_type_put(old);
     return 0;
 }
 

@@ -2,8 +2,8 @@
  * Page tables of guests: the judgement of entries by the frame they name, validation of whole
  * tables, and the update of one entry.
  *
- *  M1 Every present entry of a validated table holds one reference to the frame it names; an L1
- *     entry with RW also one use as writable; an L2 to L4 entry one use as the table below.
+ *  M1 Every present entry of a validated table keeps the frame it names: an L1 entry with RW by
+ *     a use as writable, without RW by a reference; an L2 to L4 entry by a use as the table below.
  *  M2 (R5) A reference is taken before the entry that needs it is written, and dropped after
  *     the entry is gone.
  *  M3 (R7) A table never names one of its own level or above; guests have no linear tables, and
@@ -30,8 +30,8 @@ struct pte_update {
 
 /*
  * Replaces the entry at 'slot' (in the hypervisor's map) of a table of this level, of which the
- * caller holds a use. When 'expect' is not NULL the entry must still hold *expect (A and D bits
- * apart): otherwise -XEN_EAGAIN and *expect is what it holds now.
+ * caller holds a use. When 'expect' is not NULL the entry must still hold *expect: otherwise
+ * -XEN_EAGAIN and *expect is what it holds now.
  */
 int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect) must_check;
 

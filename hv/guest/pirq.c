@@ -296,7 +296,7 @@ int pirq_set_eoi_map(struct domain *d, mfn_t mfn)
 
     if (d->pirq_eoi_map)
         return -XEN_EBUSY;
-    rc = frame_get_typed(d->id, mfn, TYPE_WRITABLE);
+    rc = frame_type_get(d->id, mfn, TYPE_WRITABLE);
     if (rc)
         return rc;
     d->pirq_eoi_mfn = mfn;

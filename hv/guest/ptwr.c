@@ -5,10 +5,13 @@
  */
 #include "core/insn.h"
 #include "core/pte.h"
+#include "core/pte_store.h"
 #include "guest/access.h"
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/trap.h"
+#include "x86/cpu.h"
+#include "x86/guest_mem.h"
 #include "x86/paging.h"
 
 /* The part of the entry that an access of 'size' bytes at va touches. */
@@ -27,6 +30,7 @@ static u64 merge_field(u64 entry, u64 va, unsigned size, u64 value)
     return (entry & ~mask) | ((value << shift) & mask);
 }
 
+/* The faulting instruction, of any form the decoder knows, on one entry. */
 static int perform(struct vcpu *v, const struct insn *insn, struct insn_regs *r, u64 *slot, u64 va)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
@@ -54,45 +58,94 @@ static int perform(struct vcpu *v, const struct insn *insn, struct insn_regs *r,
     return rc;
 }
 
-bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
+static bool emulate_any(struct vcpu *v, struct cpu_user_regs *regs, u64 *table, u64 va)
 {
-    u8 bytes[16];
+    u8 bytes[INSN_MAX_LEN];
     struct insn insn;
     struct insn_regs r;
-    mfn_t l1, table;
-    u64 pte, *map_slot, *slot;
-    bool done = false;
+    u64 address;
 
-    /* The faulting address must be mapped read-only, and to an L1 of this domain. */
-    map_slot = mmu_l1_slot_get(v, va, &l1);
-    if (!map_slot)
+    if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn) || insn.op != INSN_MEM_WRITE)
         return false;
-    pte = __atomic_load_n(map_slot, __ATOMIC_RELAXED);
-    frame_put_typed(l1);
-    table = pte_mfn(pte);
-    if (!(pte & GPTE_P) || !mfn_is_ram(table))
+    regs_to_insn(regs, &r);
+    /* The operand must be what faulted, and lie within one entry. */
+    address = insn_effective_address(&insn, &r);
+    if ((address ^ va) & ~7UL || (address & 7) + insn.size > 8)
+        return false;
+    if (perform(v, &insn, &r, &table[(address & (PAGE_SIZE - 1)) >> 3], address))
+        return false;
+    regs_from_insn(regs, &r);
+    return true;
+}
+
+/* Flags after an AND of one byte (Intel SDM volume 1, 3.4.3.1). */
+static u64 and_flags(u64 rflags, u8 result)
+{
+    rflags &= ~(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF);
+    return rflags | (result ? 0 : RFLAGS_ZF) | (result & 0x80 ? RFLAGS_SF : 0) |
+           (__builtin_parity(result) ? 0 : RFLAGS_PF);
+}
+
+enum common_result { COMMON_DONE, COMMON_REFUSED, COMMON_OTHER };
+
+/* The three common forms on a whole, aligned entry. */
+static enum common_result emulate_common(struct vcpu *v, struct cpu_user_regs *regs, u64 *slot)
+{
+    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    union {
+        u64 words[2];
+        u8 bytes[16];
+    } code;
+    struct pte_store st;
+    u64 entry, new, *reg;
+    int rc;
+
+    if (!guest_range_ok(regs->rip, sizeof(code)) ||
+        !guest_read_pair((const void *)regs->rip, &code.words[0], &code.words[1]) ||
+        !pte_store_decode(code.bytes, &st))
+        return COMMON_OTHER;
+    reg = regs_gpr(regs, st.gpr);
+    entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    do {
+        new = st.op == PTE_STORE_AND8 ? entry & (~0xffUL | st.imm) : *reg;
+        rc = mmu_update_entry(&u, 1, slot, new, &entry);
+    } while (rc == -XEN_EAGAIN);
+    if (rc)
+        return COMMON_REFUSED;
+    if (st.op == PTE_STORE_XCHG)
+        *reg = entry;
+    else if (st.op == PTE_STORE_AND8)
+        regs->rflags = and_flags(regs->rflags, (u8)new);
+    regs->rip += st.len;
+    regs->rflags &= ~RFLAGS_RF;
+    return COMMON_DONE;
+}
+
+bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
+{
+    u64 pte = mmu_walk(v->kernel_table, va), *table;
+    mfn_t mfn = pte_mfn(pte);
+    enum common_result result = COMMON_OTHER;
+    bool done;
+
+    /*
+     * The faulting address must be mapped, read-only, to an L1 of this domain. The mapping may
+     * change at any time; what counts is that the frame written is such an L1 while we write.
+     */
+    if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
         return false;
     if (pte & GPTE_RW) {
         /* Writable meanwhile: the translation was stale, the guest just tries again. */
-        return frame_type_of(table) == TYPE_WRITABLE;
+        return frame_type_of(mfn) == TYPE_WRITABLE;
     }
-    if (frame_type_of(table) != TYPE_L1 || frame_get_typed(v->domain->id, table, TYPE_L1))
+    if (frame_type_of(mfn) != TYPE_L1 || frame_type_get(v->domain->id, mfn, TYPE_L1))
         return false;
-
-    regs_to_insn(regs, &r);
-    if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn) == 0 && insn.op == INSN_MEM_WRITE &&
-        (insn_effective_address(&insn, &r) & ~7UL) == (va & ~7UL) &&
-        (va & 7) + insn.size <= 8) {
-        va = insn_effective_address(&insn, &r);
-        if ((va & 7) + insn.size <= 8) {
-            slot = (u64 *)mfn_to_virt(table) + ((va & (PAGE_SIZE - 1)) >> 3);
-            done = perform(v, &insn, &r, slot, va) == 0;
-        }
-    }
-    frame_put_typed(table);
-    if (done) {
-        regs_from_insn(regs, &r);
+    table = mfn_to_virt(mfn);
+    if (!(va & 7))
+        result = emulate_common(v, regs, &table[(va & (PAGE_SIZE - 1)) >> 3]);
+    done = result == COMMON_DONE || (result == COMMON_OTHER && emulate_any(v, regs, table, va));
+    frame_type_put(mfn);
+    if (done)
         count(COUNT_PTE_EMULATED);
-    }
     return done;
 }

@@ -6,6 +6,23 @@
 #include "core/insn.h"
 #include <xen/xen.h>
 
+/* General register n of the encoding's order. */
+static inline u64 *regs_gpr(struct cpu_user_regs *regs, unsigned n)
+{
+    static const u8 offset[16] = {
+        offsetof(struct cpu_user_regs, rax), offsetof(struct cpu_user_regs, rcx),
+        offsetof(struct cpu_user_regs, rdx), offsetof(struct cpu_user_regs, rbx),
+        offsetof(struct cpu_user_regs, rsp), offsetof(struct cpu_user_regs, rbp),
+        offsetof(struct cpu_user_regs, rsi), offsetof(struct cpu_user_regs, rdi),
+        offsetof(struct cpu_user_regs, r8),  offsetof(struct cpu_user_regs, r9),
+        offsetof(struct cpu_user_regs, r10), offsetof(struct cpu_user_regs, r11),
+        offsetof(struct cpu_user_regs, r12), offsetof(struct cpu_user_regs, r13),
+        offsetof(struct cpu_user_regs, r14), offsetof(struct cpu_user_regs, r15),
+    };
+
+    return (u64 *)((u8 *)regs + offset[n & 15]);
+}
+
 static inline void regs_to_insn(const struct cpu_user_regs *regs, struct insn_regs *r)
 {
     r->gpr[0] = regs->rax;

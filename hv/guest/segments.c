@@ -29,7 +29,7 @@ static void drop_gdt(struct vcpu *v)
         if (!v->gdt_frames[i].n)
             continue;
         set_window(i, window_pte(virt_to_mfn(this_cpu()->empty_page)));
-        frame_put_typed(v->gdt_frames[i]);
+        frame_type_put(v->gdt_frames[i]);
         v->gdt_frames[i] = MFN(0);
     }
     v->gdt_entries = 0;
@@ -43,10 +43,10 @@ int segments_set_gdt(struct vcpu *v, const u64 *gdt_frames, u32 entries)
     if (entries > GUEST_GDT_PAGES * 512)
         return -XEN_EINVAL;
     for (taken = 0; taken < pages && !rc; taken++)
-        rc = frame_get_typed(v->domain->id, MFN(gdt_frames[taken]), TYPE_SEGDESC);
+        rc = frame_type_get(v->domain->id, MFN(gdt_frames[taken]), TYPE_SEGDESC);
     if (rc) {
         for (taken--; taken > 0; taken--)
-            frame_put_typed(MFN(gdt_frames[taken - 1]));
+            frame_type_put(MFN(gdt_frames[taken - 1]));
         return -XEN_EINVAL;
     }
     drop_gdt(v);
@@ -83,7 +83,7 @@ int segments_set_ldt(struct vcpu *v, u64 base, u32 entries)
         if (!v->ldt_frames[i].n)
             continue;
         set_window(WINDOW_LDT / PAGE_SIZE + i, 0);
-        frame_put_typed(v->ldt_frames[i]);
+        frame_type_put(v->ldt_frames[i]);
         v->ldt_frames[i] = MFN(0);
     }
     v->ldt_base = base;
@@ -103,7 +103,7 @@ bool segments_ldt_fault(struct vcpu *v, u64 address)
     pte = mmu_walk(v->kernel_table, v->ldt_base + page * PAGE_SIZE);
     mfn = pte_mfn(pte);
     if (!(pte & GPTE_P) || !mfn_is_ram(mfn) ||
-        frame_get_typed(v->domain->id, mfn, TYPE_SEGDESC))
+        frame_type_get(v->domain->id, mfn, TYPE_SEGDESC))
         return false;
     v->ldt_frames[page] = mfn;
     set_window(WINDOW_LDT / PAGE_SIZE + page, window_pte(mfn));
@@ -118,7 +118,7 @@ int segments_update_descriptor(struct domain *d, u64 maddr, u64 desc)
 
     if (maddr & 7 || !mmu_fix_descriptor(&desc))
         return -XEN_EINVAL;
-    if (!frame_get(d->id, mfn))
+    if (mfn.n >= max_mfn)
         return -XEN_EINVAL;
     t = frame_type_of(mfn) == TYPE_SEGDESC ? TYPE_SEGDESC : TYPE_WRITABLE;
     rc = frame_type_get(d->id, mfn, t);
@@ -128,7 +128,6 @@ int segments_update_descriptor(struct domain *d, u64 maddr, u64 desc)
         __atomic_store_n(p, desc, __ATOMIC_RELEASE);
         frame_type_put(mfn);
     }
-    frame_put(mfn);
     return rc ? -XEN_EINVAL : 0;
 }
 

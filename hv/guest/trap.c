@@ -308,6 +308,15 @@ void trap_from_assembly(struct cpu_user_regs *regs)
         trap_in_hypervisor(regs);
 }
 
+/* A fast path had switched to guest kernel mode and then could not push its frame. */
+void bounce_failed_from_assembly(struct cpu_user_regs *regs)
+{
+    struct vcpu *v = current_vcpu();
+
+    domain_crash(v->domain, "vcpu %u: kernel stack at %lx is not writable", v->id,
+                 v->entry.kernel_sp);
+}
+
 /* A system call of guest user mode that the fast path did not take. */
 void syscall_slow_from_assembly(struct cpu_user_regs *regs)
 {
@@ -316,12 +325,6 @@ void syscall_slow_from_assembly(struct cpu_user_regs *regs)
     const struct callback *cb = is32 ? &v->syscall32_cb : &v->syscall_cb;
     struct bounce b = {cb->address, cb->mask_events, NO_ERROR_CODE};
 
-    if (vcpu_is_kernel(v) && !is32) {
-        /* The fast path had switched modes and then could not push the frame. */
-        domain_crash(v->domain, "vcpu %u: kernel stack at %lx is not writable", v->id,
-                     v->entry.kernel_sp);
-        return;
-    }
     if (!cb->address || vcpu_is_kernel(v)) {
         regs->rip -= 2;
         trap_inject(v, regs, X86_UD, NO_ERROR_CODE);

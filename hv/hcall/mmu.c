@@ -16,29 +16,25 @@ struct held_table {
 static void release_table(struct held_table *t)
 {
     if (t->type != TYPE_NONE)
-        frame_put_typed(t->mfn);
+        frame_type_put(t->mfn);
     t->type = TYPE_NONE;
 }
 
 static int hold_table(struct held_table *t, u16 owner, mfn_t mfn)
 {
     enum frame_type type;
-    int rc;
 
     if (t->type != TYPE_NONE && t->mfn.n == mfn.n)
         return 0;
     release_table(t);
-    if (!frame_get(owner, mfn))
+    if (mfn.n >= max_mfn)
         return -XEN_EINVAL;
     type = frame_type_of(mfn);
     /* A frame that is no table may be written as the data it is. */
     if (!type_is_table(type))
         type = TYPE_WRITABLE;
-    rc = frame_type_get(owner, mfn, type);
-    if (rc) {
-        frame_put(mfn);
+    if (frame_type_get(owner, mfn, type))
         return -XEN_EINVAL;
-    }
     *t = (struct held_table){mfn, type};
     return 0;
 }
@@ -171,7 +167,7 @@ HYPERCALL(update_va_mapping)
     if (!slot)
         return -XEN_EINVAL;
     rc = mmu_update_entry(&u, 1, slot, a2, NULL);
-    frame_put_typed(table);
+    frame_type_put(table);
     count(COUNT_PTE_VA_MAPPING);
     if (!rc)
         flush_as_asked(a1, a3);
@@ -184,13 +180,13 @@ static int page_op(u16 owner, mfn_t dst, const mfn_t *src)
 
     if (src && !frame_get(owner, *src))
         return -XEN_EINVAL;
-    rc = frame_get_typed(owner, dst, TYPE_WRITABLE);
+    rc = frame_type_get(owner, dst, TYPE_WRITABLE);
     if (!rc) {
         if (src)
             memcpy(mfn_to_virt(dst), mfn_to_virt(*src), PAGE_SIZE);
         else
             memset(mfn_to_virt(dst), 0, PAGE_SIZE);
-        frame_put_typed(dst);
+        frame_type_put(dst);
     }
     if (src)
         frame_put(*src);

@@ -9,8 +9,20 @@
 #include <xen/callback.h>
 #include <xen/nmi.h>
 
+#define TRAP_MASKS_EVENTS BIT(2)
+/* 256 vectors, each at most twice: a table without end is a mistake. */
+#define MAX_TRAP_ENTRIES 512
+
 /* Bounce frames: seven words for a system call, eight with an error code, and alignment. */
 #define FRAME_BYTES 80
+
+/* The fast bounce of page faults serves a gate that masks events. */
+static void set_fault_entry(struct vcpu *v)
+{
+    const struct trap_gate *gate = &v->traps[14];
+
+    v->entry.fault_entry = gate->flags & TRAP_MASKS_EVENTS ? gate->address : 0;
+}
 
 HYPERCALL(set_trap_table)
 {
@@ -19,19 +31,22 @@ HYPERCALL(set_trap_table)
 
     if (!u_traps) {
         memset(v->traps, 0, sizeof(v->traps));
+        set_fault_entry(v);
         return 0;
     }
-    /* A table without end would be the guest's mistake: 256 vectors, each at most once or so. */
-    for (u32 i = 0; i < 512; i++) {
+    for (u32 i = 0;; i++) {
+        if (i == MAX_TRAP_ENTRIES)
+            return -XEN_EINVAL;
         if (copy_array_from_guest(&t, u_traps, i, sizeof(t)))
             return -XEN_EFAULT;
         if (!t.address)
-            return 0;
+            break;
         if (!va_is_canonical(t.address))
             return -XEN_EINVAL;
         v->traps[t.vector] = (struct trap_gate){.address = t.address, .flags = t.flags};
     }
-    return -XEN_EINVAL;
+    set_fault_entry(v);
+    return 0;
 }
 
 HYPERCALL(stack_switch)

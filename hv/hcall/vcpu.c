@@ -21,7 +21,7 @@ static s64 register_info(struct vcpu *v, u64 u_arg)
         return -XEN_EINVAL;
     if (r.offset > PAGE_SIZE - sizeof(*new) || r.offset & 7)
         return -XEN_ENXIO;
-    if (frame_get_typed(v->domain->id, MFN(r.mfn), TYPE_WRITABLE))
+    if (frame_type_get(v->domain->id, MFN(r.mfn), TYPE_WRITABLE))
         return -XEN_EINVAL;
     new = (struct vcpu_info *)((u8 *)mfn_to_virt(MFN(r.mfn)) + r.offset);
     *new = *vcpu_info(v);

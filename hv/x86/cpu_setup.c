@@ -10,7 +10,7 @@ struct cpuid_host cpuid_host;
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
 
-extern const u8 vector_stubs[], entry_debug[], entry_nmi[], entry_syscall[], entry_syscall32[];
+extern const u8 vector_stubs[], entry_debug[], entry_page_fault[], entry_nmi[], entry_syscall[], entry_syscall32[];
 
 #define IST_NMI    1
 #define IST_DEBUG  2
@@ -53,6 +53,7 @@ static __init void build_idt(void)
     for (unsigned v = 0; v < 256; v++)
         set_gate(v, vector_stubs + 16 * v, v == 3 || v == 4 || v == 0x80 ? 3 : 0, 0);
     set_gate(1, entry_debug, 0, IST_DEBUG);
+    set_gate(14, entry_page_fault, 0, 0);
     set_gate(2, entry_nmi, 0, IST_NMI);
     set_gate(8, vector_stubs + 16 * 8, 0, IST_DOUBLE);
     set_gate(18, vector_stubs + 16 * 18, 0, IST_MCHECK);
@@ -243,13 +244,12 @@ static void load_syscall_msrs(struct cpu *c)
 void cpu_load(struct cpu *c)
 {
     const struct cpu_features *f = &cpu_features;
-    u64 cr4 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_DE;
+    u64 cr4 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | (f->nx ? EFER_NXE : 0));
     if (f->pat)
         wrmsr(MSR_PAT, HV_PAT);
     cr4 |= f->xsave ? CR4_OSXSAVE : 0;
-    cr4 |= f->fsgsbase ? CR4_FSGSBASE : 0;
     cr4 |= f->smep ? CR4_SMEP : 0;
     cr4 |= f->smap ? CR4_SMAP : 0;
     write_cr4(cr4);

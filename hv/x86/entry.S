@@ -13,6 +13,7 @@
  *      rdi rsi rdx rcx rax r8 r9 r10 r11 rbx rbp r12 r13 r14 r15
  */
 #include "asm_offsets.h"
+#include "base/version.h"
 #include "x86/layout.h"
 
 #define VGCF_IN_SYSCALL_BIT 8
@@ -21,6 +22,8 @@
 /* Flags a bounce clears in the guest kernel's rflags: TF DF IOPL NT RF VM AC. */
 #define BOUNCE_CLEAR (0x100 | 0x400 | 0x3000 | 0x4000 | 0x10000 | 0x20000 | 0x40000)
 #define NOT_BOUNCE_CLEAR (~BOUNCE_CLEAR)
+#define NOT_BOUNCE_CLEAR_KEEP_DF (~BOUNCE_CLEAR | 0x400)
+#define XEN_VERSION (SERAI_XEN_MAJOR << 16 | SERAI_XEN_MINOR)
 
         /* On a fault at an address in [first, last] continue at 'fixup' (see extable_find). */
         .macro  ON_FAULT first last fixup
@@ -101,6 +104,8 @@ entry_syscall:
         jz      syscall_from_user
         cmp     $23, %eax
         je      iret_hypercall
+        cmp     $17, %eax
+        je      version_hypercall
 
 hypercall:
         pushq   $0
@@ -205,13 +210,45 @@ syscall_push_last:
         mov     24(%rsp), %rsp
         sysretq
 
-/* A push above faulted: restore what we took and let C report the bad kernel stack. */
+/* A push faulted: restore what we took and let C report the bad kernel stack. */
         ON_FAULT syscall_push_first, syscall_push_last, syscall_push_fault
-        .globl  syscall_push_fault
 syscall_push_fault:
         CLAC
         pop     %rdx
         pop     %rax
+        pushq   $0
+bounce_failed:
+        movl    $0x100, 4(%rsp)
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    bounce_failed_from_assembly
+        jmp     exit_to_guest
+
+/*
+ * xen_version(XENVER_version): guests make this call only to have pending events delivered, and
+ * often. Nothing pending: answer at once.
+ */
+        .balign 16
+version_hypercall:
+        test    %edi, %edi
+        jnz     hypercall
+        mov     G_INFO(%rcx), %r11
+        cmpb    $0, (%r11)
+        jne     hypercall
+        mov     (%rsp), %rcx
+        mov     %rcx, %r11
+        sar     $47, %r11
+        inc     %r11
+        cmp     $1, %r11
+        ja      hypercall
+        mov     40 + SI_CPU(%rsp), %r11
+        incq    C_VERSION_CALLS(%r11)
+        mov     $XEN_VERSION, %eax
+        mov     16(%rsp), %r11
+        mov     24(%rsp), %rsp
+        sysretq
+
 syscall_slow:
         pushq   $0
         movl    $0x100, 4(%rsp)
@@ -317,6 +354,88 @@ iret_slow:
         mov     %rsp, %rdi
         call    iret_slow_from_assembly
         jmp     exit_to_guest
+
+/*
+ * A page fault of guest user mode goes to the guest kernel: nothing to decide, as long as a
+ * handler is registered that masks events. The frame gets an error code; cr2 goes to vcpu_info.
+ * Stack: error rip cs rflags rsp ss, stack_info.
+ */
+        .balign 16
+        .globl  entry_page_fault
+        .hidden entry_page_fault
+entry_page_fault:
+        testb   $3, 16(%rsp)
+        jz      vector_14
+        testb   $4, (%rsp)              /* not our own access to a descriptor table */
+        jz      vector_14
+        push    %rax
+        push    %rcx
+        mov     16 + 48 + SI_GUEST(%rsp), %rcx
+        testb   $1, G_KERNEL_MODE(%rcx)
+        jnz     fault_slow
+        cmpq    $0, G_FAULT_ENTRY(%rcx)
+        je      fault_slow
+        push    %rdx
+        mov     %cr2, %rdx
+        mov     G_KERNEL_CR3(%rcx), %rax
+        mov     %rax, %cr3
+        CLAC
+        swapgs
+        movb    $1, G_KERNEL_MODE(%rcx)
+        incq    G_USER_FAULTS(%rcx)
+        mov     G_INFO(%rcx), %rax
+        mov     %rdx, INFO_CR2(%rax)
+        mov     G_IOMAP_BASE(%rcx), %rax
+        mov     G_IOMAP_KERNEL(%rcx), %edx
+        mov     %dx, (%rax)
+        mov     G_INFO(%rcx), %rax
+        mov     G_KERNEL_SP(%rcx), %rdx
+        STAC
+fault_push_first:
+        mov     %r11, 8 - 64(%rdx)
+        mov     8(%rsp), %r11           /* rcx */
+        mov     %r11, 0 - 64(%rdx)
+        mov     24(%rsp), %r11d         /* error code */
+        mov     %r11, 16 - 64(%rdx)
+        mov     32(%rsp), %r11          /* rip */
+        mov     %r11, 24 - 64(%rdx)
+        mov     40(%rsp), %r11d         /* cs */
+        mov     %r11d, 32 - 64(%rdx)
+        movzbl  1(%rax), %r11d
+        mov     %r11d, 36 - 64(%rdx)
+        shl     $9, %r11d
+        and     $FLAG_IF, %r11d
+        xor     48(%rsp), %r11          /* rflags, IF = !mask */
+        and     $~0x3000, %r11
+        mov     %r11, 40 - 64(%rdx)
+        mov     56(%rsp), %r11          /* rsp */
+        mov     %r11, 48 - 64(%rdx)
+        mov     64(%rsp), %r11          /* ss */
+fault_push_last:
+        mov     %r11, 56 - 64(%rdx)
+        CLAC
+        movb    $1, 1(%rax)
+        mov     48(%rsp), %r11
+        and     $NOT_BOUNCE_CLEAR_KEEP_DF, %r11
+        or      $FLAG_IF, %r11
+        sub     $64, %rdx
+        mov     %rdx, 56(%rsp)
+        mov     G_FAULT_ENTRY(%rcx), %rcx
+        pop     %rdx
+        mov     8(%rsp), %rax
+        mov     48(%rsp), %rsp
+        sysretq
+        ON_FAULT fault_push_first, fault_push_last, fault_push_fault
+fault_push_fault:
+        CLAC
+        pop     %rdx
+        pop     %rcx
+        pop     %rax
+        jmp     bounce_failed
+fault_slow:
+        pop     %rcx
+        pop     %rax
+        jmp     vector_14
 
 /* Exceptions and interrupts. */
         .balign 16

@@ -19,18 +19,21 @@ struct guest_entry {
     u64 user_cr3;      /* 0: no user page table registered */
     u64 kernel_sp;     /* 16-byte aligned, its frame checked to lie outside our hole; 0: not set */
     u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
+    u64 fault_entry;   /* the same for page faults of guest user mode */
     u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */
     u8 kernel_mode;    /* 1: guest kernel, 0: guest user */
     u16 *iomap_base;   /* of this CPU's TSS */
     u32 iomap_kernel;  /* its value while the guest kernel runs; TSS_NO_BITMAP in user mode */
     u64 user_syscalls; /* counted by the fast paths */
     u64 irets;
+    u64 user_faults;
 };
 
 /* Called by entry.S */
 void trap_from_assembly(struct cpu_user_regs *regs);
 void hypercall_from_assembly(struct cpu_user_regs *regs);
 void syscall_slow_from_assembly(struct cpu_user_regs *regs);
+void bounce_failed_from_assembly(struct cpu_user_regs *regs);
 void iret_slow_from_assembly(struct cpu_user_regs *regs);
 void exit_work_from_assembly(struct cpu_user_regs *regs);
 

@@ -1,0 +1,41 @@
+/*
+ * Short reads of guest memory in line: the loads of guest_copy_raw() without its set-up. The
+ * caller has checked the address range (guest_range_ok).
+ */
+#ifndef SERAI_X86_GUEST_MEM_H
+#define SERAI_X86_GUEST_MEM_H
+
+#include "base/types.h"
+
+/* Three-byte no-op that entry_patch_smap() turns into stac or clac. */
+#define SMAP_PATCH(opcode)                                                                     \
+    "771: .byte 0x0f, 0x1f, 0x00\n\t"                                                          \
+    ".pushsection .smap_patch, \"a\"\n\t"                                                      \
+    ".long 771b - ., " opcode "\n\t"                                                           \
+    ".popsection\n\t"
+#define STAC SMAP_PATCH("0xcb010f")
+#define CLAC SMAP_PATCH("0xca010f")
+
+/* Sixteen bytes as two words; false when they do not translate. */
+static inline must_check bool guest_read_pair(const void *u_src, u64 *a, u64 *b)
+{
+    u64 x, y;
+
+    asm goto(STAC "1: mov %2, %0\n\t"
+                  "2: mov %3, %1\n\t" CLAC ".pushsection .extable, \"a\"\n\t"
+                  ".balign 4\n\t"
+                  ".long 1b - ., 2b - ., %l4 - .\n\t"
+                  ".popsection"
+             : "=&r"(x), "=&r"(y)
+             : "m"(*(const u64 *)u_src), "m"(*((const u64 *)u_src + 1))
+             : "memory"
+             : fault);
+    *a = x;
+    *b = y;
+    return true;
+fault:
+    asm volatile(CLAC : : : "memory");
+    return false;
+}
+
+#endif
