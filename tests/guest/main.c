@@ -1,0 +1,72 @@
+/* Picks the groups named by test=a+b+c on the command line. */
+#include "guest.h"
+
+struct shared_info *shared;
+struct vcpu_info *vi;
+static u8 shared_page[PAGE_SIZE] __attribute__((aligned(4096)));
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} groups[] = {
+    {"boot", test_boot}, {"traps", test_traps},     {"mmu", test_mmu},
+    {"ptwr", test_ptwr}, {"hostile", test_hostile}, {"handles", test_handles},
+    {"emul", test_emul}, {"events", test_events},   {"fuzz", test_fuzz},
+};
+
+void guest_main(struct start_info *si);
+
+/* The shared page takes the place of a page of the image. */
+static void map_shared(void)
+{
+    if (hc_update_va(shared_page, start->shared_info | PTE_KERN, UVMF_INVLPG))
+        die("cannot map shared_info");
+    shared = (struct shared_info *)shared_page;
+    vi = &shared->vcpu_info[0];
+}
+
+static bool named(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (; list && *list && *list != ' '; list++) {
+        if (has_prefix(list, name) && (!list[n] || list[n] == ' ' || list[n] == '+'))
+            return true;
+        while (list[1] && list[1] != '+' && list[1] != ' ')
+            list++;
+        if (list[1] == '+')
+            list++;
+    }
+    return false;
+}
+
+void guest_main(struct start_info *si)
+{
+    static xen_extraversion_t extra;
+    const char *list;
+    bool any = false;
+
+    start = si;
+    hc_version(XENVER_extraversion, extra);
+    is_serai = has_prefix(extra, "-serai");
+    map_shared();
+    trap_init();
+    mem_init();
+    list = option("test");
+    print("TAP version 13\n");
+    note("on %s, %lu pages", is_serai ? "serai" : "stock Xen", (u64)start->nr_pages);
+    for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        if (!named(list, groups[i].name))
+            continue;
+        any = true;
+        group(groups[i].name);
+        groups[i].run();
+    }
+    if (list && has_prefix(list, "crash-")) {
+        any = true;
+        group("crash");
+        test_crash(list + 6);
+    }
+    ok(any, "a group of that name exists");
+    finish();
+}
