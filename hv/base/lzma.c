@@ -39,8 +39,11 @@ __inline_always u32 get_distance(struct rc *rc, struct lzma_probs *p, size_t len
 __inline_always u16 *literal_probs(const struct lzma *s, const u8 *out, const bool careful)
 {
     u8 prev = careful && out == s->base ? 0 : out[-1];
+    u16 *probs = s->literal_after[prev];
 
-    return s->literal_after[prev] + ((uintptr_t)out & s->lp_mask) * s->literal_stride;
+    if (unlikely(s->lp_mask))
+        probs += ((uintptr_t)out & s->lp_mask) * s->literal_stride;
+    return probs;
 }
 
 /* The recent distances, newest first. */

@@ -117,7 +117,7 @@ static inline bool rc_bit_careful(struct rc *rc, u16 *prob)
 __inline_always bool rc_bit(struct rc *rc, u16 *prob, const bool careful)
 {
     static const u32 below_top = RC_TOP - 1;
-    bool zero;
+    int zero;
     u32 q;
 
     if (careful)

@@ -4,6 +4,7 @@
  */
 #include "abi/multiboot.h"
 #include "base/cmdline.h"
+#include "base/format.h"
 #include "base/string.h"
 #include "base/version.h"
 #include "core/acpi.h"
@@ -111,8 +112,10 @@ static __init void read_acpi(void)
 {
     const char *reason = "";
 
-    if (!boot.rsdp_len && boot.efi && boot.efi_system_table)
-        boot.rsdp = acpi_rsdp_from_efi(&low_memory, boot.efi_system_table);
+    u64 efi_rsdp = boot.efi_system_table ? acpi_rsdp_from_efi(&low_memory, boot.efi_system_table) : 0;
+
+    if (!boot.rsdp_len)
+        boot.rsdp = efi_rsdp;
     if (acpi_parse(&low_memory, boot.rsdp_len ? 0 : boot.rsdp, boot.rsdp_copy, boot.rsdp_len, &acpi,
                    &reason))
         cannot_start("no usable ACPI tables: %s. Switch ACPI on in the firmware (QEMU: leave out "
@@ -120,6 +123,7 @@ static __init void read_acpi(void)
                      reason);
     if (acpi.why[0])
         log_at(LOG_WARNING, "ACPI: %s\n", acpi.why);
+    acpi.rsdp = efi_rsdp ? efi_rsdp : acpi.rsdp;
 }
 
 /* Who owns each frame before the heap exists: devices, unless the map says RAM. */
@@ -260,12 +264,20 @@ static __init void keep_devices(void)
 
 static __init struct vcpu *start_dom0(struct cpu_user_regs *regs)
 {
+    static char dom0_args[1024] __initdata;
+    const char *args = multiboot_args(&boot, boot.modules[0].string);
     struct dom0_files files = {
         .kernel = phys_to_virt(boot.modules[0].start),
         .kernel_len = boot.modules[0].end - boot.modules[0].start,
-        .args = multiboot_args(&boot, boot.modules[0].string),
+        .args = dom0_args,
     };
     struct vcpu *v;
+
+    /* Without a BIOS area to search domain 0 must be told where the ACPI tables start. */
+    if (boot.efi && acpi.rsdp)
+        format(dom0_args, sizeof(dom0_args), "%s acpi_rsdp=%#lx", args, acpi.rsdp);
+    else
+        format(dom0_args, sizeof(dom0_args), "%s", args);
 
     if (boot.nr_modules > 1) {
         files.initrd_start = boot.modules[1].start;
