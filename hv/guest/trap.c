@@ -209,9 +209,6 @@ static void trap_from_guest(struct vcpu *v, struct cpu_user_regs *regs)
     unsigned vector = regs->entry_vector;
 
     switch (vector) {
-    case X86_PF:
-        page_fault(v, regs);
-        break;
     case X86_GP:
         general_protection(v, regs);
         break;
@@ -290,6 +287,14 @@ static void trap_in_hypervisor(struct cpu_user_regs *regs)
 static bool is_interrupt(unsigned vector)
 {
     return vector >= 0x20 && vector != 0x80;
+}
+
+void page_fault_from_assembly(struct cpu_user_regs *regs)
+{
+    if (regs->cs & 3)
+        page_fault(current_vcpu(), regs);
+    else
+        trap_in_hypervisor(regs);
 }
 
 void trap_from_assembly(struct cpu_user_regs *regs)

@@ -365,9 +365,9 @@ iret_slow:
         .hidden entry_page_fault
 entry_page_fault:
         testb   $3, 16(%rsp)
-        jz      vector_14
+        jz      page_fault
         testb   $4, (%rsp)              /* not our own access to a descriptor table */
-        jz      vector_14
+        jz      page_fault
         push    %rax
         push    %rcx
         mov     16 + 48 + SI_GUEST(%rsp), %rcx
@@ -435,7 +435,19 @@ fault_push_fault:
 fault_slow:
         pop     %rcx
         pop     %rax
-        jmp     vector_14
+        jmp     page_fault
+
+/* A page fault of the guest kernel or of the hypervisor: often a page-table write. */
+page_fault:
+        movl    $14, 4(%rsp)
+        SAVE_REGS
+        cld
+        CLAC
+        mov     %rsp, %rdi
+        call    page_fault_from_assembly
+        testb   $3, R_CS(%rsp)
+        jz      exit_iret
+        jmp     exit_to_guest
 
 /* Exceptions and interrupts. */
         .balign 16

@@ -31,6 +31,7 @@ struct guest_entry {
 
 /* Called by entry.S */
 void trap_from_assembly(struct cpu_user_regs *regs);
+void page_fault_from_assembly(struct cpu_user_regs *regs);
 void hypercall_from_assembly(struct cpu_user_regs *regs);
 void syscall_slow_from_assembly(struct cpu_user_regs *regs);
 void bounce_failed_from_assembly(struct cpu_user_regs *regs);

@@ -299,11 +299,12 @@ static void names_unknown_words(void **state)
     char err[80];
 
     assert_int_equal(cmdline_parse("iommu=no x2apic console=com1,pv -- reboot=acpi =3 no-com1 "
+                                   "dom0.mem=1 dom0_me-=1 "
                                    "no-sync_console=1",
                                    &c, collect, &u, err, sizeof(err)),
                      0);
-    assert_string_equal(u.text,
-                        "iommu=no;x2apic;pv;--;reboot=acpi;=3;no-com1;no-sync_console=1;");
+    assert_string_equal(u.text, "iommu=no;x2apic;pv;--;reboot=acpi;=3;no-com1;dom0.mem=1;dom0_"
+                                "me-=1;no-sync_console=1;");
     assert_int_equal(c.console, CMDLINE_CONSOLE_COM1);
 }
 

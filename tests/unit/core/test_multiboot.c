@@ -17,6 +17,7 @@ static u32 used; /* bytes of mem that are built so far */
 
 static const void *map(void *arg, u64 phys, u64 len)
 {
+    assert_in_range(len, 1, MIB(1));
     return phys >= BASE && range_ok(phys - BASE, len, sizeof(mem)) ? mem + (phys - BASE) : NULL;
 }
 
@@ -223,6 +224,19 @@ static void joins_neighbours(void **state)
     assert_region(3, ~0ULL, 0, E820_RAM);
 }
 
+/* What the flags do not announce is not looked at. */
+static void ignores_fields_without_flag(void **state)
+{
+    make_qemu();
+    info1()->flags = MULTIBOOT1_INFO_MMAP;
+    info1()->cmdline = info1()->loader_name = info1()->mods_addr = 1;
+    assert_int_equal(parse1(), 0);
+    assert_string_equal(b.cmdline, "");
+    assert_string_equal(b.loader, "");
+    assert_int_equal(b.nr_modules, 0);
+    assert_false(b.framebuffer.present);
+}
+
 static void refuses_broken_info1(void **state)
 {
     make_qemu();
@@ -388,6 +402,17 @@ static void newer_rsdp_wins(void **state)
     }
 }
 
+static void empty_rsdp_tag_is_none(void **state)
+{
+    start2();
+    mmap_tag(24, two_regions, 2);
+    tag(MULTIBOOT2_TAG_ACPI_NEW, "", 0);
+    finish2();
+    assert_int_equal(parse2(), 0);
+    assert_int_equal(b.rsdp_len, 0);
+    assert_int_equal(b.rsdp, 0);
+}
+
 static void make_efi(bool boot_services, bool mmap)
 {
     static const struct efi_memory_descriptor d[] = {
@@ -499,12 +524,13 @@ static void string_ends_with_its_tag(void **state)
     start2();
     tag(MULTIBOOT2_TAG_CMDLINE, "ab", 2); /* no NUL; what follows is another tag */
     tag(MULTIBOOT2_TAG_LOADER, "", 0);
-    module_tag(1, 2, "x");
-    mem[used - 8 + 1] = 'y';
+    tag(MULTIBOOT2_TAG_MODULE, "\1\0\0\0\2\0\0\0xyz", 10); /* "xy", no NUL */
+    mem[used - 6] = 'z';
     mmap_tag(24, two_regions, 2);
     finish2();
     assert_int_equal(parse2(), 0);
     assert_string_equal(b.cmdline, "ab");
+    assert_string_equal(b.modules[0].string, "xy");
     assert_string_equal(b.loader, "");
 }
 
@@ -521,6 +547,8 @@ int main(void)
         cmocka_unit_test(refuses_broken_info1),
         cmocka_unit_test(reads_grub),
         cmocka_unit_test(newer_rsdp_wins),
+        cmocka_unit_test(empty_rsdp_tag_is_none),
+        cmocka_unit_test(ignores_fields_without_flag),
         cmocka_unit_test(converts_efi_map),
         cmocka_unit_test(falls_back_to_basic_memory),
         cmocka_unit_test(refuses_broken_info2),

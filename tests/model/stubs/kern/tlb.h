@@ -1,0 +1,10 @@
+/* The flush clock of frame_model.c's one CPU. */
+#ifndef SERAI_KERN_TLB_H
+#define SERAI_KERN_TLB_H
+
+#include "base/types.h"
+
+u64 tlb_clock(void);
+void tlb_flush_since(u64 stamp);
+
+#endif
