@@ -7,14 +7,17 @@ CC      ?= gcc
 CLANG   ?= clang
 B       := build
 MAKEFLAGS += --no-builtin-rules
+# make V=1 shows the commands.
+Q       := $(if $(V),,@)
 
 .PHONY: all
 all: $(B)/serai $(B)/serai.gz
 
 include tools/hv.mk
 include tools/tests.mk
--include tools/run.mk
--include bench/bench.mk
+include tools/run.mk
+include bench/bench.mk
+-include tools/static.mk
 
 .PHONY: clean help
 clean:

@@ -19,16 +19,17 @@ HV_CPPFLAGS := -MMD -MP
 
 # Decoders and parsers run only at boot; their whole object files go to the init sections.
 HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage base/cmdline \
-        base/checksum base/lzma guest/dom0_build core/acpi core/multiboot core/e820
+        base/checksum base/lzma base/zstd_entropy guest/dom0_build core/acpi core/multiboot core/e820
 
 $(B)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
-	$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
-	$(if $(filter $*,$(HV_INIT_OBJ)),objcopy \
+	@echo '  CC      $<'
+	$(Q)$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
+	$(Q)$(if $(filter $*,$(HV_INIT_OBJ)),objcopy \
 	  --rename-section .text=.init.text --rename-section .rodata=.init.rodata \
 	  --rename-section .rodata.str1.1=.init.rodata.str1.1 \
 	  --rename-section .rodata.str1.8=.init.rodata.str1.8 \
-	  --rename-section .rodata.cst8=.init.rodata.cst8 \
+	  --rename-section .rodata.cst2=.init.rodata.cst2 --rename-section .rodata.cst8=.init.rodata.cst8 \
 	  --rename-section .rodata.cst16=.init.rodata.cst16 \
 	  --rename-section .text.unlikely=.init.text.unlikely \
 	  --rename-section .data=.init.data --rename-section .bss=.init.bss \
@@ -36,35 +37,38 @@ $(B)/hv/%.o: hv/%.c
 
 $(B)/hv/%.S.o: hv/%.S $(B)/hv/asm_offsets.h
 	@mkdir -p $(@D)
-	$(CC) -g -D__ASSEMBLY__ -Ihv -I$(B)/hv $(HV_CPPFLAGS) -c $< -o $@
+	@echo '  AS      $<'
+	$(Q)$(CC) -g -D__ASSEMBLY__ -Ihv -I$(B)/hv $(HV_CPPFLAGS) -c $< -o $@
 
 # Structure offsets that assembly needs, taken from the compiler.
 $(B)/hv/asm_offsets.h: hv/x86/asm_offsets.in
 	@mkdir -p $(@D)
-	$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
+	$(Q)$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
 	  sed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\(-*[0-9]*\).*/#define \1 \2/p' > $@
 
 # Two links: the first tells the addresses, the second carries the symbol table made of them.
 $(B)/hv/pass1.elf: $(HV_OBJ) $(B)/hv/nosyms.o hv/x86/serai.lds
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+	@echo '  LD      $@'
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/nosyms.o
 
 $(B)/hv/nosyms.S: tools/symbols
 	@mkdir -p $(@D)
-	tools/symbols /dev/null > $@
+	$(Q)tools/symbols /dev/null > $@
 
 $(B)/hv/syms.S: $(B)/hv/pass1.elf tools/symbols
-	nm -n $< | tools/symbols - > $@
+	$(Q)nm -n $< | tools/symbols - > $@
 
 $(B)/hv/%.o: $(B)/hv/%.S
-	$(CC) -c $< -o $@
+	$(Q)$(CC) -c $< -o $@
 
 $(B)/serai: $(HV_OBJ) $(B)/hv/syms.o hv/x86/serai.lds
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+	@echo '  LD      $@'
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/syms.o
 
 $(B)/serai.gz: $(B)/serai
-	objcopy --strip-debug $< $(B)/serai.stripped
-	gzip -9nc $(B)/serai.stripped > $@
+	$(Q)objcopy --strip-debug $< $(B)/serai.stripped
+	$(Q)gzip -9nc $(B)/serai.stripped > $@
 
 -include $(HV_OBJ:.o=.d) $(B)/hv/asm_offsets.h.d

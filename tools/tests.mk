@@ -22,23 +22,29 @@ FUZZ_SECONDS ?= 5
 
 $(B)/unit/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC      $@'
+	$(Q)$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 $(B)/unit/host_stubs.o: tests/host_stubs.c
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC      $@'
+	$(Q)$(CC) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 $(UNIT_BIN): $(B)/unit/%: tests/unit/%.c $(UNIT_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_FLAGS) -MMD -MP $< $(UNIT_LIB) -lcmocka -o $@
+	@echo '  CC      $@'
+	$(Q)$(CC) $(UNIT_FLAGS) -MMD -MP $< $(UNIT_LIB) -lcmocka -o $@
 
 $(B)/fuzz/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+	@echo '  CLANG   $@'
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
 $(B)/fuzz/host_stubs.o: tests/host_stubs.c
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+	@echo '  CLANG   $@'
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
 $(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB)
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP $< $(FUZZ_LIB) -o $@
+	@echo '  CLANG   $@'
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP $< $(FUZZ_LIB) -o $@
 
 .PHONY: unit fuzz fuzz-build
 unit: $(UNIT_BIN)
