@@ -64,15 +64,15 @@ static inline bool l4_slot_is_guest(unsigned slot)
     return slot < L4_SLOT_HV_FIRST || slot >= L4_SLOT_HV_END;
 }
 
-/* May a guest name [va, va + len) in a hypercall? Outside our hole, no wrap. */
+/* May a guest name [va, va + len) in a hypercall? Canonical, outside our hole, no wrap. */
 static inline bool guest_range_ok(u64 va, u64 len)
 {
-    const u64 hole = 0xffff800000000000UL, hole_end = 0xffff880000000000UL;
+    const u64 low_end = 0x0000800000000000UL, hole_end = 0xffff880000000000UL;
 
     if (len > BIT(47))
         return false;
-    if (va < hole)
-        return va + len <= hole;
+    if (va < low_end)
+        return va + len <= low_end;
     return va >= hole_end && va + len - 1 >= va;
 }
 

@@ -132,7 +132,7 @@ void vcpu_wait(struct vcpu *v)
 {
     v->blocked = true;
     vtime_runstate_update(v, RUNSTATE_blocked);
-    if (!this_cpu()->softirq_pending)
+    if (!(this_cpu()->softirq_pending & ~(1U << SOFTIRQ_VCPU)))
         cpu_halt_irq_on();
     softirq_run();
     vtime_runstate_update(v, RUNSTATE_running);

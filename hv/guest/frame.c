@@ -46,6 +46,11 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
 
     if (!frame_get(owner, mfn))
         return -XEN_EINVAL;
+    /* The hypervisor writes such a page itself: it must never become a table. */
+    if (t != TYPE_WRITABLE && f->ref & REF_SPECIAL) {
+        frame_put(mfn);
+        return -XEN_EINVAL;
+    }
     rc = take_use(f, t, &old);
     if (rc || old & TYP_INUSE) {
         /* No new use, or one of a frame that has its reference already. */

@@ -63,6 +63,9 @@ static inline must_check int frame_type_get(u16 owner, mfn_t mfn, enum frame_typ
 
     if (unlikely(mfn.n >= max_mfn))
         return -XEN_EINVAL;
+    /* Not ours, perhaps free: its words are somebody else's. */
+    if (unlikely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) != owner))
+        return -XEN_EINVAL;
     typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
     if (unlikely(typ_take(typ, t, &next) != TAKE_OK) ||
         unlikely(!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,

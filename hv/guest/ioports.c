@@ -123,9 +123,10 @@ static bool read_bitmap(const struct vcpu *v, u16 port, u16 *bits)
     for (unsigned i = 0; i < 2; i++) {
         u64 va = v->iobitmap + port / 8 + i, pte = mmu_walk(v->kernel_table, va);
 
-        if (!(pte & GPTE_P) || !mfn_is_ram(pte_mfn(pte)))
+        if (!(pte & GPTE_P) || !frame_get(v->domain->id, pte_mfn(pte)))
             return false;
         bytes[i] = ((const u8 *)mfn_to_virt(pte_mfn(pte)))[va & (PAGE_SIZE - 1)];
+        frame_put(pte_mfn(pte));
     }
     *bits = (u16)(bytes[0] | bytes[1] << 8);
     return true;

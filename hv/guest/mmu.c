@@ -40,11 +40,9 @@ static const struct io_range *find_io_range(mfn_t mfn)
     return NULL;
 }
 
-bool mmu_io_denied(mfn_t mfn)
+bool mmu_io_withheld(mfn_t mfn)
 {
-    const struct io_range *r = find_io_range(mfn);
-
-    return r && !r->read_only;
+    return find_io_range(mfn) != NULL;
 }
 
 /*
@@ -154,8 +152,11 @@ static void drop_entries(u64 *table, int level, unsigned end)
             i += 7;
             continue;
         }
-        if (table[i] & GPTE_P && slot_is_guest(level, i))
-            entry_put(level, table[i]);
+        if (!(table[i] & GPTE_P) || !slot_is_guest(level, i))
+            continue;
+        entry_put(level, table[i]);
+        if (level > 1)
+            preempt_point();
     }
 }
 
@@ -201,8 +202,6 @@ void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
 
     count(COUNT_TABLE_DEVALIDATED);
     drop_entries(mfn_to_virt(mfn), level, PT_ENTRIES);
-    if (level > 1)
-        preempt_point();
 }
 
 /* Writes 'new' over *old, which is refreshed when it changed underneath. */
@@ -262,7 +261,12 @@ u64 mmu_walk(mfn_t root, u64 va)
 {
     u64 pte = 0;
 
+    /* Below our own slots lie large pages and tables that are none of the guest's. */
+    if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
+        return 0;
     for (int level = 4; level >= 1; level--) {
+        if (root.n >= max_mfn)
+            return 0;
         pte = __atomic_load_n(table_entry(root, va, level), __ATOMIC_RELAXED);
         if (!(pte & GPTE_P))
             return 0;

@@ -47,7 +47,7 @@ u64 mmu_walk(mfn_t root, u64 va);
 /* Device memory and what of it no guest may have or may only read. */
 void mmu_deny_io(u64 phys, u64 size);
 void mmu_read_only_io(u64 phys, u64 size);
-bool mmu_io_denied(mfn_t mfn);
+bool mmu_io_withheld(mfn_t mfn);
 
 /* Loads another kernel page table into the vcpu; takes over a use that the caller got. */
 int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn) must_check;

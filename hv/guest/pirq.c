@@ -1,8 +1,10 @@
 #include "guest/pirq.h"
 #include "guest/event.h"
 #include "guest/frame.h"
+#include "guest/mmu.h"
 #include "kern/console.h"
 #include "kern/irq.h"
+#include "x86/cpu_setup.h"
 #include "x86/ioapic.h"
 #include "x86/lapic.h"
 #include "x86/msi.h"
@@ -127,7 +129,7 @@ static int map_msi(struct domain *d, struct physdev_map_pirq *map)
         number = free_msi_number(d);
     if (number < 0)
         return number;
-    if (number >= MAX_PIRQS || d->pirqs[number])
+    if (number < (int)ioapic_nr_gsis() || number >= MAX_PIRQS || d->pirqs[number])
         return -XEN_EINVAL;
     if (map->entry_nr < 0 || map->entry_nr > 0x7ff)
         return -XEN_EINVAL;
@@ -136,7 +138,8 @@ static int map_msi(struct domain *d, struct physdev_map_pirq *map)
         return -XEN_ENOMEM;
     rc = setup_message(p, map);
     if (rc) {
-        p->is_msi = false;
+        /* Nothing was set up at the device: only the vector is to give back. */
+        p->msi.cap = 0;
         release(d, p);
         return rc;
     }
@@ -310,8 +313,10 @@ int pirq_set_eoi_map(struct domain *d, mfn_t mfn)
 /* Table pages of MSI-X may lie in any device memory that is not ours. */
 static bool is_guest_mmio(u64 phys, u64 size)
 {
-    return !mfn_is_ram(MFN(phys >> PAGE_SHIFT)) && !mfn_is_ram(MFN((phys + size - 1) >> PAGE_SHIFT)) &&
-           !ioapic_owns_page(phys) && phys >> PAGE_SHIFT != lapic_phys() >> PAGE_SHIFT;
+    mfn_t first = MFN(phys >> PAGE_SHIFT), last = MFN((phys + size - 1) >> PAGE_SHIFT);
+
+    return phys + size <= BIT(cpu_features.maddr_bits) && !mfn_is_ram(first) &&
+           !mfn_is_ram(last) && !mmu_io_withheld(first) && !mmu_io_withheld(last);
 }
 
 void pirq_init(const struct acpi_info *acpi)

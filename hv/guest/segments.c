@@ -147,11 +147,12 @@ int segments_set_base(struct vcpu *v, unsigned which, u64 base)
         return 0;
     case SEGBASE_GS_USER_SEL:
         /* Loads the user's selector and the base that comes with it, in the user's half. */
+        /*
+         * In ring 3's name, also when null in all but the ring; a bad one becomes null: the ABI
+         * has no error here.
+         */
         asm volatile("swapgs");
-        if (load_gs_safe((u16)base)) {
-            asm volatile("swapgs");
-            return 0; /* the user sees a null selector; the ABI has no error here */
-        }
+        (void)!load_gs_safe((base & 0xfffc) ? (base & 0xffff) | 3 : 0);
         asm volatile("swapgs");
         return 0;
     default:

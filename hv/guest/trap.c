@@ -403,9 +403,9 @@ void exit_work_from_assembly(struct cpu_user_regs *regs)
 
         count(COUNT_EVENT_UPCALL);
         bounce(v, regs, &b);
-        if (v->domain->crashed)
-            domain_stop(v->domain);
     }
+    if (v->domain->crashed)
+        domain_stop(v->domain);
 }
 
 struct cpu_user_regs *guest_regs(void)

@@ -5,6 +5,8 @@
 
 /* A period shorter than this would do nothing but interrupt (XSA-20). */
 #define MIN_PERIOD_NS 1000000
+/* And one longer than this (73 years) would overflow sums with the time. */
+#define MAX_PERIOD_NS ((ns_t)BIT(61))
 
 static void singleshot_fired(void *arg)
 {
@@ -79,7 +81,7 @@ void vtime_stop_singleshot(struct vcpu *v)
 
 int vtime_set_periodic(struct vcpu *v, ns_t period)
 {
-    if (period < MIN_PERIOD_NS)
+    if (period < MIN_PERIOD_NS || period > MAX_PERIOD_NS)
         return -XEN_EINVAL;
     v->period = period;
     timer_set(&v->periodic, time_now() + period);

@@ -3,7 +3,6 @@
 #include "guest/pirq.h"
 #include "hcall/hcall.h"
 #include "x86/ioapic.h"
-#include "x86/pci.h"
 
 #define COPY_IN(what)                                                                          \
     if (copy_from_guest(&op.what, (const void *)a2, sizeof(op.what)))                          \
@@ -35,13 +34,6 @@ static s64 status_query(struct domain *d, struct physdev_irq_status_query *q)
     if (q->irq >= MAX_PIRQS)
         return -XEN_EINVAL;
     q->flags = pirq_needs_eoi(d, q->irq) ? XENIRQSTAT_needs_eoi : 0;
-    return 0;
-}
-
-static s64 mmcfg_reserved(const struct physdev_pci_mmcfg_reserved *m)
-{
-    if (m->flags & XEN_PCI_MMCFG_RESERVED)
-        return pci_mmcfg_add(m->address, m->segment, m->start_bus, m->end_bus);
     return 0;
 }
 
@@ -126,8 +118,9 @@ HYPERCALL(physdev_op)
         COPY_IN(eoi_map);
         return pirq_set_eoi_map(d, MFN(op.eoi_map.gmfn));
     case PHYSDEVOP_pci_mmcfg_reserved:
+        /* The windows are those of the firmware's own table, whatever a guest says. */
         COPY_IN(mmcfg);
-        return mmcfg_reserved(&op.mmcfg);
+        return 0;
     /* Devices are found when their interrupts are mapped: announcing them changes nothing. */
     case PHYSDEVOP_pci_device_add:
         COPY_IN(add);

@@ -45,7 +45,7 @@ static s64 poll(struct vcpu *v, u64 u_arg)
     }
     while (!any_pending(v->domain, ports, p.nr_ports) && !v->poll_timed_out &&
            !(vcpu_info(v)->evtchn_upcall_pending && !vcpu_info(v)->evtchn_upcall_mask) &&
-           !v->domain->crashed)
+           !v->domain->crashed && !v->nmi_pending)
         vcpu_wait(v);
     timer_stop(&v->poll_timer);
     return 0;

@@ -7,6 +7,7 @@ static const char *const names[NR_COUNTERS] = {
     [COUNT_INTERRUPT] = "interrupt",
     [COUNT_TIMER_INTERRUPT] = "interrupt.timer",
     [COUNT_IPI] = "interrupt.ipi",
+    [COUNT_NMI] = "interrupt.nmi",
     [COUNT_CR3_LOAD] = "tlb.cr3_load",
     [COUNT_TLB_FLUSH] = "tlb.flush",
     [COUNT_TLB_FLUSH_SKIPPED] = "tlb.flush_skipped",

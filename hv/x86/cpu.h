@@ -46,6 +46,7 @@
 #define RFLAGS_AC   BIT(18)
 
 #define MSR_APIC_BASE      0x1b
+#define MSR_SYSENTER_CS    0x174
 #define MSR_MISC_ENABLE    0x1a0
 #define MSR_PAT            0x277
 #define MSR_TSC_DEADLINE   0x6e0

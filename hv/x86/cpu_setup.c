@@ -262,8 +262,8 @@ void cpu_load(struct cpu *c)
     }
     if (f->rdtscp)
         wrmsr(IA32_TSC_AUX, 0);
-    for (unsigned i = 0; i < 4; i++)
-        wrmsr_safe(0x400 + 4 * i, 0);
+    /* A guest's sysenter must find nothing, whatever the firmware left there. */
+    (void)!wrmsr_safe(MSR_SYSENTER_CS, 0);
 }
 
 void cpu_set_stack(struct cpu *c, struct stack_info *top)

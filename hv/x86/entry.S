@@ -108,6 +108,7 @@ entry_syscall:
         je      version_hypercall
 
 hypercall:
+        mov     (%rsp), %rcx            /* the guest's again */
         pushq   $0
         movl    $0x100, 4(%rsp)
         SAVE_REGS
@@ -250,6 +251,7 @@ version_hypercall:
         sysretq
 
 syscall_slow:
+        mov     (%rsp), %rcx
         pushq   $0
         movl    $0x100, 4(%rsp)
         SAVE_REGS

@@ -5,7 +5,7 @@
  *   slot 257   0xffff808000000000   + physical: the image (linked at physical 2 MiB)
  *              + 1 GiB              system-call entry stubs, one per CPU, execute-only
  *              + 1.25 GiB           GDT and LDT window of each CPU, 128 KiB apart
- *              + 1.5 GiB            device registers, uncached
+ *              + 1.5 GiB            device registers, uncached, 64 MiB
  *   slot 258.. 0xffff810000000000   all RAM, one to one (writable, never executable)
  *
  * Everything from the image up to the device registers lies within 2 GiB: the code is compiled
@@ -20,7 +20,7 @@
 #define STUBS_BASE     (HV_BASE + 0x40000000)
 #define WINDOW_BASE    (HV_BASE + 0x50000000)
 #define MMIO_BASE      (HV_BASE + 0x60000000)
-#define MMIO_END       (HV_BASE + 0x78000000)
+#define MMIO_END       (HV_BASE + 0x64000000)
 #define DIRECTMAP_BASE 0xffff810000000000
 #define DIRECTMAP_END  0xffff880000000000
 

@@ -149,6 +149,10 @@ __init void paging_init(const struct mem_region *map, unsigned nr,
         *entry_at(M2P_BASE + off, 2, PTE_US) =
             (m2p_phys + off) | PTE_P | PTE_US | PTE_A | PTE_D | PTE_PS | PTE_NX;
 
+    /* Guests can cause such mappings later, when there may be no memory for tables. */
+    for (u64 va = MMIO_BASE; va < MMIO_END; va += SIZE_2M)
+        entry_at(va, 1, 0);
+
     /* The identity mapping survives until the other CPUs have started. */
     hv_l4[0] = *(u64 *)table_at(read_cr3() & PTE_ADDR);
     write_cr3(l4_phys);

@@ -33,7 +33,7 @@ static struct mapped_bus {
 } buses[MAX_BUSES];
 static unsigned nr_buses;
 
-int pci_mmcfg_add(u64 base, u16 seg, u8 bus_start, u8 bus_end)
+__init int pci_mmcfg_add(u64 base, u16 seg, u8 bus_start, u8 bus_end)
 {
     if (!base || (base & (MIB(1) - 1)) || bus_start > bus_end)
         return -XEN_EINVAL;
