@@ -41,7 +41,8 @@ static void put_text(struct sink *s, const char *text, const struct spec *f)
         pad(s, ' ', f->width - len);
 }
 
-static void put_number(struct sink *s, u64 v, unsigned base, bool negative, const struct spec *f)
+static void put_number(struct sink *s, u64 v, unsigned base, bool negative,
+                       const struct spec *f)
 {
     char digits[24];
     int n = 0, len;

@@ -26,9 +26,15 @@ typedef int64_t s64;
  *   mfn_t    machine frame number          pfn_t  guest pseudo-physical frame number
  *   maddr_t  machine address in bytes      ns_t   nanoseconds since the hypervisor started
  */
-typedef struct { u64 n; } mfn_t;
-typedef struct { u64 n; } pfn_t;
-typedef struct { u64 a; } maddr_t;
+typedef struct {
+    u64 n;
+} mfn_t;
+typedef struct {
+    u64 n;
+} pfn_t;
+typedef struct {
+    u64 a;
+} maddr_t;
 
 #define MFN(x)   ((mfn_t){(x)})
 #define PFN(x)   ((pfn_t){(x)})
@@ -44,32 +50,32 @@ typedef s64 ns_t;
 #define MIB(x) ((u64)(x) << 20)
 #define GIB(x) ((u64)(x) << 30)
 
-#define ARRAY_SIZE(a)         (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)                (1UL << (n))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define BIT(n)        (1UL << (n))
 /* Each argument is evaluated once; the counter keeps nested uses apart. */
-#define PASTE_(a, b) a##b
-#define PASTE(a, b)  PASTE_(a, b)
+#define PASTE_(a, b)  a##b
+#define PASTE(a, b)   PASTE_(a, b)
 #define PICK_(x, y, a, op, b)                                                                  \
     ({                                                                                         \
         __auto_type x = (a);                                                                   \
         __auto_type y = (b);                                                                   \
         x op y ? x : y;                                                                        \
     })
-#define MIN(a, b) PICK_(PASTE(min_a, __COUNTER__), PASTE(min_b, __COUNTER__), a, <, b)
-#define MAX(a, b) PICK_(PASTE(max_a, __COUNTER__), PASTE(max_b, __COUNTER__), a, >, b)
-#define ROUND_UP(x, to)       (((x) + (to)-1) & ~((to)-1))   /* 'to' is a power of two */
+#define MIN(a, b)             PICK_(PASTE(min_a, __COUNTER__), PASTE(min_b, __COUNTER__), a, <, b)
+#define MAX(a, b)             PICK_(PASTE(max_a, __COUNTER__), PASTE(max_b, __COUNTER__), a, >, b)
+#define ROUND_UP(x, to)       (((x) + (to)-1) & ~((to)-1)) /* 'to' is a power of two */
 #define ROUND_DOWN(x, to)     ((x) & ~((to)-1))
 #define DIV_ROUND_UP(x, by)   (((x) + (by)-1) / (by))
 #define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
 
-#define must_check    __attribute__((warn_unused_result))
-#define packed        __attribute__((packed))
-#define likely(x)     __builtin_expect(!!(x), 1)
-#define unlikely(x)   __builtin_expect(!!(x), 0)
-#define __noinline    __attribute__((noinline))
-#define __used        __attribute__((used))
-#define __aligned(n)  __attribute__((aligned(n)))
-#define __noreturn    __attribute__((noreturn))
+#define must_check     __attribute__((warn_unused_result))
+#define packed         __attribute__((packed))
+#define likely(x)      __builtin_expect(!!(x), 1)
+#define unlikely(x)    __builtin_expect(!!(x), 0)
+#define __noinline     __attribute__((noinline))
+#define __used         __attribute__((used))
+#define __aligned(n)   __attribute__((aligned(n)))
+#define __noreturn     __attribute__((noreturn))
 #define __printf(f, a) __attribute__((format(printf, f, a)))
 
 /* Boot-time code and data: given back to the heap before domain 0 runs. */

@@ -112,7 +112,8 @@ void buddy_free(struct buddy *b, u32 mfn, unsigned order)
     while (order < BUDDY_MAX_ORDER) {
         u32 other = mfn ^ (u32)BIT(order);
 
-        if (other + BIT(order) > b->nr_frames || b->frames[other].ref != (FREE_WORD | (order + 1)))
+        if (other + BIT(order) > b->nr_frames ||
+            b->frames[other].ref != (FREE_WORD | (order + 1)))
             break;
         unlink_block(b, other, order);
         mfn &= ~(u32)BIT(order);

@@ -18,7 +18,8 @@ int port_find_free(const struct port_table *t, int *chunk)
 
 bool virq_is_per_vcpu(unsigned virq)
 {
-    return virq == VIRQ_TIMER || virq == VIRQ_DEBUG || virq == VIRQ_XENOPROF || virq == VIRQ_XENPMU;
+    return virq == VIRQ_TIMER || virq == VIRQ_DEBUG || virq == VIRQ_XENOPROF ||
+           virq == VIRQ_XENPMU;
 }
 
 bool port_may_move(const struct port *p)

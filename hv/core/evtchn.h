@@ -23,7 +23,7 @@ enum packed port_state {
 struct port {
     enum port_state state;
     u8 virq;
-    u16 vcpu;        /* notified vcpu */
+    u16 vcpu; /* notified vcpu */
     u16 remote_dom;
     u16 pirq;
     u32 remote_port;

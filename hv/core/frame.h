@@ -48,18 +48,19 @@ enum frame_type {
 
 #define REF_COUNT     (BIT(44) - 1)
 #define REF_ALLOCATED BIT(44) /* the owner's own reference is still held */
-#define REF_SPECIAL   BIT(45) /* hypervisor page shared with its owner: write-back mappings only */
+#define REF_SPECIAL                                                                            \
+    BIT(45) /* hypervisor page shared with its owner: write-back mappings only */
 #define REF_OWNER(id) ((u64)(u16)(id) << 48)
 /* Counts stop well before they could wrap: a get beyond this fails. */
 #define REF_COUNT_MAX (BIT(43))
 
-#define TYP_TYPE     7UL
-#define TYP_VALID    BIT(3)
-#define TYP_PINNED   BIT(4)
-#define TYP_STAMPING BIT(5)
-#define TYP_INUSE    BIT(6)
-#define TYP_ONE      BIT(8)
-#define TYP_SHIFT    8
+#define TYP_TYPE      7UL
+#define TYP_VALID     BIT(3)
+#define TYP_PINNED    BIT(4)
+#define TYP_STAMPING  BIT(5)
+#define TYP_INUSE     BIT(6)
+#define TYP_ONE       BIT(8)
+#define TYP_SHIFT     8
 #define TYP_COUNT_MAX (BIT(54))
 
 static inline u16 ref_owner(u64 ref)

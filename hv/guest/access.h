@@ -26,7 +26,8 @@ static inline must_check int copy_to_guest(void *u_dst, const void *src, u64 len
 }
 
 /* Element i of an array of 'size'-byte elements; false when the address would wrap. */
-static inline must_check int copy_array_from_guest(void *dst, const void *u_base, u64 i, u64 size)
+static inline must_check int copy_array_from_guest(void *dst, const void *u_base, u64 i,
+                                                   u64 size)
 {
     u64 off;
 

@@ -13,7 +13,7 @@
 #include <xen/features.h>
 
 /* A kernel larger than this is a mistake or an attack (decompression bomb). */
-#define MAX_KERNEL_BYTES MIB(512)
+#define MAX_KERNEL_BYTES    MIB(512)
 /* Left in the heap when domain 0 takes everything: small allocations come from here. */
 #define HEAP_RESERVE_FRAMES (MIB(1) >> PAGE_SHIFT)
 
@@ -42,10 +42,10 @@ struct builder {
     struct elf_image elf;
     struct xen_notes notes;
     struct layout l;
-    u64 *p2m;           /* scratch array in the heap: machine frame by pfn */
+    u64 *p2m; /* scratch array in the heap: machine frame by pfn */
     unsigned p2m_order;
-    u64 next_pfn;       /* frames are assigned up to here */
-    u8 *unpacked;       /* decompressed kernel, NULL when the file is an ELF already */
+    u64 next_pfn; /* frames are assigned up to here */
+    u8 *unpacked; /* decompressed kernel, NULL when the file is an ELF already */
     unsigned unpacked_order;
 };
 
@@ -70,9 +70,10 @@ static void unpack_kernel(struct builder *b)
     if (bzimage_payload(f->kernel, f->kernel_len, &payload, &reason))
         cannot_start("the kernel of domain 0 is neither an ELF file nor a bzImage: %s", reason);
     if (payload.unpacked_len > MAX_KERNEL_BYTES)
-        cannot_start("the kernel of domain 0 claims %u MiB unpacked, more than %lu MiB: the file "
-                     "is damaged",
-                     payload.unpacked_len >> 20, MAX_KERNEL_BYTES >> 20);
+        cannot_start(
+            "the kernel of domain 0 claims %u MiB unpacked, more than %lu MiB: the file "
+            "is damaged",
+            payload.unpacked_len >> 20, MAX_KERNEL_BYTES >> 20);
     b->unpacked_order = order_for(payload.unpacked_len);
     b->unpacked = heap_alloc_pages(b->unpacked_order);
     work = heap_alloc_pages(work_order);
@@ -80,7 +81,8 @@ static void unpack_kernel(struct builder *b)
         cannot_start("not enough memory to unpack the kernel of domain 0 (%u MiB): give the "
                      "machine more",
                      payload.unpacked_len >> 20);
-    if (unpack(payload.data, payload.len, b->unpacked, payload.unpacked_len, &len, work, &reason))
+    if (unpack(payload.data, payload.len, b->unpacked, payload.unpacked_len, &len, work,
+               &reason))
         cannot_start("the kernel of domain 0 does not unpack: %s. The file is damaged or cut "
                      "short; copy it again",
                      reason);
@@ -101,8 +103,7 @@ static void open_kernel(struct builder *b)
     }
     if (elf_xen_notes(&b->elf, &b->notes, &reason))
         cannot_start("the kernel of domain 0 does not run as a paravirtual guest: %s", reason);
-    if (b->notes.has_supported_features &&
-        !(b->notes.supported_features & BIT(XENFEAT_dom0)))
+    if (b->notes.has_supported_features && !(b->notes.supported_features & BIT(XENFEAT_dom0)))
         cannot_start("the kernel of domain 0 was built without support for being domain 0");
 }
 
@@ -169,8 +170,8 @@ static void plan_layout(struct builder *b)
     if (l->p2m_mapped_high) {
         l->p2m = next;
         l->p2m_tables = next + l->p2m_pages;
-        l->nr_p2m_tables = tables_for(b->notes.init_p2m,
-                                      b->notes.init_p2m + (l->p2m_pages << PAGE_SHIFT)) - 1;
+        l->nr_p2m_tables =
+            tables_for(b->notes.init_p2m, b->notes.init_p2m + (l->p2m_pages << PAGE_SHIFT)) - 1;
         next += l->p2m_pages + l->nr_p2m_tables;
     }
     if (next > l->nr_pages)
@@ -242,8 +243,8 @@ static void fill_hypercall_page(u8 *page)
 {
     for (unsigned nr = 0; nr < 128; nr++) {
         u8 *p = page + nr * 32;
-        const u8 call[] = {0x51, 0x41, 0x53, 0xb8, (u8)nr, 0, 0, 0, 0x0f, 0x05,
-                           0x41, 0x5b, 0x59, 0xc3};
+        const u8 call[] = {0x51, 0x41, 0x53, 0xb8, (u8)nr, 0,    0,
+                           0,    0x0f, 0x05, 0x41, 0x5b,   0x59, 0xc3};
         const u8 iret[] = {0x51, 0x41, 0x53, 0x50, 0xb8, (u8)nr, 0, 0, 0, 0x0f, 0x05};
 
         memset(p, 0xcc, 32);
@@ -302,7 +303,8 @@ static void build_tables(struct builder *b)
         bool is_table = pfn >= l->tables && pfn < l->tables + l->nr_tables;
 
         *l1_slot(b, l->virt_base + (pfn << PAGE_SHIFT), &next) =
-            b->p2m[pfn] << PAGE_SHIFT | PTE_P | PTE_US | PTE_A | PTE_D | (is_table ? 0 : PTE_RW);
+            b->p2m[pfn] << PAGE_SHIFT | PTE_P | PTE_US | PTE_A | PTE_D |
+            (is_table ? 0 : PTE_RW);
     }
     BUG_ON(next != l->tables + l->nr_tables);
     if (!l->p2m_mapped_high)
@@ -319,7 +321,8 @@ static void write_p2m(struct builder *b)
     const u64 per_page = PAGE_SIZE / 8;
 
     for (u64 i = 0; i < b->l.p2m_pages; i++) {
-        u64 *page = pfn_to_virt(b, b->l.p2m + i), n = MIN(per_page, b->l.nr_pages - i * per_page);
+        u64 *page = pfn_to_virt(b, b->l.p2m + i),
+            n = MIN(per_page, b->l.nr_pages - i * per_page);
 
         memcpy(page, &b->p2m[i * per_page], n * 8);
         memset(page + n, 0xff, (per_page - n) * 8);
@@ -371,8 +374,8 @@ static void plan_memory(struct builder *b, const struct cmdline *options)
 {
     u64 initrd_frames =
         ROUND_UP(b->files->initrd_end - b->files->initrd_start, PAGE_SIZE) >> PAGE_SHIFT;
-    u64 available = heap_free_count() + initrd_frames +
-                    (b->unpacked ? BIT(b->unpacked_order) : 0);
+    u64 available =
+        heap_free_count() + initrd_frames + (b->unpacked ? BIT(b->unpacked_order) : 0);
 
     /* The frame list comes back after the build: it is the heap's reserve then. */
     b->p2m_order = order_for(available * 8);

@@ -9,7 +9,7 @@
 #include "x86/lapic.h"
 #include "x86/uart.h"
 
-#define RING_SIZE 256
+#define RING_SIZE  256
 #define SWITCH_KEY 1 /* Ctrl-A */
 
 static char ring[RING_SIZE];
@@ -44,12 +44,9 @@ static const struct {
     void (*run)(void);
     const char *what;
 } keys[] = {
-    {'c', counters_dump, "counters"},
-    {'d', key_registers, "registers of domain 0"},
-    {'h', key_help, "this list"},
-    {'i', ioapic_dump, "interrupt lines"},
-    {'m', key_memory, "memory"},
-    {'R', key_reboot, "reboot the machine"},
+    {'c', counters_dump, "counters"}, {'d', key_registers, "registers of domain 0"},
+    {'h', key_help, "this list"},     {'i', ioapic_dump, "interrupt lines"},
+    {'m', key_memory, "memory"},      {'R', key_reboot, "reboot the machine"},
 };
 
 static void key_help(void)

@@ -36,31 +36,31 @@ struct vcpu {
     struct guest_entry entry; /* first: entry.S finds it through the stack */
     struct domain *domain;
     unsigned id;
-    u8 *stack;             /* STACK_SIZE bytes */
-    bool running;          /* has a context and was brought up */
+    u8 *stack;    /* STACK_SIZE bytes */
+    bool running; /* has a context and was brought up */
 
-    mfn_t kernel_table;    /* (own) page table in CR3 in guest kernel mode, type and ref held */
-    mfn_t user_table;      /* (own) 0: none */
-    u64 kernel_ss;         /* (own) */
-    struct trap_gate traps[256]; /* (own) */
+    mfn_t kernel_table; /* (own) page table in CR3 in guest kernel mode, type and ref held */
+    mfn_t user_table;   /* (own) 0: none */
+    u64 kernel_ss;      /* (own) */
+    struct trap_gate traps[256];                                             /* (own) */
     struct callback event_cb, failsafe_cb, syscall_cb, syscall32_cb, nmi_cb; /* (own) */
 
-    u32 gdt_entries;       /* (own) */
+    u32 gdt_entries; /* (own) */
     mfn_t gdt_frames[GUEST_GDT_PAGES];
-    u64 ldt_base;          /* (own) guest linear address, page aligned */
+    u64 ldt_base; /* (own) guest linear address, page aligned */
     u32 ldt_entries;
-    mfn_t ldt_frames[16];  /* pages faulted in so far; 0: not */
+    mfn_t ldt_frames[16]; /* pages faulted in so far; 0: not */
 
-    u64 cr0_ts;            /* (own) CR0_TS when the guest set it */
-    u64 cr4;               /* (own) the guest's view */
+    u64 cr0_ts; /* (own) CR0_TS when the guest set it */
+    u64 cr4;    /* (own) the guest's view */
     u64 xcr0;
     u64 dr[8];
     u8 iopl;
-    u64 iobitmap;          /* guest linear address of the I/O bitmap, 0: none */
+    u64 iobitmap; /* guest linear address of the I/O bitmap, 0: none */
     u32 iobitmap_ports;
 
-    mfn_t info_mfn;        /* page of the registered vcpu_info, 0: still in shared_info */
-    u64 runstate_va;       /* 0: none */
+    mfn_t info_mfn;  /* page of the registered vcpu_info, 0: still in shared_info */
+    u64 runstate_va; /* 0: none */
     struct vcpu_runstate_info runstate;
     u64 time_area_va;
     struct timer singleshot;
@@ -68,7 +68,7 @@ struct vcpu {
     ns_t period;
     struct timer poll_timer;
     bool poll_timed_out;
-    bool blocked;          /* asleep in vcpu_block() or poll */
+    bool blocked; /* asleep in vcpu_block() or poll */
     bool nmi_pending;
     u16 virq_port[NR_VIRQS]; /* (events) per-vcpu virtual interrupts; 0: unbound */
     u64 crash_reason_set;
@@ -80,23 +80,23 @@ struct pirq; /* guest/pirq.h */
 
 struct domain {
     u16 id;
-    bool is_hardware;      /* (boot) domain 0 */
-    bool crashed;          /* (atomic) */
+    bool is_hardware; /* (boot) domain 0 */
+    bool crashed;     /* (atomic) */
     unsigned max_vcpus;
     struct vcpu *vcpus[XEN_LEGACY_MAX_VCPUS];
-    u64 tot_pages;         /* (atomic) frames owned */
+    u64 tot_pages; /* (atomic) frames owned */
     u64 max_pages;
     struct shared_info *shared;
     mfn_t shared_mfn;
-    u64 vm_assist;         /* (atomic) bits per VMASST_TYPE */
+    u64 vm_assist; /* (atomic) bits per VMASST_TYPE */
 
     struct spinlock event_lock;
-    struct port_table ports; /* (events) */
+    struct port_table ports;   /* (events) */
     u16 global_virq[NR_VIRQS]; /* (events) port in vcpu 0's name; 0: unbound */
 
     struct spinlock pirq_lock;
     struct pirq *pirqs[MAX_PIRQS]; /* (pirq) */
-    u64 *pirq_eoi_map;     /* guest page: bit set = EOI hypercall needed */
+    u64 *pirq_eoi_map;             /* guest page: bit set = EOI hypercall needed */
     mfn_t pirq_eoi_mfn;
 
     void *grant_frames[4]; /* (domain) hypervisor pages shared with the guest */
@@ -143,7 +143,8 @@ __noreturn void domain_stop(struct domain *d);
 __noreturn void domain_shutdown(struct domain *d, unsigned reason);
 
 /* Moves to the vcpu's stack, calls 'first' there, and leaves to the guest with these registers. */
-__noreturn void vcpu_start(struct vcpu *v, const struct cpu_user_regs *regs, void (*first)(void));
+__noreturn void vcpu_start(struct vcpu *v, const struct cpu_user_regs *regs,
+                           void (*first)(void));
 
 /* Interrupts are taken and softirqs run; the vcpu may lose its CPU here. No locks held. */
 void preempt_point(void);

@@ -326,7 +326,8 @@ bool emulate_privileged(struct vcpu *v, struct cpu_user_regs *regs)
         return true;
     if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn))
         return false;
-    if (insn.op == INSN_IN || insn.op == INSN_OUT || insn.op == INSN_INS || insn.op == INSN_OUTS)
+    if (insn.op == INSN_IN || insn.op == INSN_OUT || insn.op == INSN_INS ||
+        insn.op == INSN_OUTS)
         return ioports_emulate(v, &insn, regs);
     if (!vcpu_is_kernel(v))
         return false;

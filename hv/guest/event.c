@@ -88,7 +88,8 @@ static int take_port(struct domain *d, const struct port *as)
         d->ports.chunks[chunk] = page;
     }
     *port_get(&d->ports, (u32)port) = *as;
-    __atomic_fetch_and(&d->shared->evtchn_pending[port / 64], ~BIT(port & 63), __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&d->shared->evtchn_pending[port / 64], ~BIT(port & 63),
+                       __ATOMIC_SEQ_CST);
     return port;
 }
 
@@ -107,7 +108,8 @@ static int take_port_locked(struct domain *d, const struct port *as, u32 *out)
 
 int event_alloc_unbound(struct domain *d, u16 remote, u32 *port)
 {
-    return take_port_locked(d, &(struct port){.state = PORT_UNBOUND, .remote_dom = remote}, port);
+    return take_port_locked(d, &(struct port){.state = PORT_UNBOUND, .remote_dom = remote},
+                            port);
 }
 
 /* Both ends in one domain is the only case while there is one domain; the peer is d itself. */
@@ -214,7 +216,8 @@ int event_close(struct domain *d, u32 port)
         peer->remote_port = 0;
     }
     *p = (struct port){.state = PORT_FREE};
-    __atomic_fetch_and(&d->shared->evtchn_pending[port / 64], ~BIT(port & 63), __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&d->shared->evtchn_pending[port / 64], ~BIT(port & 63),
+                       __ATOMIC_SEQ_CST);
     unlock(&d->event_lock);
     if (was.state == PORT_PIRQ)
         pirq_unbind(d, was.pirq);

@@ -23,7 +23,8 @@ int event_unmask(struct domain *d, u32 port) must_check;
 
 /* Guest operations; results by EVTCHNOP_ of xen/event_channel.h. */
 int event_alloc_unbound(struct domain *d, u16 remote, u32 *port) must_check;
-int event_bind_interdomain(struct domain *d, u16 remote_dom, u32 remote_port, u32 *port) must_check;
+int event_bind_interdomain(struct domain *d, u16 remote_dom, u32 remote_port,
+                           u32 *port) must_check;
 int event_bind_virq(struct domain *d, u32 virq, u32 vcpu, u32 *port) must_check;
 int event_bind_ipi(struct domain *d, u32 vcpu, u32 *port) must_check;
 int event_bind_pirq(struct domain *d, u32 pirq, bool share, u32 *port) must_check;

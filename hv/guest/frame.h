@@ -17,7 +17,8 @@
 /* Frames that are not RAM: device memory and holes below max_mfn. */
 static inline bool mfn_is_ram(mfn_t mfn)
 {
-    return mfn.n < max_mfn && ref_owner(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED)) != DOMID_IO;
+    return mfn.n < max_mfn &&
+           ref_owner(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED)) != DOMID_IO;
 }
 
 /* One more reference to a frame of 'd' (its id); false when it is not the domain's. */

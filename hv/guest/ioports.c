@@ -147,7 +147,8 @@ static bool guest_allows(const struct vcpu *v, u16 port, unsigned size)
 }
 
 /* One element of INS or OUTS; a bad address is the guest's page fault. */
-static bool string_element(struct vcpu *v, const struct insn *insn, struct insn_regs *r, u16 port)
+static bool string_element(struct vcpu *v, const struct insn *insn, struct insn_regs *r,
+                           u16 port)
 {
     u32 val = 0;
 
@@ -161,7 +162,8 @@ static bool string_element(struct vcpu *v, const struct insn *insn, struct insn_
     return true;
 }
 
-static bool string_io(struct vcpu *v, const struct insn *insn, struct cpu_user_regs *regs, u16 port)
+static bool string_io(struct vcpu *v, const struct insn *insn, struct cpu_user_regs *regs,
+                      u16 port)
 {
     struct insn_regs r;
     bool more = true;

@@ -18,8 +18,9 @@ static unsigned nr_io_ranges;
 static void add_io_range(u64 phys, u64 size, bool read_only)
 {
     BUG_ON(nr_io_ranges == MAX_IO_RANGES);
-    io_ranges[nr_io_ranges++] = (struct io_range){
-        .first = phys >> PAGE_SHIFT, .last = (phys + size - 1) >> PAGE_SHIFT, .read_only = read_only};
+    io_ranges[nr_io_ranges++] = (struct io_range){.first = phys >> PAGE_SHIFT,
+                                                  .last = (phys + size - 1) >> PAGE_SHIFT,
+                                                  .read_only = read_only};
 }
 
 void mmu_deny_io(u64 phys, u64 size)
@@ -208,7 +209,7 @@ void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
 static bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
 {
     if (u->preserve_ad)
-        new |= *old & (GPTE_A | GPTE_D);
+        new |= *old &(GPTE_A | GPTE_D);
     return __atomic_compare_exchange_n(slot, old, new, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_ACQUIRE);
 }
@@ -221,7 +222,7 @@ static bool update_in_place(const struct pte_update *u, int level, u64 *slot, u6
 {
     u64 diff = *old ^ new;
 
-    if (!(*old & new & GPTE_P) || level != 1 || diff & ~GPTE_L1_HARMLESS)
+    if (!(*old & new &GPTE_P) || level != 1 || diff & ~GPTE_L1_HARMLESS)
         return false;
     return swap_entry(u, slot, old, pte_adjust(new, 1));
 }

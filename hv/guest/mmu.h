@@ -33,7 +33,8 @@ struct pte_update {
  * caller holds a use. When 'expect' is not NULL the entry must still hold *expect: otherwise
  * -XEN_EAGAIN and *expect is what it holds now.
  */
-int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect) must_check;
+int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new,
+                     u64 *expect) must_check;
 
 /*
  * The L1 slot that maps 'va' in v's kernel page table; NULL when a level is missing. A use of the

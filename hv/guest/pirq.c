@@ -14,10 +14,10 @@
 struct pirq {
     struct domain *domain;
     u32 number;
-    u32 port;         /* event channel, 0: not bound */
-    int vector;       /* 0: none */
+    u32 port;   /* event channel, 0: not bound */
+    int vector; /* 0: none */
     bool is_msi;
-    bool level;       /* masked since it fired, until EOI */
+    bool level; /* masked since it fired, until EOI */
     bool waiting_eoi;
     struct msi_entry msi;
 };

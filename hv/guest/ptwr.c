@@ -31,7 +31,8 @@ static u64 merge_field(u64 entry, u64 va, unsigned size, u64 value)
 }
 
 /* The faulting instruction, of any form the decoder knows, on one entry. */
-static int perform(struct vcpu *v, const struct insn *insn, struct insn_regs *r, u64 *slot, u64 va)
+static int perform(struct vcpu *v, const struct insn *insn, struct insn_regs *r, u64 *slot,
+                   u64 va)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
     struct insn_result res;
@@ -107,7 +108,7 @@ static enum common_result emulate_common(struct vcpu *v, struct cpu_user_regs *r
     reg = regs_gpr(regs, st.gpr);
     entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
     do {
-        new = st.op == PTE_STORE_AND8 ? entry & (~0xffUL | st.imm) : *reg;
+        new = st.op == PTE_STORE_AND8 ? entry &(~0xffUL | st.imm) : *reg;
         rc = mmu_update_entry(&u, 1, slot, new, &entry);
     } while (rc == -XEN_EAGAIN);
     if (rc)
@@ -115,7 +116,7 @@ static enum common_result emulate_common(struct vcpu *v, struct cpu_user_regs *r
     if (st.op == PTE_STORE_XCHG)
         *reg = entry;
     else if (st.op == PTE_STORE_AND8)
-        regs->rflags = and_flags(regs->rflags, (u8)new);
+        regs->rflags = and_flags(regs->rflags, (u8) new);
     regs->rip += st.len;
     regs->rflags &= ~RFLAGS_RF;
     return COMMON_DONE;

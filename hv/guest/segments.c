@@ -67,7 +67,8 @@ static void load_ldt(struct vcpu *v)
         asm volatile("lldt %w0" : : "r"(0));
         return;
     }
-    gdt[0] = (limit & 0xffff) | (base & 0xffffff) << 16 | 0x82UL << 40 | (base >> 24 & 0xff) << 56;
+    gdt[0] =
+        (limit & 0xffff) | (base & 0xffffff) << 16 | 0x82UL << 40 | (base >> 24 & 0xff) << 56;
     gdt[1] = base >> 32;
     asm volatile("lldt %w0" : : "r"(SEL_LDT));
 }
@@ -102,8 +103,7 @@ bool segments_ldt_fault(struct vcpu *v, u64 address)
         return false;
     pte = mmu_walk(v->kernel_table, v->ldt_base + page * PAGE_SIZE);
     mfn = pte_mfn(pte);
-    if (!(pte & GPTE_P) || !mfn_is_ram(mfn) ||
-        frame_type_get(v->domain->id, mfn, TYPE_SEGDESC))
+    if (!(pte & GPTE_P) || !mfn_is_ram(mfn) || frame_type_get(v->domain->id, mfn, TYPE_SEGDESC))
         return false;
     v->ldt_frames[page] = mfn;
     set_window(WINDOW_LDT / PAGE_SIZE + page, window_pte(mfn));

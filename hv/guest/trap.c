@@ -36,8 +36,8 @@
 
 #define SELECTOR_IDT BIT(1)
 
-#define GATE_RING(flags)  ((flags)&3)
-#define GATE_MASK_EVENTS  BIT(2)
+#define GATE_RING(flags) ((flags)&3)
+#define GATE_MASK_EVENTS BIT(2)
 
 /* The saved registers of a visit: struct cpu_user_regs up to ss. */
 #define FRAME_SIZE offsetof(struct cpu_user_regs, es)
@@ -177,8 +177,8 @@ static void page_fault(struct vcpu *v, struct cpu_user_regs *regs)
     u64 address = read_cr2();
     u32 error = regs->error_code;
 
-    if (vcpu_is_kernel(v) && (error & (PF_PRESENT | PF_WRITE | PF_RSVD | PF_FETCH)) ==
-                                 (PF_PRESENT | PF_WRITE)) {
+    if (vcpu_is_kernel(v) &&
+        (error & (PF_PRESENT | PF_WRITE | PF_RSVD | PF_FETCH)) == (PF_PRESENT | PF_WRITE)) {
         if (vm_assist_on(v->domain, VMASST_TYPE_writable_pagetables) &&
             mmu_emulate_write(v, regs, address))
             return;

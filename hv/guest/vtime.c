@@ -100,7 +100,8 @@ void vtime_runstate_update(struct vcpu *v, int state)
 void vtime_runstate_publish(struct vcpu *v)
 {
     struct vcpu_runstate_info r = v->runstate;
-    u64 *u_entry = (u64 *)(v->runstate_va + offsetof(struct vcpu_runstate_info, state_entry_time));
+    u64 *u_entry =
+        (u64 *)(v->runstate_va + offsetof(struct vcpu_runstate_info, state_entry_time));
     u64 updating = r.state_entry_time | XEN_RUNSTATE_UPDATE;
     bool flag = vm_assist_on(v->domain, VMASST_TYPE_runstate_update_flag);
 

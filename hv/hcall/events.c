@@ -18,7 +18,8 @@ static int alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *op)
 {
     if (!is_self(d, op->dom))
         return -XEN_ESRCH;
-    return event_alloc_unbound(d, op->remote_dom == DOMID_SELF ? d->id : op->remote_dom, &op->port);
+    return event_alloc_unbound(d, op->remote_dom == DOMID_SELF ? d->id : op->remote_dom,
+                               &op->port);
 }
 
 HYPERCALL(event_channel_op)

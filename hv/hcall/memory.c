@@ -51,7 +51,8 @@ static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservat
 }
 
 /* Fresh zeroed frames for the pfns in the array; their numbers are written back over them. */
-static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation *r, bool has_pfns)
+static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation *r,
+                            bool has_pfns)
 {
     struct domain *d = v->domain;
     u64 size = BIT(r->extent_order), i;
@@ -72,7 +73,8 @@ static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation 
         }
         d->tot_pages += size;
         /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
-        if (r->extent_start.p && copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
+        if (r->extent_start.p &&
+            copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
             return (s64)i + 1;
         preempt_point();
     }
@@ -102,12 +104,12 @@ static s64 reservation_op(struct vcpu *v, unsigned cmd, u64 u_arg, u64 start)
 
 /* One chunk of an exchange: 2^order frames in, as many out. */
 struct exchange {
-    u64 order;             /* of the chunk */
+    u64 order; /* of the chunk */
     unsigned out_order;
     u64 limit;
-    u64 *in;               /* CHUNK_FRAMES each */
+    u64 *in; /* CHUNK_FRAMES each */
     u64 *out;
-    bool same;             /* the frames given already are what is wanted */
+    bool same; /* the frames given already are what is wanted */
 };
 
 /* Frames that are contiguous, aligned and low enough may simply stay. */

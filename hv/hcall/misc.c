@@ -40,7 +40,8 @@ static s64 compile_info(u64 u_info)
 {
     struct xen_compile_info ci = {0};
 
-    memcpy(ci.compiler, "gcc " __VERSION__, MIN(sizeof("gcc " __VERSION__), sizeof(ci.compiler) - 1));
+    memcpy(ci.compiler, "gcc " __VERSION__,
+           MIN(sizeof("gcc " __VERSION__), sizeof(ci.compiler) - 1));
     memcpy(ci.compile_by, "serai", 6);
     return copy_to_guest((void *)u_info, &ci, sizeof(ci));
 }

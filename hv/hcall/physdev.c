@@ -51,8 +51,7 @@ static s64 privilege_level(struct vcpu *v, u64 a1, u64 a2)
         return 0;
     default:
         COPY_IN(iobitmap);
-        if (op.iobitmap.nr_ports > 65536 ||
-            !guest_range_ok((u64)op.iobitmap.bitmap.p, 8192))
+        if (op.iobitmap.nr_ports > 65536 || !guest_range_ok((u64)op.iobitmap.bitmap.p, 8192))
             return -XEN_EINVAL;
         v->iobitmap = (u64)op.iobitmap.bitmap.p;
         v->iobitmap_ports = op.iobitmap.nr_ports;
@@ -111,9 +110,9 @@ HYPERCALL(physdev_op)
         return op.unmap.pirq < 0 ? -XEN_EINVAL : pirq_unmap(d, (u32)op.unmap.pirq);
     case PHYSDEVOP_setup_gsi:
         COPY_IN(gsi);
-        return op.gsi.gsi < 0 ? -XEN_EINVAL
-                              : pirq_setup_gsi(d, (u32)op.gsi.gsi, op.gsi.triggering,
-                                               op.gsi.polarity);
+        return op.gsi.gsi < 0
+                   ? -XEN_EINVAL
+                   : pirq_setup_gsi(d, (u32)op.gsi.gsi, op.gsi.triggering, op.gsi.polarity);
     case PHYSDEVOP_pirq_eoi_gmfn_v2:
         COPY_IN(eoi_map);
         return pirq_set_eoi_map(d, MFN(op.eoi_map.gmfn));

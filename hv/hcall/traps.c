@@ -11,7 +11,7 @@
 
 #define TRAP_MASKS_EVENTS BIT(2)
 /* 256 vectors, each at most twice: a table without end is a mistake. */
-#define MAX_TRAP_ENTRIES 512
+#define MAX_TRAP_ENTRIES  512
 
 /* Bounce frames: seven words for a system call, eight with an error code, and alignment. */
 #define FRAME_BYTES 80

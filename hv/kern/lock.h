@@ -32,7 +32,10 @@ struct spinlock {
     enum lock_rank rank;
 };
 
-#define SPINLOCK(r) {.held = 0, .rank = (r)}
+#define SPINLOCK(r)                                                                            \
+    {                                                                                          \
+        .held = 0, .rank = (r)                                                                 \
+    }
 
 void lock_rank_acquire(enum lock_rank rank);
 void lock_rank_release(enum lock_rank rank);

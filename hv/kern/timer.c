@@ -28,7 +28,8 @@ u64 time_to_tsc(ns_t t)
 
     if (ticks >= BIT(62))
         return tsc_at_boot + BIT(62);
-    ticks = tsc_scale.shift >= 0 ? (ticks + 1) >> tsc_scale.shift : (ticks + 1) << -tsc_scale.shift;
+    ticks =
+        tsc_scale.shift >= 0 ? (ticks + 1) >> tsc_scale.shift : (ticks + 1) << -tsc_scale.shift;
     return tsc_at_boot + MIN(ticks + 1, BIT(62));
 }
 

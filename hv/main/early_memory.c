@@ -84,9 +84,10 @@ __init u64 early_alloc(u64 size, u64 align)
         memset((void *)at, 0, size);
         return at;
     }
-    cannot_start("too little memory: the hypervisor itself needs %lu KiB more in one piece below "
-                 "4 GiB; give the machine more",
-                 size >> 10);
+    cannot_start(
+        "too little memory: the hypervisor itself needs %lu KiB more in one piece below "
+        "4 GiB; give the machine more",
+        size >> 10);
 }
 
 __init void early_memory_give_to_heap(void)

@@ -112,15 +112,17 @@ static __init void read_acpi(void)
 {
     const char *reason = "";
 
-    u64 efi_rsdp = boot.efi_system_table ? acpi_rsdp_from_efi(&low_memory, boot.efi_system_table) : 0;
+    u64 efi_rsdp =
+        boot.efi_system_table ? acpi_rsdp_from_efi(&low_memory, boot.efi_system_table) : 0;
 
     if (!boot.rsdp_len)
         boot.rsdp = efi_rsdp;
-    if (acpi_parse(&low_memory, boot.rsdp_len ? 0 : boot.rsdp, boot.rsdp_copy, boot.rsdp_len, &acpi,
-                   &reason))
-        cannot_start("no usable ACPI tables: %s. Switch ACPI on in the firmware (QEMU: leave out "
-                     "-no-acpi)",
-                     reason);
+    if (acpi_parse(&low_memory, boot.rsdp_len ? 0 : boot.rsdp, boot.rsdp_copy, boot.rsdp_len,
+                   &acpi, &reason))
+        cannot_start(
+            "no usable ACPI tables: %s. Switch ACPI on in the firmware (QEMU: leave out "
+            "-no-acpi)",
+            reason);
     if (acpi.why[0])
         log_at(LOG_WARNING, "ACPI: %s\n", acpi.why);
     acpi.rsdp = efi_rsdp ? efi_rsdp : acpi.rsdp;
@@ -137,7 +139,8 @@ static __init void fill_frame_table(struct frame *table, u64 nr)
         if (r->type != 1)
             continue;
         /* The first megabyte belongs to firmware, trampoline and, as device memory, domain 0. */
-        for (u64 m = MAX(r->base, MIB(1)) >> PAGE_SHIFT; m < (r->base + r->size) >> PAGE_SHIFT; m++)
+        for (u64 m = MAX(r->base, MIB(1)) >> PAGE_SHIFT; m < (r->base + r->size) >> PAGE_SHIFT;
+             m++)
             table[m].ref = REF_OWNER(DOMID_XEN) | 1;
     }
 }
@@ -308,7 +311,8 @@ static __init void report_memory(void)
 static void free_boot_memory(void)
 {
     paging_free_init();
-    heap_add(virt_to_phys(image_start) >> PAGE_SHIFT, virt_to_phys(boot_part_end) >> PAGE_SHIFT);
+    heap_add(virt_to_phys(image_start) >> PAGE_SHIFT,
+             virt_to_phys(boot_part_end) >> PAGE_SHIFT);
     heap_add(virt_to_phys(init_start) >> PAGE_SHIFT, virt_to_phys(init_end) >> PAGE_SHIFT);
 }
 

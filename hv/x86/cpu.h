@@ -45,16 +45,16 @@
 #define RFLAGS_VM   BIT(17)
 #define RFLAGS_AC   BIT(18)
 
-#define MSR_APIC_BASE      0x1b
-#define MSR_SYSENTER_CS    0x174
-#define MSR_MISC_ENABLE    0x1a0
-#define MSR_PAT            0x277
-#define MSR_TSC_DEADLINE   0x6e0
-#define MSR_EFER           0xc0000080
-#define MSR_STAR           0xc0000081
-#define MSR_LSTAR          0xc0000082
-#define MSR_CSTAR          0xc0000083
-#define MSR_SYSCALL_MASK   0xc0000084
+#define MSR_APIC_BASE       0x1b
+#define MSR_SYSENTER_CS     0x174
+#define MSR_MISC_ENABLE     0x1a0
+#define MSR_PAT             0x277
+#define MSR_TSC_DEADLINE    0x6e0
+#define MSR_EFER            0xc0000080
+#define MSR_STAR            0xc0000081
+#define MSR_LSTAR           0xc0000082
+#define MSR_CSTAR           0xc0000083
+#define MSR_SYSCALL_MASK    0xc0000084
 #define IA32_FS_BASE        0xc0000100
 #define IA32_GS_BASE        0xc0000101
 #define IA32_KERNEL_GS_BASE 0xc0000102

@@ -10,7 +10,8 @@ struct cpuid_host cpuid_host;
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
 
-extern const u8 vector_stubs[], entry_debug[], entry_page_fault[], entry_nmi[], entry_syscall[], entry_syscall32[];
+extern const u8 vector_stubs[], entry_debug[], entry_page_fault[], entry_nmi[], entry_syscall[],
+    entry_syscall32[];
 
 #define IST_NMI    1
 #define IST_DEBUG  2
@@ -19,7 +20,7 @@ extern const u8 vector_stubs[], entry_debug[], entry_page_fault[], entry_nmi[], 
 
 #define IO_BITMAP_BYTES 8192
 /* A TSS with its bitmap and the terminating byte; beyond the limit every port traps. */
-#define TSS_LIMIT         (sizeof(struct tss) + IO_BITMAP_BYTES)
+#define TSS_LIMIT       (sizeof(struct tss) + IO_BITMAP_BYTES)
 _Static_assert(sizeof(struct tss) == TSS_BITMAP_OFFSET, "the bitmap follows the TSS");
 
 struct packed idt_gate {
@@ -125,13 +126,13 @@ static void fill_gdt(struct cpu *c)
     u64 tss = (u64)c->tss;
     u64 *g = c->gdt;
 
-    g[1] = 0x00af9b000000ffff;             /* e008: our code */
-    g[2] = 0x00cf93000000ffff;             /* e010: our data */
+    g[1] = 0x00af9b000000ffff; /* e008: our code */
+    g[2] = 0x00cf93000000ffff; /* e010: our data */
     g[(SEL_RING3_CS32 & 0xfff) >> 3] = 0x00cffb000000ffff;
     g[(SEL_RING3_DS & 0xfff) >> 3] = 0x00cff3000000ffff;
     g[(SEL_RING3_CS64 & 0xfff) >> 3] = 0x00affb000000ffff;
-    g[(SEL_TSS & 0xfff) >> 3] = (TSS_LIMIT & 0xffff) | (tss & 0xffffff) << 16 | 0x89UL << 40 |
-                                (tss >> 24 & 0xff) << 56;
+    g[(SEL_TSS & 0xfff) >> 3] =
+        (TSS_LIMIT & 0xffff) | (tss & 0xffffff) << 16 | 0x89UL << 40 | (tss >> 24 & 0xff) << 56;
     g[((SEL_TSS & 0xfff) >> 3) + 1] = tss >> 32;
 }
 
@@ -170,7 +171,7 @@ static u8 *write_stub(u8 *p, u64 va, u64 data_va, const u8 *entry)
 #undef BYTES
 }
 
-#define STUB_STRIDE (2 * PAGE_SIZE) /* a code page, then its data page */
+#define STUB_STRIDE   (2 * PAGE_SIZE) /* a code page, then its data page */
 #define STUB32_OFFSET 64
 
 static void create_stub(struct cpu *c, void *(*alloc)(unsigned order))
@@ -201,7 +202,8 @@ struct cpu *cpu_create(unsigned id, void *(*alloc)(unsigned order))
     memset((u8 *)c->tss + TSS_BITMAP_OFFSET, 0xff, IO_BITMAP_BYTES + 1);
     c->gdt = alloc(0);
     fill_gdt(c);
-    paging_map_page(window + GUEST_GDT_PAGES * PAGE_SIZE, virt_to_phys(c->gdt), PTE_RW | PTE_NX);
+    paging_map_page(window + GUEST_GDT_PAGES * PAGE_SIZE, virt_to_phys(c->gdt),
+                    PTE_RW | PTE_NX);
     c->window_ptes = paging_l1_entry(window);
     /* Selectors beyond a guest's table find empty descriptors, not a hole in our map. */
     c->empty_page = alloc(0);
@@ -237,8 +239,8 @@ static void load_syscall_msrs(struct cpu *c)
     wrmsr(MSR_STAR, (u64)SEL_RING3_CS32 << 48 | (u64)SEL_HV_CS << 32);
     wrmsr(MSR_LSTAR, stub);
     wrmsr(MSR_CSTAR, stub + STUB32_OFFSET);
-    wrmsr(MSR_SYSCALL_MASK, RFLAGS_AC | RFLAGS_VM | RFLAGS_RF | RFLAGS_NT | RFLAGS_DF | RFLAGS_IF |
-                                RFLAGS_TF | RFLAGS_IOPL);
+    wrmsr(MSR_SYSCALL_MASK, RFLAGS_AC | RFLAGS_VM | RFLAGS_RF | RFLAGS_NT | RFLAGS_DF |
+                                RFLAGS_IF | RFLAGS_TF | RFLAGS_IOPL);
 }
 
 void cpu_load(struct cpu *c)
@@ -281,7 +283,7 @@ static u8 *io_bitmap(struct cpu *c)
 void cpu_io_bitmap_allow(struct cpu *c, u16 first, u16 last)
 {
     for (u32 p = first; p <= last; p++)
-        io_bitmap(c)[p / 8] &= (u8)~(1 << p % 8);
+        io_bitmap(c)[p / 8] &= (u8) ~(1 << p % 8);
 }
 
 void cpu_io_bitmap_deny(struct cpu *c, u16 first, u16 last)

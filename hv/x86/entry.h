@@ -16,8 +16,8 @@
 /* The part of struct vcpu (its first member) that assembly reads and writes. */
 struct guest_entry {
     u64 kernel_cr3;
-    u64 user_cr3;      /* 0: no user page table registered */
-    u64 kernel_sp;     /* 16-byte aligned, its frame checked to lie outside our hole; 0: not set */
+    u64 user_cr3;  /* 0: no user page table registered */
+    u64 kernel_sp; /* 16-byte aligned, its frame checked to lie outside our hole; 0: not set */
     u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
     u64 fault_entry;   /* the same for page faults of guest user mode */
     u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */

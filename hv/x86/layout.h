@@ -33,13 +33,13 @@
 #define GUEST_GDT_PAGES 14
 
 /* Selectors in the hypervisor's GDT page (offset 0xe000), fixed by the PV ABI for ring 3. */
-#define SEL_HV_CS   0xe008
-#define SEL_HV_DS   0xe010
+#define SEL_HV_CS      0xe008
+#define SEL_HV_DS      0xe010
 #define SEL_RING3_CS32 0xe023
 #define SEL_RING3_DS   0xe02b
 #define SEL_RING3_CS64 0xe033
-#define SEL_TSS     0xe040
-#define SEL_LDT     0xe050
+#define SEL_TSS        0xe040
+#define SEL_LDT        0xe050
 
 /* Size of a hypervisor stack; struct stack_info sits at its top. */
 #define STACK_ORDER 1

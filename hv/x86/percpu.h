@@ -68,9 +68,9 @@ struct cpu {
     u64 counters[NR_COUNTERS];
     u64 hypercalls[64];
     struct stub_data *stub;
-    u64 *gdt;                    /* the hypervisor's descriptor page */
-    void *empty_page;            /* behind the unused part of the window */
-    u64 *window_ptes;            /* L1 entries of this CPU's GDT and LDT window */
+    u64 *gdt;         /* the hypervisor's descriptor page */
+    void *empty_page; /* behind the unused part of the window */
+    u64 *window_ptes; /* L1 entries of this CPU's GDT and LDT window */
     struct tss *tss;
 };
 
