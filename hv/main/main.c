@@ -177,7 +177,6 @@ static __init void *alloc_for_cpu(unsigned order)
 
 static __init void use_cpu(struct cpu *c)
 {
-    c->apic_id = smp_apic_id(c->id);
     stack_info()->cpu = c;
     cpu_load(c);
 }

@@ -1,0 +1,104 @@
+# Everything around the hypervisor: domain 0's image, make run, make iso, system tests.
+#
+# SERAI is the hypervisor to boot; a stock Xen works too, for comparison.
+
+SERAI     ?= $(B)/serai
+SERAI_GZ  ?= $(B)/serai.gz
+QEMU      ?= qemu-system-x86_64
+DOM0      := $(B)/dom0
+
+# Drivers that domain 0 needs to find its root disk, and those of the usual network cards.
+DOM0_MODULES := virtio_pci virtio_blk virtio_scsi virtio_net ahci ata_piix nvme sd_mod sr_mod \
+                e1000 e1000e igb r8169 ext4 crc32c_generic
+# What the ISO needs besides: its own file systems, and sticks.
+LIVE_MODULES := isofs squashfs loop overlay usb_storage uas xhci_pci ehci_pci
+
+# -- What must be installed; a missing package is named before anything starts
+.PHONY: packages-run packages-iso packages-test
+packages-run packages-iso: packages-%:
+	@tools/install-packages --check build run $(filter-out run,$*)
+packages-test:
+	@tools/install-packages --check
+
+# -- Kernels, as Debian ships them
+$(B)/kernel/%/vmlinuz: tools/fetch-kernel tools/debian-apt | packages-run
+	tools/fetch-kernel $* $(@D)
+
+# -- Domain 0
+$(DOM0)/vmlinuz: $(B)/kernel/bookworm/vmlinuz
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
+	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
+
+$(DOM0)/root.img: $(B)/kernel/bookworm/vmlinuz tools/make-dom0-image \
+                  $(shell find tools/dom0 -type f) | packages-run
+	tools/make-dom0-image $(<D) $@
+
+.PHONY: dom0 run
+dom0: $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img
+
+run: packages-run $(SERAI) dom0
+	@QEMU="$(QEMU)" tools/run-qemu $(SERAI) $(DOM0)
+
+# -- The ISO
+$(DOM0)/initrd-live.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
+	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES) $(LIVE_MODULES)" $@ tools/initramfs/dom0-init
+
+$(DOM0)/root.sqfs: $(DOM0)/root.img
+	tools/make-dom0-image $(B)/kernel/bookworm $@
+
+ISO_FILES := $(SERAI_GZ) $(DOM0)/vmlinuz $(DOM0)/initrd-live.gz $(DOM0)/root.sqfs
+
+$(B)/serai.iso: $(ISO_FILES) tools/make-iso
+	tools/make-iso $(ISO_FILES) $@
+
+.PHONY: iso
+iso: packages-iso $(B)/serai.iso
+
+# -- System tests
+SYSTEM  := $(B)/system
+# T names one test: make system T=disk
+T       ?=
+
+TEST_MODULES := virtio_pci virtio_blk virtio_net ahci ata_piix nvme sd_mod e1000
+
+$(SYSTEM)/initrd.gz: $(DOM0)/vmlinuz tools/make-initramfs tools/make-test-initramfs \
+                     tools/initramfs/test-init $(wildcard tests/system/guest/*)
+	tools/make-test-initramfs -m "$(TEST_MODULES)" $@ tests/system/guest/select \
+	  $(foreach f,$(filter-out %/select,$(wildcard tests/system/guest/*)),$f:/tests/$(notdir $f))
+
+$(SYSTEM)/initrd-backports.gz: $(B)/kernel/bookworm-backports/vmlinuz tools/make-initramfs \
+                               tools/initramfs/dom0-init
+	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
+
+$(B)/qemu-backports/qemu-system-x86_64: tools/fetch-qemu tools/debian-apt | packages-run
+	tools/fetch-qemu $(@D)
+
+SYSTEM_NEEDS := $(SERAI) $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img $(SYSTEM)/initrd.gz \
+                $(SYSTEM)/initrd-backports.gz $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
+
+.PHONY: system
+system: $(SYSTEM_NEEDS)
+	SERAI=$(SERAI) BUILD=$(B) QEMU=$(QEMU) tests/system/run $(T)
+
+# -- All tests. `make check` is what runs before each commit.
+.PHONY: test check guests model
+check: all unit static
+
+guests: $(SERAI)
+	$(if $(wildcard tests/guest/run),tests/guest/run --hv $(SERAI),@:)
+
+model:
+	$(if $(wildcard tests/model/run),tests/model/run,@:)
+
+# The parts print TAP; the first that fails ends the run. The quick ones come first.
+test:
+	@$(MAKE) packages-test
+	$(MAKE) check
+	$(MAKE) model
+	$(MAKE) fuzz
+	$(MAKE) guests
+	$(MAKE) system
+	@echo 'All tests have passed.'
