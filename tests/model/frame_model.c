@@ -143,8 +143,8 @@ struct world {
     struct frame frames[FRAMES];
     u8 entry[FRAMES][SLOTS];
     /* What the CPU may have cached, one bit for each frame. */
-    u8 writes;           /* a writable translation */
-    u8 walks[SPECIALS];  /* an upper entry that names it as an L1, an L2 */
+    u8 writes;            /* a writable translation */
+    u8 walks[SPECIALS];   /* an upper entry that names it as an L1, an L2 */
     bool freed_unflushed; /* a frame was freed since the last flush */
 };
 
@@ -361,7 +361,8 @@ static void op_unpin(u16 d, int f)
 {
     int rc = frame_unpin(d, MFN(f));
 
-    if (mutant == M_UNPIN_TWICE && rc && typ_count(w.frames[f].typ) && ref_owner(w.frames[f].ref) == d)
+    if (mutant == M_UNPIN_TWICE && rc && typ_count(w.frames[f].typ) &&
+        ref_owner(w.frames[f].ref) == d)
         frame_type_put(MFN(f));
 }
 
@@ -512,7 +513,8 @@ static key_t128 pack(const struct world *x, const u8 *order, const u64 frame[FRA
     return key << 1 | x->freed_unflushed;
 }
 
-static const u8 orders[6][FRAMES] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+static const u8 orders[6][FRAMES] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
 
 /* The smallest key under all renamings. */
 static key_t128 canonical(const struct world *x)
@@ -590,7 +592,16 @@ static void remember(void)
 }
 
 /* Step number n of all that can happen; false when there is none. */
-enum { STEP_ALLOC, STEP_FREE, STEP_PIN1, STEP_PIN2, STEP_UNPIN, STEP_UPDATE, STEP_WRITE, STEP_FLUSH };
+enum {
+    STEP_ALLOC,
+    STEP_FREE,
+    STEP_PIN1,
+    STEP_PIN2,
+    STEP_UNPIN,
+    STEP_UPDATE,
+    STEP_WRITE,
+    STEP_FLUSH
+};
 
 struct step {
     u8 op, d, f, slot, value;
@@ -747,9 +758,8 @@ int main(void)
         all_ok &= ok;
         printf("%s %d - frame_model %s: %s\n", ok ? "ok" : "not ok", m + 1, mutants[m].name,
                mutants[m].text);
-        printf("# %s; %u states, %lu steps, %.1f s\n",
-               sound ? "no rule broken" : violation, nr_states, nr_steps,
-               (double)(clock() - start) / CLOCKS_PER_SEC);
+        printf("# %s; %u states, %lu steps, %.1f s\n", sound ? "no rule broken" : violation,
+               nr_states, nr_steps, (double)(clock() - start) / CLOCKS_PER_SEC);
         fflush(stdout);
     }
     return all_ok ? 0 : 1;
