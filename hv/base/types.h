@@ -24,7 +24,7 @@ typedef int64_t s64;
 /*
  * One-field structs keep number spaces apart at no run-time cost.
  *   mfn_t    machine frame number          pfn_t  guest pseudo-physical frame number
- *   maddr_t  machine address in bytes      ns_t   nanoseconds since the hypervisor started
+ *   maddr_t  machine address in bytes
  */
 typedef struct {
     u64 n;
@@ -40,7 +40,7 @@ typedef struct {
 #define PFN(x)   ((pfn_t){(x)})
 #define MADDR(x) ((maddr_t){(x)})
 
-typedef s64 ns_t;
+typedef s64 ns_t; /* nanoseconds since the hypervisor started */
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE  4096UL

@@ -15,7 +15,7 @@
  * them; otherwise 'type' names the last use and the upper part is the flush clock at its end, so
  * that a later change of type knows which CPUs may hold a stale translation.
  *
- * Rules (tests/model checks them; resources: the flush protocol is in guest/shootdown.c)
+ * Rules (tests/model checks them; R3 to R6 concern flushes, see kern/tlb.h)
  *  R1 A change of type is one swap that leaves VA clear for tables; flush and validation come
  *     after it and before VA is set. Nobody else may use the frame in between (TAKE_BUSY).
  *  R2 The drop of the last use sets ST in the same swap; the dropper then reads the flush clock

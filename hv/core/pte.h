@@ -73,7 +73,7 @@ static inline bool guest_range_ok(u64 va, u64 len)
         return false;
     if (va < low_end)
         return va + len <= low_end;
-    return va >= hole_end && va + len - 1 >= va;
+    return va >= hole_end && (!len || va + len - 1 >= va);
 }
 
 static inline bool va_is_canonical(u64 va)

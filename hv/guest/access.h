@@ -25,7 +25,7 @@ static inline must_check int copy_to_guest(void *u_dst, const void *src, u64 len
     return guest_copy_raw(u_dst, src, len) ? -XEN_EFAULT : 0;
 }
 
-/* Element i of an array of 'size'-byte elements; false when the address would wrap. */
+/* Element i of an array of 'size'-byte elements; -XEN_EFAULT also when the address would wrap. */
 static inline must_check int copy_array_from_guest(void *dst, const void *u_base, u64 i,
                                                    u64 size)
 {

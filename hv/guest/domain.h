@@ -5,7 +5,7 @@
  * stands (preempt_point()) and no operation needs to be restartable.
  *
  * Locking is tagged per field: (own) only the vcpu itself, on its CPU; (boot) written before the
- * domain runs; (events), (pirq), (domain) the domain's lock of that name; (atomic).
+ * domain runs; (events), (pirq) the domain's lock of that name; (atomic).
  */
 #ifndef SERAI_GUEST_DOMAIN_H
 #define SERAI_GUEST_DOMAIN_H
@@ -42,8 +42,8 @@ struct vcpu {
     mfn_t kernel_table; /* (own) page table in CR3 in guest kernel mode, type and ref held */
     mfn_t user_table;   /* (own) 0: none */
     u64 kernel_ss;      /* (own) */
-    struct trap_gate traps[256];                                             /* (own) */
-    struct callback event_cb, failsafe_cb, syscall_cb, syscall32_cb, nmi_cb; /* (own) */
+    struct trap_gate traps[256];                        /* (own) */
+    struct callback event_cb, syscall_cb, syscall32_cb; /* (own) */
 
     u32 gdt_entries; /* (own) */
     mfn_t gdt_frames[GUEST_GDT_PAGES];
@@ -71,7 +71,6 @@ struct vcpu {
     bool blocked; /* asleep in vcpu_block() or poll */
     bool nmi_pending;
     u16 virq_port[NR_VIRQS]; /* (events) per-vcpu virtual interrupts; 0: unbound */
-    u64 crash_reason_set;
 };
 
 #define MAX_PIRQS 512
@@ -99,9 +98,8 @@ struct domain {
     u64 *pirq_eoi_map;             /* guest page: bit set = EOI hypercall needed */
     mfn_t pirq_eoi_mfn;
 
-    void *grant_frames[4]; /* (domain) hypervisor pages shared with the guest */
+    void *grant_frames[4]; /* (own) hypervisor pages shared with the guest */
     unsigned nr_grant_frames;
-    s64 wallclock_offset_ns;
 };
 
 extern struct domain *dom0;

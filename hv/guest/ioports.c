@@ -4,6 +4,7 @@
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/trap.h"
+#include "kern/pci_lock.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
 #include "x86/paging.h"
@@ -13,8 +14,7 @@
 
 /*
  * Ports that trap: the legacy interrupt controllers, the interval timer and its speaker gate,
- * the PCI index and data pair (the hypervisor uses it too), the battery clock's index pair, and
- * our serial port. Everything else of domain 0 runs natively.
+ * the PCI index and data pair (the hypervisor uses it too), and our serial port. Everything else of domain 0 runs natively.
  */
 static const struct {
     u16 first, last;
@@ -22,7 +22,7 @@ static const struct {
     {0x20, 0x21}, {0x40, 0x43}, {0x61, 0x61}, {0xa0, 0xa1}, {0xcf8, 0xcff},
 };
 
-static u32 pci_index; /* the guest's view of CF8 */
+static u32 pci_index; /* the guest's view of CF8; pci_config_lock */
 
 void ioports_init(void)
 {
@@ -85,8 +85,13 @@ static u32 port_in(struct vcpu *v, u16 port, unsigned size)
     if (port == 0xcf8 && size == 4)
         return pci_index;
     if (is_pci_data(port, size)) {
+        u32 val;
+
+        lock(&pci_config_lock);
         outl(0xcf8, pci_index);
-        return native_in(port, size);
+        val = native_in(port, size);
+        unlock(&pci_config_lock);
+        return val;
     }
     if (port == 0x61 && size == 1)
         return inb(0x61);
@@ -104,8 +109,10 @@ static void port_out(struct vcpu *v, u16 port, unsigned size, u32 val)
     if (port == 0xcf8 && size == 4)
         pci_index = val;
     else if (is_pci_data(port, size)) {
+        lock(&pci_config_lock);
         outl(0xcf8, pci_index);
         native_out(port, size, val);
+        unlock(&pci_config_lock);
     } else if (port == 0xcf9 && size == 1)
         outb(0xcf9, (u8)val);
     else if (!is_trapped(port, size))

@@ -260,7 +260,7 @@ static u64 *table_entry(mfn_t table, u64 va, int level)
 
 u64 mmu_walk(mfn_t root, u64 va)
 {
-    u64 pte = 0;
+    u64 pte = 0, rights = GPTE_RW;
 
     /* Below our own slots lie large pages and tables that are none of the guest's. */
     if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
@@ -272,8 +272,9 @@ u64 mmu_walk(mfn_t root, u64 va)
         if (!(pte & GPTE_P))
             return 0;
         root = pte_mfn(pte);
+        rights &= pte;
     }
-    return pte;
+    return pte & (rights | ~GPTE_RW);
 }
 
 u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)

@@ -42,7 +42,10 @@ int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new,
  */
 u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table) must_check;
 
-/* A page-table walk that takes nothing: the L1 entry for va, 0 when there is none. */
+/*
+ * A page-table walk that takes nothing: the L1 entry for va, its RW only if all levels grant it;
+ * 0 when there is none.
+ */
 u64 mmu_walk(mfn_t root, u64 va);
 
 /* Device memory and what of it no guest may have or may only read. */

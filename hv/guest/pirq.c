@@ -4,6 +4,7 @@
 #include "guest/mmu.h"
 #include "kern/console.h"
 #include "kern/irq.h"
+#include "kern/pci_lock.h"
 #include "x86/cpu_setup.h"
 #include "x86/ioapic.h"
 #include "x86/lapic.h"
@@ -88,9 +89,11 @@ static int free_msi_number(const struct domain *d)
 
 static void release(struct domain *d, struct pirq *p)
 {
-    if (p->is_msi)
+    if (p->is_msi) {
+        lock(&pci_config_lock);
         msi_teardown(&p->msi);
-    else if (p->vector)
+        unlock(&pci_config_lock);
+    } else if (p->vector)
         ioapic_mask(p->number);
     if (p->vector)
         irq_free_vector((unsigned)p->vector);
@@ -114,9 +117,9 @@ static int setup_message(struct pirq *p, const struct physdev_map_pirq *map)
                                 .entry_nr = (u16)map->entry_nr,
                                 .table_base = map->table_base};
     target = (struct msi_target){.vector = (u8)vector, .dest_apic_id = lapic_id()};
-    lock_rank_acquire(LOCK_PCI);
+    lock(&pci_config_lock);
     rc = msi_setup(&p->msi, &target);
-    lock_rank_release(LOCK_PCI);
+    unlock(&pci_config_lock);
     return rc;
 }
 
@@ -203,7 +206,7 @@ int pirq_setup_gsi(struct domain *d, u32 gsi, bool level, bool active_low)
     if (p && p->vector)
         rc = -XEN_EEXIST;
     else
-        rc = ioapic_route(gsi, VECTOR_DEVICE_LAST, lapic_id(), level, active_low);
+        rc = ioapic_route(gsi, VECTOR_PARKED, lapic_id(), level, active_low);
     unlock(&d->pirq_lock);
     return rc;
 }
@@ -319,7 +322,7 @@ static bool is_guest_mmio(u64 phys, u64 size)
            !mfn_is_ram(last) && !mmu_io_withheld(first) && !mmu_io_withheld(last);
 }
 
-void pirq_init(const struct acpi_info *acpi)
+__init void pirq_init(const struct acpi_info *acpi)
 {
     msi_init(is_guest_mmio);
 }

@@ -146,10 +146,9 @@ int segments_set_base(struct vcpu *v, unsigned which, u64 base)
               base);
         return 0;
     case SEGBASE_GS_USER_SEL:
-        /* Loads the user's selector and the base that comes with it, in the user's half. */
         /*
-         * In ring 3's name, also when null in all but the ring; a bad one becomes null: the ABI
-         * has no error here.
+         * The user's selector and the base that comes with it, in the user's half and in ring
+         * 3's name; a bad one becomes null: the ABI has no error here.
          */
         asm volatile("swapgs");
         (void)!load_gs_safe((base & 0xfffc) ? (base & 0xffff) | 3 : 0);

@@ -1,5 +1,4 @@
 #include "hcall/hcall.h"
-#include "guest/trap.h"
 #include "kern/irq.h"
 
 #define NR_HYPERCALLS 64
@@ -68,11 +67,6 @@ void hypercall_from_assembly(struct cpu_user_regs *regs)
     u64 nr = regs->rax;
     hypercall_fn fn;
 
-    if (unlikely(nr == __HYPERVISOR_iret)) {
-        /* Only with junk above eax: the number is 32 bits wide for the fast path. */
-        trap_iret(v, regs);
-        return;
-    }
     fn = find(nr);
     if (unlikely(!fn)) {
         regs->rax = (u64)-XEN_ENOSYS;

@@ -90,7 +90,7 @@ static int set_callback(struct vcpu *v, unsigned type, const struct callback *cb
         v->event_cb = *cb;
         return 0;
     case CALLBACKTYPE_failsafe:
-        v->failsafe_cb = *cb;
+        /* Never entered: a selector that cannot be loaded gives #GP, as on stock Xen. */
         return 0;
     case CALLBACKTYPE_syscall:
         set_syscall_callback(v, cb);
@@ -99,7 +99,6 @@ static int set_callback(struct vcpu *v, unsigned type, const struct callback *cb
         v->syscall32_cb = *cb;
         return 0;
     case CALLBACKTYPE_nmi:
-        v->nmi_cb = *cb;
         v->traps[2] = (struct trap_gate){.address = cb->address};
         return 0;
     default:
@@ -135,7 +134,6 @@ HYPERCALL(set_callbacks)
     if (!va_is_canonical(a1) || !va_is_canonical(a2) || !va_is_canonical(a3))
         return -XEN_EINVAL;
     v->event_cb = (struct callback){a1, true};
-    v->failsafe_cb = (struct callback){a2, true};
     set_syscall_callback(v, &(struct callback){a3, false});
     return 0;
 }

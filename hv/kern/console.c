@@ -10,7 +10,7 @@ static char ring[RING_SIZE];
 static u32 ring_end; /* bytes written since boot */
 static bool uart_on;
 static bool line_start = true;
-static enum log_level level_shown = LOG_INFO;
+static enum log_level level_shown = LOG_WARNING;
 static struct spinlock console_lock = SPINLOCK(LOCK_CONSOLE);
 static bool lock_broken;
 
@@ -70,7 +70,7 @@ void printk(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    print_va(LOG_INFO, fmt, ap);
+    print_va(LOG_WARNING, fmt, ap);
     va_end(ap);
 }
 
@@ -147,6 +147,7 @@ size_t console_read_ring(char *buf, size_t len, u32 *index)
 void console_force_unlock(void)
 {
     lock_broken = true;
+    level_shown = LOG_DEBUG;
     if (!uart_on)
         console_uart_ready();
 }

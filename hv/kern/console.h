@@ -9,12 +9,13 @@
 
 #include "base/types.h"
 
-enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+/* In the order of the command line's levels; LOG_NONE is only a threshold. */
+enum log_level { LOG_NONE, LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
 /* How much goes to the serial port; the ring keeps everything up to LOG_DEBUG. */
 void console_set_level(enum log_level max);
 
-/* Printed at LOG_INFO. */
+/* Shown unless loglvl= asks for errors only: what every boot says, and answers to keys. */
 void printk(const char *fmt, ...) __printf(1, 2);
 void log_at(enum log_level level, const char *fmt, ...) __printf(2, 3);
 

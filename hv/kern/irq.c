@@ -30,7 +30,9 @@ int irq_alloc_vector(irq_handler handler, void *arg)
 
 void irq_free_vector(unsigned vector)
 {
+    lock(&vector_lock);
     vectors[vector].handler = NULL;
+    unlock(&vector_lock);
 }
 
 void irq_set_handler(unsigned vector, irq_handler handler, void *arg)
@@ -58,10 +60,7 @@ void softirq_run(void)
     }
 }
 
-/*
- * The local APIC is told before the handler runs: level lines are masked by their handlers, and
- * with interrupts off nothing can nest.
- */
+/* Level lines are masked by their handlers; with interrupts off nothing can nest. */
 void irq_dispatch(unsigned vector)
 {
     irq_handler handler = vectors[vector].handler;

@@ -12,7 +12,8 @@
 #include <xen/xen.h>
 
 #define VECTOR_DEVICE_FIRST 0x30
-#define VECTOR_DEVICE_LAST  0xdf
+#define VECTOR_DEVICE_LAST  0xde
+#define VECTOR_PARKED       0xdf /* in lines that are set up but not bound; never unmasked */
 #define VECTOR_TIMER        0xf0
 #define VECTOR_IPI_FLUSH    0xf1
 #define VECTOR_IPI_EVENT    0xf2

@@ -15,14 +15,12 @@
 
 /* Outermost first. docs/locks.md says what each one guards. */
 enum lock_rank {
-    LOCK_DOMAIN,  /* struct domain's tables that change rarely */
     LOCK_EVENTS,  /* a domain's event ports */
     LOCK_PIRQ,    /* physical interrupt bindings */
     LOCK_IRQ,     /* vectors and I/O APIC entries */
     LOCK_PCI,     /* configuration space access by index and data */
     LOCK_HEAP,    /* free frames */
     LOCK_SLAB,    /* small objects */
-    LOCK_TIMER,   /* a CPU's timers */
     LOCK_CONSOLE, /* the log ring and the UART */
     NR_LOCK_RANKS
 };

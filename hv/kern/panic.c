@@ -135,7 +135,7 @@ void panic_trap(const struct cpu_user_regs *regs)
     machine_end(true);
 }
 
-void panic_nmi(const struct cpu_user_regs *regs)
+void nmi_count(void)
 {
     /* Nothing may be locked or printed here: it may have interrupted just that. */
     count(COUNT_NMI);

@@ -52,7 +52,7 @@ static __init const void *map_low(void *arg, u64 phys, u64 len)
     return phys + len <= GIB(4) ? (const void *)phys : NULL;
 }
 
-static const struct phys_reader low_memory = {.map = map_low};
+static const struct phys_reader low_memory __initconst = {.map = map_low};
 
 static __init void unknown_word(const char *word, size_t len, void *arg)
 {
@@ -68,7 +68,7 @@ static __init void start_console(void)
                             .stop_bits = options.com1.stop_bits,
                             .irq = options.com1.irq};
 
-    if (uart_init(&c))
+    if (options.console & CMDLINE_CONSOLE_COM1 && uart_init(&c))
         console_uart_ready();
 }
 
@@ -99,11 +99,19 @@ static __init void read_options(void)
     memcpy(version_cmdline, args, MIN(strlen(args), sizeof(version_cmdline) - 1));
     start_console();
     /* The console's level counts from the first line on. */
-    console_set_level(options.loglvl >= CMDLINE_LOG_DEBUG ? LOG_DEBUG : LOG_INFO);
+    console_set_level((enum log_level)options.loglvl);
     printk("Serai %s, command line: %s\n", SERAI_VERSION, args);
     if (rc)
         cannot_start("%s", err);
     (void)!cmdline_parse(args, &options, unknown_word, NULL, err, sizeof(err));
+    if (boot.cmdline_cut || (boot.nr_modules && boot.modules[0].string_cut))
+        log_at(LOG_WARNING, "a command line is longer than %u characters and was cut\n",
+               BOOT_STRING_LEN - 1);
+    if (boot.modules_dropped || boot.regions_dropped)
+        log_at(LOG_WARNING,
+               "the loader gave more than can be used: %u modules and %u pieces of "
+               "RAM were left out\n",
+               boot.modules_dropped, boot.regions_dropped);
     if (!boot.nr_modules)
         cannot_start("the boot loader gave no kernel for domain 0: add it as the first module");
 }
@@ -282,11 +290,16 @@ static __init struct vcpu *start_dom0(struct cpu_user_regs *regs)
         format(dom0_args, sizeof(dom0_args), "%s", args);
 
     if (boot.nr_modules > 1) {
+        if (boot.modules[1].start & (PAGE_SIZE - 1))
+            cannot_start(
+                "the boot loader placed the initrd at %lx, not on a page boundary: use "
+                "one that aligns modules, such as GRUB 2",
+                boot.modules[1].start);
         files.initrd_start = boot.modules[1].start;
         files.initrd_end = boot.modules[1].end;
     }
     v = dom0_build(&files, &options, regs);
-    heap_add(files.kernel ? boot.modules[0].start >> PAGE_SHIFT : 0,
+    heap_add(boot.modules[0].start >> PAGE_SHIFT,
              ROUND_UP(boot.modules[0].end, PAGE_SIZE) >> PAGE_SHIFT);
     vtime_set_wallclock(dom0, read_cmos_time(), 0, time_now());
     return v;

@@ -31,7 +31,7 @@ mb2_header:
         .long 0
         .long mb2_end - mb2_header
         .long -(MULTIBOOT2_MAGIC + (mb2_end - mb2_header))
-        /* Information request: command line, modules, memory map, ACPI. */
+        /* Information request: command line, modules, memory map. */
         .balign 8
 1:      .short 1, 0
         .long 2f - 1b

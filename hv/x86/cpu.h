@@ -113,7 +113,7 @@ static inline void wrmsr(u32 msr, u64 v)
     asm volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
-/* MSR accesses that may fault: 0, or -XEN_EFAULT when the CPU refused (see x86/extable.S). */
+/* MSR accesses that may fault: 0, or -XEN_EFAULT when the CPU refused (entry.S). */
 int rdmsr_safe(u32 msr, u64 *v);
 int wrmsr_safe(u32 msr, u64 v);
 

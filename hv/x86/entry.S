@@ -1,9 +1,9 @@
 /*
  * Every way into the hypervisor and out of it.
  *
- * Three hot walks are straight-line assembly and touch no C: a guest's system call bounced to
- * its kernel, the iret hypercall back to user mode, and the return after any other visit when
- * nothing is pending. What they cannot decide (no handler registered, a frame inside our hole,
+ * Five hot walks are straight-line assembly and touch no C: a guest's system call and its page
+ * fault bounced to its kernel, the iret hypercall back to user mode, xen_version, and the return
+ * after any other visit when nothing is pending. What they cannot decide (no handler registered, a frame inside our hole,
  * an event to deliver) falls to the C functions of x86/entry.h, with the full register frame.
  *
  * Stack of a visit, from the top of the vcpu's stack downwards:
@@ -597,20 +597,6 @@ guest_copy_raw:
         ON_FAULT 1b, 1b, 3b
         ON_FAULT 2b, 2b, 4b
 
-/* u64 guest_zero_raw(void *dst, u64 n) */
-        .balign 16
-        .globl  guest_zero_raw
-        .hidden guest_zero_raw
-guest_zero_raw:
-        mov     %rsi, %rcx
-        xor     %eax, %eax
-        STAC
-1:      rep stosb
-2:      CLAC
-        mov     %rcx, %rax
-        ret
-        ON_FAULT 1b, 1b, 2b
-
 /* int rdmsr_safe(u32 msr, u64 *value) */
         .balign 16
         .globl  rdmsr_safe
@@ -643,25 +629,19 @@ wrmsr_safe:
         ret
         ON_FAULT 1b, 1b, 2b
 
-/* int load_gs_safe(u16 selector): loads GS, NULL when the selector is bad (-EFAULT). */
-        .macro  LOAD_SEG_SAFE name seg
+/* int load_gs_safe(u16 selector): loads GS; null and -EFAULT when the selector is bad. */
         .balign 16
-        .globl  \name
-        .hidden \name
-\name:
-1:      mov     %edi, %\seg
+        .globl  load_gs_safe
+        .hidden load_gs_safe
+load_gs_safe:
+1:      mov     %edi, %gs
         xor     %eax, %eax
         ret
 2:      xor     %eax, %eax
-        mov     %eax, %\seg
+        mov     %eax, %gs
         mov     $-14, %eax
         ret
         ON_FAULT 1b, 1b, 2b
-        .endm
-        LOAD_SEG_SAFE load_ds_safe ds
-        LOAD_SEG_SAFE load_es_safe es
-        LOAD_SEG_SAFE load_fs_safe fs
-        LOAD_SEG_SAFE load_gs_safe gs
 
 /* int xsetbv_safe(u64 value) on XCR0 */
         .balign 16

@@ -61,7 +61,6 @@ extern const u8 exit_iretq[]; /* the iretq that leaves to the guest */
 /* Guest memory through the loaded page table; the caller checked the address range.
  * Return the number of bytes NOT copied (0 = all). */
 u64 guest_copy_raw(void *dst, const void *src, u64 n);
-u64 guest_zero_raw(void *dst, u64 n);
 
 void entry_patch_smap(void);
 

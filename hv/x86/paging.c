@@ -204,8 +204,3 @@ void *map_mmio(u64 phys, u64 size)
     mmio_next += last - first;
     return (void *)(va + (phys - first));
 }
-
-u64 hv_cr3(void)
-{
-    return virt_to_phys(hv_l4);
-}

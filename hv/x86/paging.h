@@ -5,7 +5,7 @@
  * everything else never executable; the image is read-only in the one-to-one map too. After
  * that only MMIO mappings and the CPU windows change.
  *
- * Locking: boot-time functions run before other CPUs do; map_mmio() takes a lock.
+ * Locking: boot-time functions run before other CPUs do; the caller serialises map_mmio().
  */
 #ifndef SERAI_X86_PAGING_H
 #define SERAI_X86_PAGING_H
@@ -82,7 +82,5 @@ u64 *paging_l1_entry(u64 va);
 
 /* For page tables made after boot (map_mmio): pages from the heap. */
 void paging_set_allocator(u64 (*alloc)(u64 size, u64 align));
-
-u64 hv_cr3(void);
 
 #endif

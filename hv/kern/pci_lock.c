@@ -1,0 +1,3 @@
+#include "kern/pci_lock.h"
+
+struct spinlock pci_config_lock = SPINLOCK(LOCK_PCI);
