@@ -101,6 +101,8 @@ size_t format_va(char *buf, size_t size, const char *fmt, va_list ap)
 {
     struct sink s = {buf, size, 0};
     struct spec f;
+    const char *start;
+    char one[2] = "";
     int star;
 
     for (const char *p = fmt; *p; p++) {
@@ -108,27 +110,33 @@ size_t format_va(char *buf, size_t size, const char *fmt, va_list ap)
             put(&s, *p);
             continue;
         }
+        start = p;
         p = parse_spec(p + 1, &f, &star);
         if (star)
             f.precision = va_arg(ap, int);
         if (*p == 'c') {
-            put(&s, (char)va_arg(ap, int));
+            one[0] = (char)va_arg(ap, int);
+            put_text(&s, one, &f);
         } else if (*p == 's') {
             put_text(&s, va_arg(ap, const char *), &f);
         } else if (*p == 'd' || *p == 'i') {
             s64 v = f.longs ? va_arg(ap, s64) : va_arg(ap, int);
             put_number(&s, v < 0 ? -(u64)v : (u64)v, 10, v < 0, &f);
-        } else if (*p == 'u' || *p == 'x' || *p == 'X') {
+        } else if (*p == 'u' || *p == 'x') {
             u64 v = f.longs ? va_arg(ap, u64) : va_arg(ap, unsigned);
             put_number(&s, v, *p == 'u' ? 10 : 16, false, &f);
         } else if (*p == 'p') {
             f.zero = true;
             f.width = 16;
             put_number(&s, (u64)va_arg(ap, void *), 16, false, &f);
+        } else if (*p == '%') {
+            put(&s, '%');
         } else {
-            put(&s, *p ? *p : '%');
+            while (start < p)
+                put(&s, *start++);
             if (!*p)
                 break;
+            put(&s, *p);
         }
     }
     if (size)

@@ -1,7 +1,7 @@
 /*
- * printf into a buffer: %c %s %.*s %d %i %u %x %X %p with l, ll, z, width, '0', '-' and '#'.
+ * printf into a buffer: %c %s %.*s %d %i %u %x %p with l, ll, z, width, '0', '-' and '#'.
  * Never writes beyond 'size'; always terminates when size > 0; returns the length the whole
- * text would have. Unknown conversions are copied as they stand.
+ * text would have. %% is a percent sign; unknown conversions are copied as they stand.
  */
 #ifndef SERAI_BASE_FORMAT_H
 #define SERAI_BASE_FORMAT_H

@@ -6,6 +6,8 @@ int port_find_free(const struct port_table *t, int *chunk)
     *chunk = -1;
     for (u32 c = 0; c * PORTS_PER_CHUNK < t->limit; c++) {
         if (!t->chunks[c]) {
+            if (t->limit < 2)
+                break;
             *chunk = (int)c;
             return c ? (int)(c * PORTS_PER_CHUNK) : 1;
         }

@@ -16,8 +16,8 @@
  * that a later change of type knows which CPUs may hold a stale translation.
  *
  * Rules (tests/model checks them; R3 to R6 concern flushes, see kern/tlb.h)
- *  R1 A change of type is one swap that leaves VA clear for tables; flush and validation come
- *     after it and before VA is set. Nobody else may use the frame in between (TAKE_BUSY).
+ *  R1 A change of type is one swap that leaves VA clear; flush and validation come after it and
+ *     before VA is set. Nobody else may use the frame in between (TAKE_BUSY).
  *  R2 The drop of the last use sets ST in the same swap; the dropper then reads the flush clock
  *     and stores it with ST clear. Nobody takes the frame in between.
  *  R8 A table is validated and devalidated while IN is set, VA clear, with count 1: the use of
@@ -106,6 +106,15 @@ enum take_verdict {
     TAKE_CONFLICT, /* in use as something else, or the count is full */
 };
 
+/*
+ * Did this frame, unused with word 'typ', last serve as something else? Then translations (and
+ * page-walk caches, which would read an L2 as the L1 it was) from before its stamp must go first.
+ */
+static inline bool typ_crossing(u64 typ, enum frame_type t)
+{
+    return typ_type(typ) != TYPE_NONE && typ_type(typ) != t;
+}
+
 /* One more use of the frame as 't'. */
 static inline enum take_verdict typ_take(u64 typ, enum frame_type t, u64 *next)
 {
@@ -113,7 +122,7 @@ static inline enum take_verdict typ_take(u64 typ, enum frame_type t, u64 *next)
         return TAKE_BUSY;
     if (!(typ & TYP_INUSE)) {
         *next = TYP_ONE | TYP_INUSE | (u64)t;
-        if (t == TYPE_WRITABLE)
+        if (t == TYPE_WRITABLE && !typ_crossing(typ, t))
             *next |= TYP_VALID;
         return TAKE_NEW;
     }
@@ -123,15 +132,6 @@ static inline enum take_verdict typ_take(u64 typ, enum frame_type t, u64 *next)
         return TAKE_BUSY;
     *next = typ + TYP_ONE;
     return TAKE_OK;
-}
-
-/*
- * Did this frame, unused with word 'typ', last serve as something else? Then translations (and
- * page-walk caches, which would read an L2 as the L1 it was) from before its stamp must go first.
- */
-static inline bool typ_crossing(u64 typ, enum frame_type t)
-{
-    return typ_type(typ) != TYPE_NONE && typ_type(typ) != t;
 }
 
 static inline u64 typ_validated(u64 typ)

@@ -62,20 +62,28 @@ static void run_key(char c)
             keys[i].run();
 }
 
+static void deliver(char c)
+{
+    if (keys_are_ours)
+        run_key(c);
+    else if (ring_in - ring_out < RING_SIZE)
+        ring[ring_in++ % RING_SIZE] = c;
+}
+
+/* The key's presses are held back until it is clear that they do not switch. */
 static void take_byte(char c)
 {
-    if (c == SWITCH_KEY && ++switch_presses == 3) {
+    if (c == SWITCH_KEY) {
+        if (++switch_presses < 3)
+            return;
         switch_presses = 0;
         keys_are_ours = !keys_are_ours;
         printk("keyboard: %s\n", keys_are_ours ? "hypervisor ('h' for help)" : "domain 0");
         return;
     }
-    if (c != SWITCH_KEY)
-        switch_presses = 0;
-    if (keys_are_ours)
-        run_key(c);
-    else if (ring_in - ring_out < RING_SIZE)
-        ring[ring_in++ % RING_SIZE] = c;
+    for (; switch_presses; switch_presses--)
+        deliver(SWITCH_KEY);
+    deliver(c);
 }
 
 static void console_softirq(void)

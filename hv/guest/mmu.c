@@ -286,7 +286,7 @@ u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
     for (int level = 4; level > 1; level--) {
         u64 pte = __atomic_load_n(table_entry(mfn, va, level), __ATOMIC_RELAXED);
 
-        if (!(pte & GPTE_P))
+        if (!(pte & GPTE_P) || pte_mfn(pte).n >= max_mfn)
             return NULL;
         mfn = pte_mfn(pte);
     }

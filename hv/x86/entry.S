@@ -236,19 +236,22 @@ version_hypercall:
         jnz     hypercall
         mov     G_INFO(%rcx), %r11
         cmpb    $0, (%r11)
-        jne     hypercall
+        jne     version_slow
         mov     (%rsp), %rcx
         mov     %rcx, %r11
         sar     $47, %r11
         inc     %r11
         cmp     $1, %r11
-        ja      hypercall
+        ja      version_slow
         mov     40 + SI_CPU(%rsp), %r11
         incq    C_VERSION_CALLS(%r11)
         mov     $XEN_VERSION, %eax
         mov     16(%rsp), %r11
         mov     24(%rsp), %rsp
         sysretq
+version_slow:
+        mov     16(%rsp), %r11          /* no address of ours stays in it */
+        jmp     hypercall
 
 syscall_slow:
         mov     (%rsp), %rcx

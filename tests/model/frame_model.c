@@ -2,10 +2,11 @@
  * Every state that a small world of frames can reach: 3 frames, 2 domains, tables of 2 entries,
  * levels 1 and 2, one CPU whose TLB and walk caches keep whatever they are not made to forget.
  *
- * The rules come from the shipped sources: core/frame.h decides, guest/frame.c (included below,
- * over the stubs in stubs/) swaps and acts. Played here are guest/mmu.c on two entries, the
- * heap, the CPU, and guests that try everything: each hypercall with each argument, and any
- * value written to any frame that a translation still lets them write.
+ * The rules come from the shipped sources: core/frame.h decides, guest/frame.c (included by
+ * frame_mutants.h, over the stubs in stubs/) swaps and acts. Played, in frame_world.h, are
+ * guest/mmu.c on two entries, the heap, the CPU, and guests that try everything: each hypercall
+ * with each argument, and any value written to any frame that a translation still lets them
+ * write.
  *
  * After each step:
  *  C1 each type count is the number of uses, each reference count the number of references:
@@ -13,429 +14,16 @@
  *  C2 a present entry of a valid table names a frame of the table's owner, in an L2 a valid L1;
  *  C3 no valid table can be written by way of any translation the CPU may hold;
  *  C4 no writable or other-level frame is walked as a table by way of a cached upper entry;
- *  C5 at allocation the CPU holds nothing about the frame.
+ *  C5 at allocation the CPU holds nothing about the frame;
+ *  C6 a page that the hypervisor writes for its owner (REF_SPECIAL) is no table.
  *
- * Worlds that differ only by the names of frames and domains count as one. The mutants below,
- * each an error seeded in the rules or in what acts on them, must all be found.
+ * Worlds that differ only by the names of frames and domains count as one. The mutants, each
+ * an error seeded in the rules or in what acts on them, must all be found.
  */
-#include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "core/frame.h"
-
-/* name, what is wrong */
-#define MUTANTS(X)                                                                             \
-    X(NONE, "the rules as shipped")                                                            \
-    X(TAKE_ANY_TYPE, "a use is given although the frame is in use as another type")            \
-    X(TAKE_STALE_VALID, "a table is marked valid by the swap that takes it")                   \
-    X(NO_CROSSING_FLUSH, "a change of type does not flush")                                    \
-    X(CROSSING_NOT_TO_WRITABLE, "a change from table to writable does not flush")              \
-    X(CROSSING_NOT_BETWEEN_TABLES, "a change from L2 to L1 does not flush")                    \
-    X(STAMP_LOST, "the last drop stores no clock")                                             \
-    X(STAMP_BEFORE_TICK, "the last drop stores an old clock")                                  \
-    X(TYPE_FORGOTTEN, "the last drop forgets the type it ends")                                \
-    X(DROP_NO_DEVALIDATE, "the last drop of a table keeps its entries' uses")                  \
-    X(DROP_EARLY, "a drop with one more use left ends the use")                                \
-    X(DROP_LATE, "the last drop is taken for one of several")                                  \
-    X(FOREIGN_GET, "a reference to another domain's frame is given")                           \
-    X(GET_UNCOUNTED, "a read-only entry takes no reference")                                   \
-    X(PUT_FORGOTTEN_RO, "removing a read-only entry drops nothing")                            \
-    X(PUT_FORGOTTEN_RW, "removing a writable entry drops nothing")                             \
-    X(L2_NAMES_L2, "an L2 entry may name an L2")                                               \
-    X(RW_UNTYPED, "a writable entry takes a reference but no use")                             \
-    X(PARTIAL_LEAK, "a failed validation keeps what it took")                                  \
-    X(PARTIAL_OVERDROP, "a failed validation drops one entry too many")                        \
-    X(UNPIN_TWICE, "an unpin does not look whether there is a pin")                            \
-    X(FREE_IN_USE, "a frame that is in use is freed")                                          \
-    X(ALLOC_NO_FLUSH, "an allocation does not flush")
-
-#define MUTANT_ENUM(id, text) M_##id,
-#define MUTANT_TEXT(id, text) {#id, text},
-enum mutant { MUTANTS(MUTANT_ENUM) NR_MUTANTS };
-static const struct {
-    const char *name, *text;
-} mutants[] = {MUTANTS(MUTANT_TEXT)};
-
-static enum mutant mutant;
-
-/* ---- the shipped rules, with the seeded errors in front ---- */
-
-static inline enum take_verdict model_take(u64 typ, enum frame_type t, u64 *next)
-{
-    enum take_verdict v = typ_take(typ, t, next);
-
-    if (mutant == M_TAKE_ANY_TYPE && v == TAKE_CONFLICT) {
-        *next = typ + TYP_ONE;
-        return TAKE_OK;
-    }
-    if (mutant == M_TAKE_STALE_VALID && v == TAKE_NEW)
-        *next |= TYP_VALID;
-    return v;
-}
-
-static inline enum drop_verdict model_drop(u64 typ, u64 *next)
-{
-    enum drop_verdict v = typ_drop(typ, next);
-
-    if (mutant == M_DROP_NO_DEVALIDATE && v == DROP_TABLE) {
-        *next = typ_type(typ) | TYP_STAMPING;
-        return DROP_STAMP;
-    }
-    if (mutant == M_DROP_EARLY && v == DROP_DONE && typ_count(typ) == 2) {
-        *next = typ_type(typ) | TYP_STAMPING;
-        return DROP_STAMP;
-    }
-    if (mutant == M_DROP_LATE && v != DROP_DONE) {
-        *next = typ - TYP_ONE;
-        return DROP_DONE;
-    }
-    return v;
-}
-
-static inline bool model_crossing(u64 typ, enum frame_type t)
-{
-    enum frame_type last = typ_type(typ);
-
-    if (mutant == M_NO_CROSSING_FLUSH)
-        return false;
-    if (mutant == M_CROSSING_NOT_TO_WRITABLE && t == TYPE_WRITABLE)
-        return false;
-    if (mutant == M_CROSSING_NOT_BETWEEN_TABLES && type_is_table(last) && type_is_table(t))
-        return false;
-    return typ_crossing(typ, t);
-}
-
-static inline u64 model_stamped(u64 typ, u64 clock)
-{
-    if (mutant == M_STAMP_LOST)
-        clock = 0;
-    if (mutant == M_STAMP_BEFORE_TICK)
-        clock--;
-    if (mutant == M_TYPE_FORGOTTEN)
-        typ = TYPE_NONE;
-    return typ_stamped(typ, clock);
-}
-
-static inline bool model_may_get(u64 ref, u16 owner)
-{
-    return ref_may_get(ref, mutant == M_FOREIGN_GET ? ref_owner(ref) : owner);
-}
-
-#define typ_take     model_take
-#define typ_drop     model_drop
-#define typ_crossing model_crossing
-#define typ_stamped  model_stamped
-#define ref_may_get  model_may_get
-#include "../../hv/guest/frame.c"
-
-/* ---- the world ---- */
-
-#define FRAMES   3
-#define DOMAINS  2
-#define SLOTS    2
-#define VALUES   (1 + 2 * FRAMES) /* an entry: absent, or a frame, read-only or writable */
-#define SPECIALS 2
-
-struct world {
-    struct frame frames[FRAMES];
-    u8 entry[FRAMES][SLOTS];
-    /* What the CPU may have cached, one bit for each frame. */
-    u8 writes;            /* a writable translation */
-    u8 walks[SPECIALS];   /* an upper entry that names it as an L1, an L2 */
-    bool freed_unflushed; /* a frame was freed since the last flush */
-};
-
-static struct world w;
-struct frame *frames = w.frames;
-u64 max_mfn = FRAMES;
-static u64 m2p_words[FRAMES];
-
-static jmp_buf violated;
-static char violation[160];
-
-static _Noreturn void violate(const char *rule, int frame)
-{
-    snprintf(violation, sizeof(violation), "%s (frame %d)", rule, frame);
-    longjmp(violated, 1);
-}
-
-void bug_report(const char *expr, const char *file, int line)
-{
-    snprintf(violation, sizeof(violation), "BUG_ON(%s)", expr);
-    longjmp(violated, 1);
-}
-
-void cpu_relax(void)
-{
-    violate("waits for ever", -1);
-}
-
-static int target_of(u8 entry)
-{
-    return (entry - 1) >> 1;
-}
-
-static bool is_writable(u8 entry)
-{
-    return entry & 1; /* 1 + 2 * frame, one more when read-only */
-}
-
-static bool is_valid(int f, enum frame_type t)
-{
-    u64 typ = w.frames[f].typ;
-
-    return typ & TYP_INUSE && typ & TYP_VALID && typ_type(typ) == t;
-}
-
-/* ---- the CPU: caches all it can, at once ---- */
-
-/* flushed_at is the clock itself: one CPU, and it ticks only when it flushes. */
-static u64 clock_now;
-
-static void cpu_learn(void)
-{
-    for (int f = 0; f < FRAMES; f++) {
-        if (is_valid(f, TYPE_L2))
-            w.walks[1] |= 1 << f;
-        if (is_valid(f, TYPE_L1))
-            w.walks[0] |= 1 << f;
-    }
-    /* Through what is cached, too: a table that is unhooked is still walked. */
-    for (int f = 0; f < FRAMES; f++)
-        for (int s = 0; s < SLOTS; s++)
-            if (w.walks[1] & 1 << f && w.entry[f][s])
-                w.walks[0] |= 1 << target_of(w.entry[f][s]);
-    for (int f = 0; f < FRAMES; f++)
-        for (int s = 0; s < SLOTS; s++)
-            if (w.walks[0] & 1 << f && is_writable(w.entry[f][s]))
-                w.writes |= 1 << target_of(w.entry[f][s]);
-}
-
-static void flush(void)
-{
-    clock_now++;
-    w.writes = w.walks[0] = w.walks[1] = 0;
-    w.freed_unflushed = false;
-    /* The CPU refills from what is valid while the hypervisor is still at work. */
-    cpu_learn();
-}
-
-u64 tlb_clock(void)
-{
-    return clock_now;
-}
-
-void tlb_flush_since(u64 stamp)
-{
-    if (clock_now <= stamp)
-        flush();
-}
-
-/* ---- guest/mmu.c, on two entries ---- */
-
-static int entry_get(u16 owner, int level, u8 e)
-{
-    mfn_t mfn = MFN(target_of(e));
-
-    if (!e)
-        return 0;
-    if (level == 2) {
-        if (mutant == M_L2_NAMES_L2 && !frame_type_get(owner, mfn, TYPE_L2))
-            return 0;
-        return frame_type_get(owner, mfn, TYPE_L1);
-    }
-    if (is_writable(e) && mutant != M_RW_UNTYPED)
-        return frame_type_get(owner, mfn, TYPE_WRITABLE);
-    if (mutant == M_GET_UNCOUNTED && !is_writable(e))
-        return ref_may_get(w.frames[mfn.n].ref, owner) ? 0 : -XEN_EBUSY;
-    return frame_get(owner, mfn) ? 0 : -XEN_EBUSY;
-}
-
-static void entry_put(int level, u8 e)
-{
-    mfn_t mfn = MFN(target_of(e));
-
-    if (!e)
-        return;
-    if (level == 2 || (is_writable(e) && mutant != M_RW_UNTYPED)) {
-        if (level == 2 || mutant != M_PUT_FORGOTTEN_RW)
-            frame_type_put(mfn);
-    } else if (mutant != M_PUT_FORGOTTEN_RO && mutant != M_GET_UNCOUNTED) {
-        frame_put(mfn);
-    }
-}
-
-int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
-{
-    int level = t - TYPE_L1 + 1;
-
-    /* R1: from here on nobody may change what is being looked at. */
-    if (w.writes & 1 << mfn.n)
-        violate("C3: a table is validated while it can be written", (int)mfn.n);
-    for (int s = 0; s < SLOTS; s++) {
-        if (!entry_get(owner, level, w.entry[mfn.n][s]))
-            continue;
-        for (int k = 0; k < s + (mutant == M_PARTIAL_OVERDROP); k++)
-            if (mutant != M_PARTIAL_LEAK)
-                entry_put(level, w.entry[mfn.n][k]);
-        return -XEN_EINVAL;
-    }
-    return 0;
-}
-
-void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
-{
-    for (int s = 0; s < SLOTS; s++)
-        entry_put(t - TYPE_L1 + 1, w.entry[mfn.n][s]);
-}
-
-int mmu_validate_descriptors(mfn_t mfn)
-{
-    return 0;
-}
-
-/* hcall/mmu.c's update_one and mmu_update_entry. */
-static void op_update(u16 d, int f, int slot, u8 value)
-{
-    enum frame_type t = frame_type_of(MFN(f));
-    int level = t - TYPE_L1 + 1;
-    u8 old;
-
-    if (!type_is_table(t))
-        t = TYPE_WRITABLE;
-    if (frame_type_get(d, MFN(f), t))
-        return;
-    old = w.entry[f][slot];
-    if (t == TYPE_WRITABLE) {
-        w.entry[f][slot] = value;
-    } else if (!entry_get(d, level, value)) {
-        w.entry[f][slot] = value;
-        entry_put(level, old);
-    }
-    frame_type_put(MFN(f));
-}
-
-/* ---- heap and memory hypercalls ---- */
-
-void heap_free_frames(mfn_t mfn, unsigned order)
-{
-    memset(w.entry[mfn.n], 0, SLOTS);
-    w.frames[mfn.n] = (struct frame){0, 0};
-    w.freed_unflushed = true;
-}
-
-static void op_alloc(u16 d, int f)
-{
-    struct domain dom = {d};
-
-    if (w.frames[f].ref)
-        return;
-    if (w.freed_unflushed && mutant != M_ALLOC_NO_FLUSH)
-        flush();
-    if ((w.writes | w.walks[0] | w.walks[1]) & 1 << f)
-        violate("C5: allocated while the CPU remembers it", f);
-    memset(w.entry[f], 0, SLOTS);
-    frame_assign(&dom, MFN(f), 0);
-}
-
-static void op_free(u16 d, int f)
-{
-    if (mutant == M_FREE_IN_USE && w.frames[f].typ & TYP_INUSE) {
-        heap_free_frames(MFN(f), 0);
-        return;
-    }
-    if (!frame_unassign(d, MFN(f)))
-        heap_free_frames(MFN(f), 0);
-}
-
-static void op_pin(u16 d, int f, enum frame_type t)
-{
-    if (frame_pin(d, MFN(f), t))
-        return;
-}
-
-static void op_unpin(u16 d, int f)
-{
-    int rc = frame_unpin(d, MFN(f));
-
-    if (mutant == M_UNPIN_TWICE && rc && typ_count(w.frames[f].typ) &&
-        ref_owner(w.frames[f].ref) == d)
-        frame_type_put(MFN(f));
-}
-
-static void op_guest_write(int f, int slot, u8 value)
-{
-    w.entry[f][slot] = value;
-}
-
-/* ---- invariants ---- */
-
-static void check_entries(int table, u64 uses[FRAMES][TYPE_SEGDESC], u64 refs[FRAMES])
-{
-    bool l1 = is_valid(table, TYPE_L1);
-
-    for (int s = 0; s < SLOTS; s++) {
-        u8 e = w.entry[table][s];
-        int to = target_of(e);
-
-        if (!e)
-            continue;
-        if (ref_owner(w.frames[to].ref) != ref_owner(w.frames[table].ref) || !w.frames[to].ref)
-            violate("C2: a table names a frame of somebody else", table);
-        if (!l1 && !is_valid(to, TYPE_L1))
-            violate("C2: an L2 names what is not a valid L1", table);
-        if (!l1)
-            uses[to][TYPE_L1]++;
-        else if (is_writable(e))
-            uses[to][TYPE_WRITABLE]++;
-        else
-            refs[to]++;
-    }
-}
-
-static void check_counts(int f, const u64 uses[TYPE_SEGDESC], u64 refs)
-{
-    u64 typ = w.frames[f].typ, ref = w.frames[f].ref;
-
-    for (enum frame_type t = TYPE_WRITABLE; t < TYPE_SEGDESC; t++) {
-        u64 count = typ_type(typ) == t ? typ_count(typ) : 0;
-        u64 pin = typ_type(typ) == t && typ & TYP_PINNED ? 1 : 0;
-
-        if (uses[t] + pin != count)
-            violate("C1: the type count is not the number of uses", f);
-    }
-    refs += (typ & TYP_INUSE ? 1 : 0) + (ref & REF_ALLOCATED ? 1 : 0);
-    if (ref_count(ref) != refs)
-        violate("C1: the reference count is not the number of references", f);
-    if (!frame_check(&w.frames[f]) || typ & TYP_STAMPING)
-        violate("C1: frame_check", f);
-    if (typ & TYP_INUSE && !(typ & TYP_VALID))
-        violate("C1: in use but not valid after the step", f);
-}
-
-static void check_world(void)
-{
-    u64 uses[FRAMES][TYPE_SEGDESC] = {{0}}, refs[FRAMES] = {0};
-
-    for (int f = 0; f < FRAMES; f++)
-        if (is_valid(f, TYPE_L1) || is_valid(f, TYPE_L2))
-            check_entries(f, uses, refs);
-    for (int f = 0; f < FRAMES; f++) {
-        int bit = 1 << f;
-
-        check_counts(f, uses[f], refs[f]);
-        if (w.writes & bit && (is_valid(f, TYPE_L1) || is_valid(f, TYPE_L2)))
-            violate("C3: a valid table can be written", f);
-        if ((w.walks[0] | w.walks[1]) & bit && is_valid(f, TYPE_WRITABLE))
-            violate("C4: a writable frame is walked as a table", f);
-        if ((w.walks[1] & bit && is_valid(f, TYPE_L1)) ||
-            (w.walks[0] & bit && is_valid(f, TYPE_L2)))
-            violate("C4: a table is walked at another level", f);
-    }
-}
+#include "frame_world.h"
 
 /* ---- states ---- */
 
@@ -479,6 +67,8 @@ static void normalise(void)
     clock_now = 1;
 }
 
+#define FRAME_BITS 21
+
 /* One frame apart from its entries; flags and counts are small, checked by check_world. */
 static u64 pack_frame(const struct world *x, int f, bool swap)
 {
@@ -487,7 +77,7 @@ static u64 pack_frame(const struct world *x, int f, bool swap)
 
     return owner | ref_count(ref) << 2 | (typ & 0x5f) << 6 | (typ >> TYP_SHIFT & 15) << 13 |
            (u64)(x->writes >> f & 1) << 17 | (u64)(x->walks[0] >> f & 1) << 18 |
-           (u64)(x->walks[1] >> f & 1) << 19;
+           (u64)(x->walks[1] >> f & 1) << 19 | (u64)(ref & REF_SPECIAL ? 1 : 0) << 20;
 }
 
 static u8 rename_entry(u8 e, const u8 *place)
@@ -498,7 +88,8 @@ static u8 rename_entry(u8 e, const u8 *place)
 /* The frames in this order, packed ones first: they decide most comparisons. */
 static key_t128 pack(const struct world *x, const u8 *order, const u64 frame[FRAMES])
 {
-    key_t128 key = frame[order[0]] << 40 | frame[order[1]] << 20 | frame[order[2]];
+    key_t128 key = ((key_t128)frame[order[0]] << FRAME_BITS | frame[order[1]]) << FRAME_BITS |
+                   frame[order[2]];
     u8 place[FRAMES];
 
     for (int i = 0; i < FRAMES; i++)
@@ -547,10 +138,11 @@ static struct world unpack(key_t128 key)
     for (int f = FRAMES - 1; f >= 0; f--)
         for (int s = SLOTS - 1; s >= 0; s--, key >>= 3)
             x.entry[f][s] = key & 7;
-    for (int f = FRAMES - 1; f >= 0; f--, key >>= 20) {
-        u64 frame = (u64)key & 0xfffff, owner = frame & 3;
+    for (int f = FRAMES - 1; f >= 0; f--, key >>= FRAME_BITS) {
+        u64 frame = (u64)key & (BIT(FRAME_BITS) - 1), owner = frame & 3;
 
         x.frames[f].ref = owner ? REF_OWNER(owner) | REF_ALLOCATED | (frame >> 2 & 15) : 0;
+        x.frames[f].ref |= frame >> 20 ? REF_SPECIAL : 0;
         x.frames[f].typ = (frame >> 6 & 0x5f) | (frame >> 13 & 15) << TYP_SHIFT;
         x.writes |= (frame >> 17 & 1) << f;
         x.walks[0] |= (frame >> 18 & 1) << f;
@@ -591,9 +183,10 @@ static void remember(void)
     table[h] = ++nr_states;
 }
 
-/* Step number n of all that can happen; false when there is none. */
+/* All that can happen. */
 enum {
     STEP_ALLOC,
+    STEP_ALLOC_SPECIAL,
     STEP_FREE,
     STEP_PIN1,
     STEP_PIN2,
@@ -634,7 +227,8 @@ static void perform(const struct step *s)
 {
     switch (s->op) {
     case STEP_ALLOC:
-        op_alloc(s->d, s->f);
+    case STEP_ALLOC_SPECIAL:
+        op_alloc(s->d, s->f, s->op == STEP_ALLOC ? 0 : REF_SPECIAL);
         break;
     case STEP_FREE:
         op_free(s->d, s->f);
