@@ -212,6 +212,7 @@ void test_hostile(void);
 void test_handles(void);
 void test_emul(void);
 void test_events(void);
+void test_regress(void);
 void test_fuzz(void);
 void test_crash(const char *how);
 

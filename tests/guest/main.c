@@ -11,7 +11,8 @@ static const struct {
 } groups[] = {
     {"boot", test_boot}, {"traps", test_traps},     {"mmu", test_mmu},
     {"ptwr", test_ptwr}, {"hostile", test_hostile}, {"handles", test_handles},
-    {"emul", test_emul}, {"events", test_events},   {"fuzz", test_fuzz},
+    {"emul", test_emul}, {"events", test_events},   {"regress", test_regress},
+    {"fuzz", test_fuzz},
 };
 
 void guest_main(struct start_info *si);

@@ -30,7 +30,8 @@ void mem_init(void)
     for (unsigned i = 0; i < POOL_PAGES; i++)
         free_list[free_count++] = pool[POOL_PAGES - 1 - i];
     boot_pages = start->nr_pages;
-    while (va < VIRT_BASE + start->nr_pages * PAGE_SIZE && (pte_read(va) & PTE_P))
+    /* The address space ends 2 GiB above VIRT_BASE, however large the domain is. */
+    while (va >= VIRT_BASE && pfn_of((void *)va) < start->nr_pages && (pte_read(va) & PTE_P))
         va += PAGE_SIZE;
     boot_pages = (va - VIRT_BASE) / PAGE_SIZE;
 }

@@ -487,7 +487,7 @@ static void reservations(void)
 static void exchange(void)
 {
     enum { N = 8 };
-    static u8 *pages[N];
+    static u8 *pages[N], *gaps[N];
     u64 in[N], out = 0, pfn, *p2m = (u64 *)start->mfn_list, bad = 0;
     struct xen_memory_exchange ex = {.in = {.nr_extents = N, .domid = DOMID_SELF},
                                      .out = {.nr_extents = 1,
@@ -495,8 +495,10 @@ static void exchange(void)
                                              .mem_flags = XENMEMF_address_bits(32),
                                              .domid = DOMID_SELF}};
 
+    /* Frames in a row may fit as they are, and stay: take every other one. */
     for (int i = 0; i < N; i++) {
         pages[i] = page_alloc();
+        gaps[i] = page_alloc();
         in[i] = mfn_of(pages[i]);
         memset(pages[i], 0x77, PAGE_SIZE);
         hc_update_va(pages[i], 0, UVMF_INVLPG);
@@ -518,6 +520,7 @@ static void exchange(void)
         bad += set_rw(pages[i]) != 0;
         bad += ((u64 *)pages[i])[0] != 0 && ((u64 *)pages[i])[0] == 0x7777777777777777;
         page_free(pages[i]);
+        page_free(gaps[i]);
     }
     is(bad, 0, "the new pages are ours");
 }
