@@ -32,9 +32,15 @@ $(DOM0)/vmlinuz: $(B)/kernel/bookworm/vmlinuz
 $(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
 
-$(DOM0)/root.img: $(B)/kernel/bookworm/vmlinuz tools/make-dom0-image \
+# The serai command; static, so that it runs in any image.
+$(DOM0)/serai: dom0/serai/serai.c hv/abi/serai.h
+	@mkdir -p $(@D)
+	@echo '  CC      $<'
+	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -Ihv -o $@ $<
+
+$(DOM0)/root.img: $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai tools/make-dom0-image \
                   $(shell find tools/dom0 -type f) | packages-run
-	tools/make-dom0-image $(<D) $@
+	tools/make-dom0-image $(<D) $(DOM0)/serai $@
 
 .PHONY: dom0 run
 dom0: $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img
@@ -47,7 +53,7 @@ $(DOM0)/initrd-live.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES) $(LIVE_MODULES)" $@ tools/initramfs/dom0-init
 
 $(DOM0)/root.sqfs: $(DOM0)/root.img
-	tools/make-dom0-image $(B)/kernel/bookworm $@
+	tools/make-dom0-image $(B)/kernel/bookworm $(DOM0)/serai $@
 
 ISO_FILES := $(SERAI_GZ) $(DOM0)/vmlinuz $(DOM0)/initrd-live.gz $(DOM0)/root.sqfs
 
