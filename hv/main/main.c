@@ -136,11 +136,9 @@ static __init void read_acpi(void)
     acpi.rsdp = efi_rsdp ? efi_rsdp : acpi.rsdp;
 }
 
-/* Who owns each frame before the heap exists: devices, unless the map says RAM. */
-static __init void fill_frame_table(struct frame *table, u64 nr)
+/* Frames that the map calls RAM are the hypervisor's until the heap gets them. */
+static __init void claim_ram(void)
 {
-    for (u64 m = 0; m < nr; m++)
-        table[m].ref = REF_OWNER(DOMID_IO);
     for (unsigned i = 0; i < boot.nr_regions; i++) {
         const struct mem_region *r = &boot.regions[i];
 
@@ -149,27 +147,28 @@ static __init void fill_frame_table(struct frame *table, u64 nr)
         /* The first megabyte belongs to firmware, trampoline and, as device memory, domain 0. */
         for (u64 m = MAX(r->base, MIB(1)) >> PAGE_SHIFT; m < (r->base + r->size) >> PAGE_SHIFT;
              m++)
-            table[m].ref = REF_OWNER(DOMID_XEN) | 1;
+            frames[m].ref = REF_OWNER(DOMID_XEN) | 1;
     }
 }
 
 static __init void start_memory(void)
 {
-    u64 top, nr, m2p_bytes, m2p_phys, table_phys;
+    static const struct frame_array frame_table __initconst = {
+        .va = FRAMES_BASE, .entry_size = sizeof(struct frame), .fill = REF_OWNER(DOMID_IO)};
+    static const struct frame_array machine_to_phys __initconst = {
+        .va = M2P_RW_BASE, .guest_va = M2P_BASE, .entry_size = 8, .fill = M2P_INVALID};
+    u64 nr;
 
     if (e820_sanitise(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS))
         log_at(LOG_WARNING, "the memory map has too many pieces: some memory is not used\n");
-    top = e820_ram_top(boot.regions, boot.nr_regions);
-    nr = top >> PAGE_SHIFT;
+    nr = e820_ram_top(boot.regions, boot.nr_regions) >> PAGE_SHIFT;
     early_memory_init(&boot);
-    m2p_bytes = ROUND_UP(nr * 8, MIB(2));
-    m2p_phys = early_alloc(m2p_bytes, MIB(2));
-    table_phys = early_alloc(ROUND_UP(nr * sizeof(struct frame), PAGE_SIZE), PAGE_SIZE);
-    paging_init(boot.regions, boot.nr_regions, early_alloc, m2p_phys, m2p_bytes);
-    m2p = phys_to_virt(m2p_phys);
-    memset(m2p, 0xff, m2p_bytes);
-    fill_frame_table(phys_to_virt(table_phys), nr);
-    heap_init(phys_to_virt(table_phys), nr);
+    paging_init(boot.regions, boot.nr_regions, early_alloc);
+    paging_map_frame_array(&frame_table, nr, boot.regions, boot.nr_regions);
+    paging_map_frame_array(&machine_to_phys, nr, boot.regions, boot.nr_regions);
+    m2p = (u64 *)M2P_RW_BASE;
+    heap_init((struct frame *)FRAMES_BASE, nr);
+    claim_ram();
     early_memory_give_to_heap();
     paging_set_allocator(early_alloc_from_heap);
 }

@@ -6,6 +6,8 @@
  *              + 1 GiB              system-call entry stubs, one per CPU, execute-only
  *              + 1.25 GiB           GDT and LDT window of each CPU, 128 KiB apart
  *              + 1.5 GiB            device registers, uncached, 64 MiB
+ *              + 128 GiB            the frame table, 16 bytes a frame
+ *              + 192 GiB            the machine-to-phys table again, writable
  *   slot 258.. 0xffff810000000000   all RAM, one to one (writable, never executable)
  *
  * Everything from the image up to the device registers lies within 2 GiB: the code is compiled
@@ -21,6 +23,8 @@
 #define WINDOW_BASE    (HV_BASE + 0x50000000)
 #define MMIO_BASE      (HV_BASE + 0x60000000)
 #define MMIO_END       (HV_BASE + 0x64000000)
+#define FRAMES_BASE    (HV_BASE + 0x2000000000)
+#define M2P_RW_BASE    (HV_BASE + 0x3000000000)
 #define DIRECTMAP_BASE 0xffff810000000000
 #define DIRECTMAP_END  0xffff880000000000
 

@@ -131,7 +131,7 @@ static __init void map_ram(const struct mem_region *map, unsigned nr)
 }
 
 __init void paging_init(const struct mem_region *map, unsigned nr,
-                        u64 (*alloc)(u64 size, u64 align), u64 m2p_phys, u64 m2p_bytes)
+                        u64 (*alloc)(u64 size, u64 align))
 {
     u64 l4_phys;
 
@@ -145,10 +145,6 @@ __init void paging_init(const struct mem_region *map, unsigned nr,
 
     map_ram(map, nr);
     map_image();
-    for (u64 off = 0; off < m2p_bytes; off += SIZE_2M)
-        *entry_at(M2P_BASE + off, 2, PTE_US) =
-            (m2p_phys + off) | PTE_P | PTE_US | PTE_A | PTE_D | PTE_PS | PTE_NX;
-
     /* Guests can cause such mappings later, when there may be no memory for tables. */
     for (u64 va = MMIO_BASE; va < MMIO_END; va += SIZE_2M)
         entry_at(va, 1, 0);
@@ -158,6 +154,64 @@ __init void paging_init(const struct mem_region *map, unsigned nr,
     write_cr3(l4_phys);
     table_offset = DIRECTMAP_BASE;
     hv_l4 = table_at(l4_phys);
+}
+
+/* Is there RAM among the frames [first, end)? */
+static __init bool any_ram(const struct mem_region *map, unsigned nr, u64 first, u64 end)
+{
+    for (unsigned i = 0; i < nr; i++)
+        if (map[i].type == 1 && map[i].base >> PAGE_SHIFT < end &&
+            (map[i].base + map[i].size) >> PAGE_SHIFT > first)
+            return true;
+    return false;
+}
+
+static __init u64 filled_memory(const struct frame_array *a, u64 bytes)
+{
+    u64 phys = pt_alloc(bytes, bytes);
+    u8 *p = phys_to_virt(phys);
+
+    for (u64 off = 0; off < bytes; off += a->entry_size)
+        *(u64 *)(p + off) = a->fill;
+    return phys;
+}
+
+/* One large or small page of the array, under both its names. */
+static __init void map_array_page(const struct frame_array *a, u64 off, int level, u64 phys,
+                                  u64 rw)
+{
+    u64 entry = phys | PTE_P | PTE_A | PTE_D | PTE_NX | (level == 2 ? PTE_PS : 0);
+
+    *entry_at(a->va + off, level, 0) = entry | rw;
+    if (a->guest_va)
+        *entry_at(a->guest_va + off, level, PTE_US) = entry | PTE_US;
+}
+
+__init void paging_map_frame_array(const struct frame_array *a, u64 nr_frames,
+                                   const struct mem_region *map, unsigned nr)
+{
+    u64 bytes = ROUND_UP(nr_frames * a->entry_size, PAGE_SIZE),
+        per_page = PAGE_SIZE / a->entry_size;
+    u64 hole = filled_memory(a, PAGE_SIZE), off = 0;
+
+    while (off < bytes) {
+        u64 first = off / a->entry_size, full = 0;
+
+        /* Large pages where every small one would be needed. */
+        while (!(off & (SIZE_2M - 1)) && bytes - off >= SIZE_2M && full < PT_ENTRIES &&
+               any_ram(map, nr, first + full * per_page, first + (full + 1) * per_page))
+            full++;
+        if (full == PT_ENTRIES) {
+            map_array_page(a, off, 2, filled_memory(a, SIZE_2M), PTE_RW);
+            off += SIZE_2M;
+            continue;
+        }
+        if (any_ram(map, nr, first, first + per_page))
+            map_array_page(a, off, 1, filled_memory(a, PAGE_SIZE), PTE_RW);
+        else
+            map_array_page(a, off, 1, hole, 0);
+        off += PAGE_SIZE;
+    }
 }
 
 void paging_set_allocator(u64 (*alloc)(u64 size, u64 align))

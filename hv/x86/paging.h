@@ -59,10 +59,23 @@ static inline unsigned pt_index(u64 va, int level)
 
 /*
  * Builds and loads the page tables. 'alloc' returns zeroed, page-aligned physical memory below
- * 4 GiB and stops the boot itself when there is none. m2p_phys is mapped read-only for guests.
+ * 4 GiB and stops the boot itself when there is none.
  */
-void paging_init(const struct mem_region *map, unsigned nr, u64 (*alloc)(u64 size, u64 align),
-                 u64 m2p_phys, u64 m2p_bytes);
+void paging_init(const struct mem_region *map, unsigned nr, u64 (*alloc)(u64 size, u64 align));
+
+/*
+ * A table with one entry for each machine frame below 'nr_frames', backed by memory only where
+ * there is RAM to describe.
+ */
+struct frame_array {
+    u64 va;       /* where the hypervisor reads and writes it */
+    u64 guest_va; /* where guests read it; 0: nowhere */
+    unsigned entry_size;
+    u64 fill; /* first word of each entry before use, and of all entries in holes */
+};
+
+void paging_map_frame_array(const struct frame_array *a, u64 nr_frames,
+                            const struct mem_region *map, unsigned nr);
 
 /* Takes away the low identity mapping that the boot and the AP trampoline need. */
 void paging_drop_identity(void);
