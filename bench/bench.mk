@@ -4,8 +4,9 @@
 BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/count.so
 
 .PHONY: bench bench-tools
-bench: $(B)/serai bench-tools
-	bench/run $(BENCH_FLAGS)
+bench: packages-run $(B)/serai $(B)/kernel/bookworm/vmlinuz bench-tools
+	BENCH_KERNEL=$(B)/kernel/bookworm/vmlinuz \
+	  BENCH_MODULES=$$(echo $(B)/kernel/bookworm/root/lib/modules/*) bench/run $(BENCH_FLAGS)
 
 bench-tools: $(BENCH_TOOLS)
 
