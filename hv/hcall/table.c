@@ -1,13 +1,18 @@
 #include "hcall/hcall.h"
 #include "kern/irq.h"
 
-#define NR_HYPERCALLS 64
-
-typedef s64 (*hypercall_fn)(struct vcpu *v, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+static HYPERCALL(none)
+{
+    return -XEN_ENOSYS;
+}
 
 #define ENTRY(name) [__HYPERVISOR_##name] = hcall_##name
 
-static const hypercall_fn table[NR_HYPERCALLS] = {
+/* Filled first, then the known ones over it. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
+const hypercall_fn hypercall_table_from_assembly[NR_HYPERCALLS] = {
+    [0 ... NR_HYPERCALLS - 1] = hcall_none,
     ENTRY(set_trap_table),
     ENTRY(mmu_update),
     ENTRY(set_gdt),
@@ -38,40 +43,17 @@ static const hypercall_fn table[NR_HYPERCALLS] = {
     ENTRY(sysctl),
     [__HYPERVISOR_arch_7] = hcall_serai_op,
 };
+#pragma GCC diagnostic pop
 
-static hypercall_fn find(u64 nr)
+s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
 {
     u64 in_range;
 
     if (nr >= NR_HYPERCALLS)
-        return NULL;
+        return -XEN_ENOSYS;
     /* All ones below the limit, also when the branch above is predicted wrong. */
     asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "i"(NR_HYPERCALLS), "r"(nr));
-    return table[nr & in_range];
-}
-
-s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
-{
-    hypercall_fn fn = find(nr);
-
-    if (!fn)
-        return -XEN_ENOSYS;
+    nr &= in_range;
     this_cpu()->hypercalls[nr]++;
-    return fn(v, a[0], a[1], a[2], a[3], a[4]);
-}
-
-void hypercall_from_assembly(struct cpu_user_regs *regs)
-{
-    struct stack_info *info = stack_info();
-    struct vcpu *v = (struct vcpu *)info->guest;
-    u64 nr = regs->rax;
-    hypercall_fn fn;
-
-    fn = find(nr);
-    if (unlikely(!fn)) {
-        regs->rax = (u64)-XEN_ENOSYS;
-        return;
-    }
-    info->cpu->hypercalls[nr]++;
-    regs->rax = (u64)fn(v, regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8);
+    return hypercall_table_from_assembly[nr](v, a[0], a[1], a[2], a[3], a[4]);
 }

@@ -17,6 +17,7 @@
 #include "x86/layout.h"
 
 #define VGCF_IN_SYSCALL_BIT 8
+#define NO_HYPERCALL -38 /* ENOSYS */
 #define FLAG_TF 0x100
 #define FLAG_IF 0x200
 /* Flags a bounce clears in the guest kernel's rflags: TF DF IOPL NT RF VM AC. */
@@ -113,8 +114,27 @@ hypercall:
         movl    $0x100, 4(%rsp)
         SAVE_REGS
         cld
-        mov     %rsp, %rdi
-        call    hypercall_from_assembly
+        /*
+         * The handler by number, its five arguments moved up by one for the vcpu. The number is
+         * held below the table's end also when the branch is predicted wrong.
+         */
+        cmp     $NR_HYPERCALLS, %rax
+        jae     no_hypercall
+        sbb     %rcx, %rcx
+        and     %rcx, %rax
+        mov     R_SIZE + SI_CPU(%rsp), %rcx
+        incq    C_HYPERCALLS(%rcx, %rax, 8)
+        lea     hypercall_table_from_assembly(%rip), %rcx
+        mov     (%rcx, %rax, 8), %rax
+        mov     %r8, %r9
+        mov     %r10, %r8
+        mov     %rdx, %rcx
+        mov     %rsi, %rdx
+        mov     %rdi, %rsi
+        mov     R_SIZE + SI_GUEST(%rsp), %rdi
+        call    *%rax
+hypercall_done:
+        mov     %rax, R_RAX(%rsp)
 
         /* Way out of a hypercall: sysret when nothing is pending and rip is canonical. */
         mov     R_SIZE + SI_CPU(%rsp), %rax
@@ -157,6 +177,10 @@ hypercall:
         mov     R_RFLAGS - R_ERR(%rsp), %r11
         mov     R_RSP - R_ERR(%rsp), %rsp
         sysretq
+
+no_hypercall:
+        mov     $NO_HYPERCALL, %rax
+        jmp     hypercall_done
 
 /*
  * Guest user mode executed syscall: push {rcx, r11, rip, cs, rflags, rsp, ss} on the guest

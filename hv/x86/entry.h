@@ -11,6 +11,7 @@
 #define SERAI_X86_ENTRY_H
 
 #include "base/types.h"
+#include "x86/layout.h"
 #include <xen/xen.h>
 
 /* The part of struct vcpu (its first member) that assembly reads and writes. */
@@ -32,7 +33,12 @@ struct guest_entry {
 /* Called by entry.S */
 void trap_from_assembly(struct cpu_user_regs *regs);
 void page_fault_from_assembly(struct cpu_user_regs *regs);
-void hypercall_from_assembly(struct cpu_user_regs *regs);
+
+struct vcpu;
+typedef s64 (*hypercall_fn)(struct vcpu *v, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+/* Every entry can be called: numbers without a hypercall give -ENOSYS. */
+extern const hypercall_fn hypercall_table_from_assembly[NR_HYPERCALLS];
+
 void syscall_slow_from_assembly(struct cpu_user_regs *regs);
 void bounce_failed_from_assembly(struct cpu_user_regs *regs);
 void iret_slow_from_assembly(struct cpu_user_regs *regs);

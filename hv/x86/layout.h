@@ -53,6 +53,9 @@
 #define TSS_BITMAP_OFFSET 104
 #define TSS_NO_BITMAP     0xfff8
 
+/* Entries of the hypercall table: numbers from 0. */
+#define NR_HYPERCALLS 64
+
 #define MAX_CPUS 64
 
 #endif

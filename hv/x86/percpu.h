@@ -66,7 +66,7 @@ struct cpu {
     u32 softirq_pending;         /* bit per enum softirq; set by this CPU only */
     u64 flushed_at;              /* flush clock of the last complete flush; read by others */
     u64 counters[NR_COUNTERS];
-    u64 hypercalls[64];
+    u64 hypercalls[NR_HYPERCALLS];
     struct stub_data *stub;
     u64 *gdt;         /* the hypervisor's descriptor page */
     void *empty_page; /* behind the unused part of the window */
