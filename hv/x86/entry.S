@@ -69,6 +69,15 @@
         push    %r15
         .endm
 
+        /* The rest of a walk that assembly cannot finish: C with the register frame, then out. */
+        .macro  CALL_AND_EXIT function
+        SAVE_REGS
+        cld
+        mov     %rsp, %rdi
+        call    \function
+        jmp     exit_to_guest
+        .endm
+
         .macro  RESTORE_REGS
         pop     %r15
         pop     %r14
@@ -244,11 +253,7 @@ syscall_push_fault:
         pushq   $0
 bounce_failed:
         movl    $0x100, 4(%rsp)
-        SAVE_REGS
-        cld
-        mov     %rsp, %rdi
-        call    bounce_failed_from_assembly
-        jmp     exit_to_guest
+        CALL_AND_EXIT bounce_failed_from_assembly
 
 /*
  * xen_version(XENVER_version): guests make this call only to have pending events delivered, and
@@ -281,11 +286,7 @@ syscall_slow:
         mov     (%rsp), %rcx
         pushq   $0
         movl    $0x100, 4(%rsp)
-        SAVE_REGS
-        cld
-        mov     %rsp, %rdi
-        call    syscall_slow_from_assembly
-        jmp     exit_to_guest
+        CALL_AND_EXIT syscall_slow_from_assembly
 
 /* System call from 32-bit code (CSTAR). eip in rcx, flags in r11; same stack. */
         .balign 16
@@ -298,11 +299,7 @@ entry_syscall32:
         push    %rcx
         pushq   $0
         movl    $0x101, 4(%rsp)
-        SAVE_REGS
-        cld
-        mov     %rsp, %rdi
-        call    syscall_slow_from_assembly
-        jmp     exit_to_guest
+        CALL_AND_EXIT syscall_slow_from_assembly
 
 /*
  * Hypercall 23: leave by the frame {rax, r11, rcx, flags, rip, cs, rflags, rsp, ss} on the guest
@@ -378,11 +375,7 @@ iret_slow:
         mov     $23, %eax
         pushq   $0
         movl    $0x100, 4(%rsp)
-        SAVE_REGS
-        cld
-        mov     %rsp, %rdi
-        call    iret_slow_from_assembly
-        jmp     exit_to_guest
+        CALL_AND_EXIT iret_slow_from_assembly
 
 /*
  * A page fault of guest user mode goes to the guest kernel: nothing to decide, as long as a
