@@ -45,6 +45,7 @@
 static void enter_kernel_mode(struct vcpu *v)
 {
     write_cr3(v->entry.kernel_cr3);
+    count(COUNT_CR3_LOAD);
     asm volatile("swapgs");
     v->entry.kernel_mode = 1;
     *v->entry.iomap_base = (u16)v->entry.iomap_kernel;
@@ -55,6 +56,7 @@ static void enter_user_mode(struct vcpu *v)
     v->entry.kernel_mode = 0;
     *v->entry.iomap_base = TSS_NO_BITMAP;
     write_cr3(v->entry.user_cr3);
+    count(COUNT_CR3_LOAD);
     asm volatile("swapgs");
 }
 

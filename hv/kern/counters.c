@@ -1,12 +1,12 @@
 #include "kern/counters.h"
 #include "base/format.h"
 #include "kern/console.h"
+#include "x86/entry.h"
 #include "x86/percpu.h"
 
 static const char *const names[NR_COUNTERS] = {
     [COUNT_INTERRUPT] = "interrupt",
     [COUNT_TIMER_INTERRUPT] = "interrupt.timer",
-    [COUNT_IPI] = "interrupt.ipi",
     [COUNT_NMI] = "interrupt.nmi",
     [COUNT_CR3_LOAD] = "tlb.cr3_load",
     [COUNT_TLB_FLUSH] = "tlb.flush",
@@ -25,13 +25,36 @@ static const char *const names[NR_COUNTERS] = {
     [COUNT_EMUL_DR] = "emulated.debug_register",
     [COUNT_EMUL_IO] = "emulated.io_port",
     [COUNT_EMUL_XSETBV] = "emulated.xsetbv",
-    [COUNT_EMUL_OTHER] = "emulated.other",
     [COUNT_FAULT_TO_GUEST] = "exception.to_guest",
     [COUNT_EVENT_UPCALL] = "event.upcall",
     [COUNT_PREEMPTION] = "preemption",
+    [COUNT_USER_SYSCALL] = "entry.user_syscall",
+    [COUNT_USER_FAULT] = "entry.user_fault",
+    [COUNT_IRET] = "entry.iret",
 };
 
 #define NR_HYPERCALL_COUNTERS ARRAY_SIZE(((struct cpu *)0)->hypercalls)
+
+/*
+ * What the walks in assembly add to a CPU's own counter: each of them loads CR3 once, and a user
+ * fault is an exception that went to the guest. A vcpu stays on its CPU so far.
+ */
+static u64 counted_in_assembly(const struct guest_entry *g, unsigned i)
+{
+    switch (i) {
+    case COUNT_USER_SYSCALL:
+        return g->user_syscalls;
+    case COUNT_USER_FAULT:
+    case COUNT_FAULT_TO_GUEST:
+        return g->user_faults;
+    case COUNT_IRET:
+        return g->irets;
+    case COUNT_CR3_LOAD:
+        return g->user_syscalls + g->user_faults + g->irets;
+    default:
+        return 0;
+    }
+}
 
 unsigned counters_total(void)
 {
@@ -42,8 +65,11 @@ void counters_get(unsigned i, char *name, u64 *value)
 {
     u64 sum = 0;
 
-    for (unsigned c = 0; c < nr_cpus; c++)
+    for (unsigned c = 0; c < nr_cpus; c++) {
         sum += i < NR_COUNTERS ? cpus[c]->counters[i] : cpus[c]->hypercalls[i - NR_COUNTERS];
+        if (cpus[c]->current)
+            sum += counted_in_assembly(cpus[c]->current, i);
+    }
     *value = sum;
     if (i < NR_COUNTERS)
         format(name, 32, "%s", names[i]);

@@ -33,7 +33,6 @@ struct stub_data {
 enum counter {
     COUNT_INTERRUPT,
     COUNT_TIMER_INTERRUPT,
-    COUNT_IPI,
     COUNT_NMI,
     COUNT_CR3_LOAD,
     COUNT_TLB_FLUSH,
@@ -52,10 +51,13 @@ enum counter {
     COUNT_EMUL_DR,
     COUNT_EMUL_IO,
     COUNT_EMUL_XSETBV,
-    COUNT_EMUL_OTHER,
     COUNT_FAULT_TO_GUEST,
     COUNT_EVENT_UPCALL,
     COUNT_PREEMPTION,
+    /* From here on kept per vcpu by the assembly walks; summed up when they are read. */
+    COUNT_USER_SYSCALL,
+    COUNT_USER_FAULT,
+    COUNT_IRET,
     NR_COUNTERS
 };
 

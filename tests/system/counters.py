@@ -19,6 +19,9 @@ def test_counters():
             if not first.get(name):
                 raise Failure(f"{name} was never counted: {first}")
         m.shell("for i in 1 2 3 4 5; do ls / > /dev/null; done")
+        walks = sum(first.get(name, 0) for name in ("entry.user_syscall", "entry.user_fault", "entry.iret"))
+        if not walks or first["tlb.cr3_load"] < walks:
+            raise Failure(f"each way between user and kernel mode loads CR3: {first}")
         later = counters_of(m.shell("serai counters"))
         if not all(later[name] > first[name] for name in ("pte.emulated", "hypercall.26")):
             raise Failure("processes came and went, and page-table counters stood still")
