@@ -100,6 +100,18 @@
 #define ACPI_MCFG_ENTRIES   44
 #define ACPI_MCFG_ENTRY_LEN 16
 
+/* SRAT: entries of {u8 type, u8 length, ...} after 12 reserved bytes. */
+#define ACPI_SRAT_ENTRIES 48
+
+#define ACPI_SRAT_TYPE_LAPIC  0 /* 2 u8 node, 3 u8 apic id, 4 u32 flags, 9 u8[3] node, high */
+#define ACPI_SRAT_TYPE_MEMORY 1
+#define ACPI_SRAT_TYPE_X2APIC 2 /* 4 u32 node, 8 u32 apic id, 12 u32 flags */
+#define ACPI_SRAT_LAPIC_LEN   16
+#define ACPI_SRAT_X2APIC_LEN  24
+
+#define ACPI_SRAT_CPU_ENABLED 1
+#define ACPI_SRAT_WIDE_NODES  2 /* the table revision that has the node's high bytes */
+
 /* UEFI system table, 64-bit: where the configuration tables are that name the root pointer. */
 #define EFI_SYSTEM_SIGNATURE 0x5453595320494249ULL /* "IBI SYST" */
 #define EFI_SYSTEM_NR_TABLES 104                   /* u64 */

@@ -14,7 +14,7 @@ struct table {
 
 /* Where the wanted tables lie; 0: absent. */
 struct found {
-    u64 madt, fadt, hpet, mcfg;
+    u64 madt, fadt, hpet, mcfg, srat;
 };
 
 static bool sums_to_zero(const u8 *p, u64 len)
@@ -163,8 +163,8 @@ static bool search_root(const struct phys_reader *r, struct root *root)
 
 static void note_table(struct found *f, u32 signature, u64 phys)
 {
-    static const char names[4][4] = {"APIC", "FACP", "HPET", "MCFG"};
-    u64 *slots[4] = {&f->madt, &f->fadt, &f->hpet, &f->mcfg};
+    static const char names[5][4] = {"APIC", "FACP", "HPET", "MCFG", "SRAT"};
+    u64 *slots[5] = {&f->madt, &f->fadt, &f->hpet, &f->mcfg, &f->srat};
 
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
         if (memcmp(&signature, names[i], sizeof(signature)) == 0 && !*slots[i])
@@ -198,6 +198,24 @@ static int find_tables(const struct phys_reader *r, const struct root *root, str
         note_table(f, table_signature(r, table), table);
     }
     return 0;
+}
+
+/* Tables that are lists of {u8 type, u8 length, ...}. */
+
+/*
+ * The entry at *off and past it. False at the end, or (*broken) when it has a wrong length:
+ * min_len says what an entry of its type must have at least, its two-byte head included.
+ */
+static bool next_entry(const struct table *t, u32 *off, struct table *e, u8 (*min_len)(u8 type),
+                       bool *broken)
+{
+    if (*off >= t->len)
+        return false;
+    e->data = t->data + *off;
+    e->len = field8(t, *off + 1);
+    *broken = e->len < min_len(e->data[0]) || !range_ok(*off, e->len, t->len);
+    *off += e->len;
+    return !*broken;
 }
 
 /* MADT. */
@@ -316,7 +334,6 @@ static void take_madt_entry(struct acpi_info *out, const struct table *e, bool *
     }
 }
 
-/* What an entry of this type must have at least, its two-byte head included. */
 static u8 madt_entry_len(u8 type)
 {
     switch (type) {
@@ -336,18 +353,6 @@ static u8 madt_entry_len(u8 type)
     default:
         return 2;
     }
-}
-
-/* The entry at *off and past it. False at the end, or (*broken) when it has a wrong length. */
-static bool next_entry(const struct table *t, u32 *off, struct table *e, bool *broken)
-{
-    if (*off >= t->len)
-        return false;
-    e->data = t->data + *off;
-    e->len = field8(t, *off + 1);
-    *broken = e->len < madt_entry_len(e->data[0]) || !range_ok(*off, e->len, t->len);
-    *off += e->len;
-    return !*broken;
 }
 
 static void default_irqs(struct acpi_info *out)
@@ -385,11 +390,11 @@ static int parse_madt(const struct phys_reader *r, u64 phys, struct acpi_info *o
     default_irqs(out);
     out->lapic_phys = field32(&t, ACPI_MADT_LAPIC);
     out->has_8259 = field32(&t, ACPI_MADT_FLAGS) & 1;
-    for (u32 off = ACPI_MADT_ENTRIES; next_entry(&t, &off, &e, &broken);)
+    for (u32 off = ACPI_MADT_ENTRIES; next_entry(&t, &off, &e, madt_entry_len, &broken);)
         take_madt_entry(out, &e, overridden);
     if (broken)
         return refuse(out, "APIC", phys, "an entry has a wrong length");
-    for (u32 off = ACPI_MADT_ENTRIES; next_entry(&t, &off, &e, &broken);) {
+    for (u32 off = ACPI_MADT_ENTRIES; next_entry(&t, &off, &e, madt_entry_len, &broken);) {
         if (e.data[0] == ACPI_MADT_TYPE_LAPIC || e.data[0] == ACPI_MADT_TYPE_X2APIC)
             take_cpu(out, &e, false);
     }
@@ -489,6 +494,61 @@ static void parse_mcfg(const struct phys_reader *r, u64 phys, struct acpi_info *
     }
 }
 
+/* The highest three bytes of a node came with a later revision, and before could be anything. */
+static u32 srat_lapic_node(const struct table *e, u8 revision)
+{
+    u32 node = field8(e, 2);
+
+    if (revision >= ACPI_SRAT_WIDE_NODES)
+        node |= field32(e, 8) & ~0xFFU;
+    return node;
+}
+
+static void take_srat_entry(struct acpi_info *out, const struct table *e, u8 revision)
+{
+    bool x2 = field8(e, 0) == ACPI_SRAT_TYPE_X2APIC;
+    struct topology_srat cpu = {.apic_id = x2 ? field32(e, 8) : field8(e, 3),
+                                .proximity = x2 ? field32(e, 4) : srat_lapic_node(e, revision)};
+
+    if (!x2 && field8(e, 0) != ACPI_SRAT_TYPE_LAPIC)
+        return;
+    if (!(field32(e, x2 ? 12 : 4) & ACPI_SRAT_CPU_ENABLED) || out->nr_srat == ACPI_MAX_CPUS)
+        return;
+    for (unsigned i = 0; i < out->nr_srat; i++) {
+        if (out->srat[i].apic_id == cpu.apic_id)
+            return;
+    }
+    out->srat[out->nr_srat++] = cpu;
+}
+
+static u8 srat_entry_len(u8 type)
+{
+    switch (type) {
+    case ACPI_SRAT_TYPE_LAPIC:
+        return ACPI_SRAT_LAPIC_LEN;
+    case ACPI_SRAT_TYPE_X2APIC:
+        return ACPI_SRAT_X2APIC_LEN;
+    default:
+        return 2;
+    }
+}
+
+static void parse_srat(const struct phys_reader *r, u64 phys, struct acpi_info *out)
+{
+    bool broken = false;
+    struct table t, e;
+
+    if (open_table(r, phys, "SRAT", ACPI_SRAT_ENTRIES, &t, out) < 0)
+        return;
+    for (u32 off = ACPI_SRAT_ENTRIES; next_entry(&t, &off, &e, srat_entry_len, &broken);)
+        take_srat_entry(out, &e, field8(&t, ACPI_HDR_REVISION));
+    if (broken) {
+        /* Half of it would put CPUs on the wrong node. */
+        out->nr_srat = 0;
+        (void)refuse(out, "SRAT", phys, "an entry has a wrong length");
+    }
+}
+
 static int find_root(const struct phys_reader *r, u64 phys, const u8 *copy, unsigned copy_len,
                      struct root *root)
 {
@@ -521,6 +581,8 @@ static int parse_tables(const struct phys_reader *r, const struct root *root,
         parse_hpet(r, f.hpet, out);
     if (f.mcfg)
         parse_mcfg(r, f.mcfg, out);
+    if (f.srat)
+        parse_srat(r, f.srat, out);
     return 0;
 }
 

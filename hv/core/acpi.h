@@ -1,17 +1,18 @@
 /*
- * ACPI static tables (RSDP, RSDT/XSDT, MADT, FADT, HPET, MCFG) into one structure. Pure: memory
+ * ACPI static tables (RSDP, RSDT/XSDT, MADT, FADT, HPET, MCFG, SRAT) into one structure. Pure: memory
  * is read through the caller's reader.
  *
  *   1. a table's bytes are used only after its length was bounded and its checksum verified;
  *   2. nothing is believed past a table's end: such fields are zero;
  *   3. the work is bounded: at most 256 tables of at most 1 MiB.
- * MADT and FADT are required; a broken HPET or MCFG is left out and named in 'why'.
+ * MADT and FADT are required; a broken HPET, MCFG or SRAT is left out and named in 'why'.
  */
 #ifndef SERAI_CORE_ACPI_H
 #define SERAI_CORE_ACPI_H
 
 #include "base/types.h"
 #include "core/phys_reader.h"
+#include "core/topology.h"
 
 #define ACPI_MAX_CPUS    256
 #define ACPI_MAX_IOAPICS 16
@@ -99,6 +100,10 @@ struct acpi_info {
 
     unsigned nr_mcfg;
     struct acpi_mcfg mcfg[ACPI_MAX_MCFG];
+
+    /* SRAT: nodes of enabled CPUs; no two entries have the same apic_id. */
+    unsigned nr_srat;
+    struct topology_srat srat[ACPI_MAX_CPUS];
 
     char why[96]; /* on success: empty, or the optional table that was left out and why */
 };

@@ -8,19 +8,26 @@ static unsigned zone_of(u64 mfn)
     return mfn >= LOW_FRAMES;
 }
 
+/*
+ * A free frame's type word holds its links, 28 bits each above the flags, which stay clear: to
+ * somebody who looks at the frame without owning it, it is in use as nothing.
+ */
+#define LINK_BITS 28
+_Static_assert(BUDDY_NONE == BIT(LINK_BITS) - 1, "BUDDY_NONE is the largest link");
+
 static u32 next_of(const struct buddy *b, u32 mfn)
 {
-    return (u32)(b->frames[mfn].typ >> 32);
+    return (u32)(b->frames[mfn].typ >> (TYP_SHIFT + LINK_BITS));
 }
 
 static u32 prev_of(const struct buddy *b, u32 mfn)
 {
-    return (u32)b->frames[mfn].typ;
+    return (u32)(b->frames[mfn].typ >> TYP_SHIFT) & BUDDY_NONE;
 }
 
 static void set_links(struct buddy *b, u32 mfn, u32 next, u32 prev)
 {
-    b->frames[mfn].typ = (u64)next << 32 | prev;
+    b->frames[mfn].typ = ((u64)next << LINK_BITS | prev) << TYP_SHIFT;
 }
 
 static void link_block(struct buddy *b, u32 mfn, unsigned order)

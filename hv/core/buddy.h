@@ -3,7 +3,8 @@
  *
  *  I1 A free block of order o starts at a multiple of 2^o; its first frame's ref word is
  *     FREE | (o + 1), the other frames' words are FREE.
- *  I2 The first frame's typ word links the block into its list: next << 32 | previous.
+ *  I2 The first frame's typ word links the block into its list: next and previous frame number,
+ *     28 bits each (1 TiB), above flag bits that are clear.
  *  I3 No two free blocks are buddies of the same order (they would have been merged).
  *
  * Blocks below 4 GiB are kept apart: devices need them, so others are given away first.
@@ -16,7 +17,7 @@
 #include "core/frame.h"
 
 #define BUDDY_MAX_ORDER 18
-#define BUDDY_NONE      0xffffffffU
+#define BUDDY_NONE      0xfffffffU
 #define OWNER_FREE      0x7ffe
 
 struct buddy {

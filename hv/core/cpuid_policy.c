@@ -187,9 +187,10 @@ static u32 visible(enum word word, const struct cpuid_policy_in *in)
     return mask;
 }
 
+/* How many of them are a package: no more than leaf 4 can count. */
 static u32 nr_vcpus(const struct cpuid_policy_in *in)
 {
-    return in->nr_vcpus ? MIN(in->nr_vcpus, 256U) : 1;
+    return in->nr_vcpus ? MIN(in->nr_vcpus, 64U) : 1;
 }
 
 /* The smallest power of two, as an exponent, that is not below n. */
@@ -207,6 +208,10 @@ static void clear(struct cpuid_regs *r)
     *r = (struct cpuid_regs){0, 0, 0, 0};
 }
 
+#define CACHE_TYPE(eax)  ((eax)&0x1f) /* 0: no more caches */
+#define CACHE_TYPE_CODE  2
+#define CACHE_LEVEL(eax) ((eax) >> 5 & 7)
+
 void cpuid_host_add(struct cpuid_host *host, u32 leaf, u32 subleaf,
                     const struct cpuid_regs *native)
 {
@@ -223,6 +228,9 @@ void cpuid_host_add(struct cpuid_host *host, u32 leaf, u32 subleaf,
         host->max_ext_leaf = native->eax;
     } else if (leaf == 0x80000001) {
         host->rdtscp = native->edx & W2(RDTSCP);
+    } else if (leaf == 4) {
+        if (CACHE_TYPE(native->eax) && CACHE_TYPE(native->eax) != CACHE_TYPE_CODE)
+            host->last_cache = MAX(host->last_cache, CACHE_LEVEL(native->eax));
     } else if (leaf == 0xd && subleaf >= 2 && subleaf < CPUID_XSTATE_MAX) {
         host->xstate[subleaf].size = native->eax;
         host->xstate[subleaf].offset = native->ebx;
@@ -263,7 +271,7 @@ static void leaf_1(struct cpuid_regs *r, const struct cpuid_policy_in *in)
 
     /* CLFLUSH line size and brand stay; the rest of EBX is about this vcpu. */
     r->ebx &= 0xffff;
-    r->ebx |= MIN(1U << log2_up(cpus), 255U) << 16 | (in->apic_id & 0xff) << 24;
+    r->ebx |= 1U << log2_up(cpus) << 16 | (in->apic_id & 0xff) << 24;
     r->ecx &= visible(WORD_1C, in) & ~W1(OSXSAVE);
     r->ecx |= W1(HYPERVISOR);
     /* Kernels look for OSXSAVE before they set the CR4 bit that would show it. */
@@ -274,14 +282,21 @@ static void leaf_1(struct cpuid_regs *r, const struct cpuid_policy_in *in)
         r->edx |= W0(HTT);
 }
 
-/* Caches: every one is private to its core, and the package has a core for each vcpu. */
+/*
+ * Caches. The package has a core for each vcpu, and all share the last level: a kernel looks for
+ * an idle CPU to wake a task on only among those that share a cache.
+ */
 static void leaf_4(struct cpuid_regs *r, const struct cpuid_policy_in *in)
 {
-    if (!(r->eax & 0x1f)) {
+    u32 others = nr_vcpus(in) - 1, last = in->host->last_cache ? in->host->last_cache : 3;
+
+    if (!CACHE_TYPE(r->eax)) {
         clear(r);
         return;
     }
-    r->eax = (r->eax & 0x3fff) | (MIN(nr_vcpus(in), 64U) - 1) << 26;
+    r->eax = (r->eax & 0x3fff) | others << 26;
+    if (CACHE_LEVEL(r->eax) >= last)
+        r->eax |= others << 14;
 }
 
 static void leaf_7(u32 subleaf, struct cpuid_regs *r, const struct cpuid_policy_in *in)

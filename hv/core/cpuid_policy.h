@@ -7,11 +7,14 @@
  *     everything unknown is hidden. Exceptions, set regardless of the host: HYPERVISOR.
  *  P2 Leaf 0xD describes exactly in->xcr0_supported, and a state component's features are
  *     hidden when the component is not in it (AVX without bit 2, AVX-512 without bits 5-7).
- *  P3 A leaf that the policy does not know, or above the host's maximum, is all zero. So are
- *     0xB and 0x1F: without x2APIC ids a guest takes its topology (one package, one core and
- *     one thread per vcpu) from leaves 1, 4 and 0x80000008.
+ *  P3 A leaf that the policy does not know, or above the host's maximum, is all zero.
  *  P4 The same input gives the same output: nothing of the physical CPU (APIC id, topology,
  *     live XCR0 or CR4) shows through.
+ *  P5 The topology is flat, since a vcpu may run anywhere at any time: a core of one thread
+ *     per vcpu, all in one package (64 a package beyond that), the last-level cache shared by
+ *     all and the others private. Leaves 1, 4, 0x80000001 and 0x80000008 tell it; 0xB and 0x1F,
+ *     which need x2APIC ids, and AMD's 0x8000001D and 0x8000001E are zero. The caller's APIC ids
+ *     are the vcpu numbers.
  *
  * Pure; any context may call.
  */
@@ -35,6 +38,7 @@ struct cpuid_host {
     u32 max_leaf;     /* highest basic leaf */
     u32 max_ext_leaf; /* highest extended leaf, 0x8000xxxx */
     bool rdtscp;
+    u8 last_cache; /* level of the last data cache, leaf 4; 0: not told, taken as 3 */
     struct {
         u32 offset, size; /* standard format, bytes; size 0: absent */
         bool aligned;     /* to 64 bytes in the compacted format */
@@ -67,8 +71,8 @@ struct cpuid_policy_in {
 };
 
 /*
- * Absorbs one native leaf into *host: 0, 0x80000000, 0x80000001 and the subleaves of 0xD from
- * 2 up; others are ignored. Start with a zeroed struct.
+ * Absorbs one native leaf into *host: 0, 0x80000000, 0x80000001, the subleaves of 4 and those
+ * of 0xD from 2 up; others are ignored. Start with a zeroed struct.
  */
 void cpuid_host_add(struct cpuid_host *host, u32 leaf, u32 subleaf,
                     const struct cpuid_regs *native);

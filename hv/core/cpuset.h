@@ -59,9 +59,15 @@ static inline bool cpuset_empty(cpuset_t s)
     return !s.bits;
 }
 
+/* Without the popcnt instruction the compiler's builtin would call a library. */
 static inline unsigned cpuset_count(cpuset_t s)
 {
-    return (unsigned)__builtin_popcountl(s.bits);
+    u64 x = s.bits;
+
+    x -= x >> 1 & 0x5555555555555555;
+    x = (x & 0x3333333333333333) + (x >> 2 & 0x3333333333333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return (unsigned)(x * 0x0101010101010101 >> 56);
 }
 
 /* Lowest member; the set is not empty. */

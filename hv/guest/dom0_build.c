@@ -1,3 +1,4 @@
+#include "guest/vcpu.h"
 #include "guest/dom0_build.h"
 #include "base/bzimage.h"
 #include "base/elf.h"

@@ -13,7 +13,8 @@
 #define SWITCH_KEY 1 /* Ctrl-A */
 
 static char ring[RING_SIZE];
-static u32 ring_in, ring_out;
+static u32 ring_in, ring_out; /* ring_lock, like the ring itself */
+static struct spinlock ring_lock = SPINLOCK(LOCK_INPUT);
 static unsigned switch_presses;
 static bool keys_are_ours;
 
@@ -62,12 +63,20 @@ static void run_key(char c)
             keys[i].run();
 }
 
+static void ring_put(char c)
+{
+    lock(&ring_lock);
+    if (ring_in - ring_out < RING_SIZE)
+        ring[ring_in++ % RING_SIZE] = c;
+    unlock(&ring_lock);
+}
+
 static void deliver(char c)
 {
     if (keys_are_ours)
         run_key(c);
-    else if (ring_in - ring_out < RING_SIZE)
-        ring[ring_in++ % RING_SIZE] = c;
+    else
+        ring_put(c);
 }
 
 /* The key's presses are held back until it is clear that they do not switch. */
@@ -121,7 +130,9 @@ u32 dom0_console_read(char *buf, u32 len)
 {
     u32 n = 0;
 
+    lock(&ring_lock);
     while (n < len && ring_out != ring_in)
         buf[n++] = ring[ring_out++ % RING_SIZE];
+    unlock(&ring_lock);
     return n;
 }

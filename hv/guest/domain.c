@@ -1,14 +1,12 @@
 #include "guest/domain.h"
 #include "base/format.h"
-#include "base/string.h"
-#include "guest/event.h"
 #include "guest/frame.h"
-#include "guest/vtime.h"
 #include "kern/console.h"
 #include "kern/irq.h"
 #include "kern/panic.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
+#include "x86/lapic.h"
 #include "x86/paging.h"
 #include "x86/reboot.h"
 #include <xen/sched.h>
@@ -26,7 +24,9 @@ struct domain *domain_create(u16 id, u64 max_pages)
     d->max_pages = max_pages;
     d->event_lock = (struct spinlock)SPINLOCK(LOCK_EVENTS);
     d->pirq_lock = (struct spinlock)SPINLOCK(LOCK_PIRQ);
+    d->grant_lock = (struct spinlock)SPINLOCK(LOCK_GRANT);
     d->ports.limit = EVTCHN_MAX_PORTS;
+    dispatch_add_domain(&d->sched, id);
     d->shared = heap_alloc_pages(0);
     if (!d->shared) {
         heap_free_pages(d, 1);
@@ -39,33 +39,21 @@ struct domain *domain_create(u16 id, u64 max_pages)
     return d;
 }
 
-struct vcpu *vcpu_create(struct domain *d, unsigned id)
+bool domain_claim_pages(struct domain *d, u64 n)
 {
-    struct vcpu *v = heap_alloc_pages(2);
-    struct stack_info *info;
+    u64 now = __atomic_load_n(&d->tot_pages, __ATOMIC_RELAXED);
 
-    if (!v)
-        return NULL;
-    BUG_ON(sizeof(*v) > 4 * PAGE_SIZE);
-    v->stack = heap_alloc_pages(STACK_ORDER);
-    if (!v->stack) {
-        heap_free_pages(v, 2);
-        return NULL;
-    }
-    v->domain = d;
-    v->id = id;
-    v->entry.info = (u8 *)&d->shared->vcpu_info[id];
-    v->entry.kernel_mode = 1;
-    v->entry.iomap_kernel = TSS_NO_BITMAP;
-    v->xcr0 = 1;
-    v->dr[6] = 0xffff0ff0;
-    v->dr[7] = BIT(10);
-    info = (struct stack_info *)(v->stack + STACK_SIZE) - 1;
-    info->guest = &v->entry;
-    d->vcpus[id] = v;
-    d->max_vcpus = MAX(d->max_vcpus, id + 1);
-    vtime_vcpu_init(v);
-    return v;
+    do {
+        if (n > d->max_pages || now > d->max_pages - n)
+            return false;
+    } while (!__atomic_compare_exchange_n(&d->tot_pages, &now, now + n, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+void domain_give_pages(struct domain *d, u64 n)
+{
+    __atomic_sub_fetch(&d->tot_pages, n, __ATOMIC_RELAXED);
 }
 
 void domain_crash(struct domain *d, const char *fmt, ...)
@@ -81,6 +69,9 @@ void domain_crash(struct domain *d, const char *fmt, ...)
     log_at(LOG_ERROR, "domain %u crashed: %s\n", d->id, why);
     dump_regs(guest_regs());
     softirq_raise(SOFTIRQ_VCPU);
+    for (unsigned i = 0; i < d->max_vcpus; i++)
+        if (d->vcpus[i])
+            vcpu_wake(d->vcpus[i], WAKE_EVENT);
 }
 
 void domain_stop(struct domain *d)
@@ -101,21 +92,25 @@ void domain_shutdown(struct domain *d, unsigned reason)
     machine_end(reason != SHUTDOWN_poweroff);
 }
 
-void vcpu_start(struct vcpu *v, const struct cpu_user_regs *regs, void (*first)(void))
+void vcpu_up(struct vcpu *v)
 {
-    struct stack_info *info = (struct stack_info *)(v->stack + STACK_SIZE) - 1;
-    struct cpu *c = this_cpu();
-    struct cpu_user_regs *top =
-        (struct cpu_user_regs *)((u8 *)info - offsetof(struct cpu_user_regs, es));
+    u32 down = VCPU_DOWN;
 
-    memcpy(top, regs, offsetof(struct cpu_user_regs, es));
-    v->entry.iomap_base = cpu_iomap_base(c);
-    cpu_set_stack(c, info);
-    c->current = &v->entry;
-    v->running = true;
-    vtime_runstate_update(v, RUNSTATE_running);
-    write_cr3(v->entry.kernel_cr3);
-    start_guest(top, first);
+    if (__atomic_compare_exchange_n(&v->life, &down, VCPU_UP, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED))
+        dispatch_online(&v->run);
+}
+
+void vcpu_down(struct vcpu *v)
+{
+    u32 up = VCPU_UP;
+
+    if (!__atomic_compare_exchange_n(&v->life, &up, VCPU_DOWN, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return;
+    dispatch_offline(&v->run);
+    if (v == current_vcpu())
+        preempt_point();
 }
 
 void preempt_point(void)
@@ -128,26 +123,72 @@ void preempt_point(void)
     }
 }
 
-void vcpu_wait(struct vcpu *v)
+void vcpu_yield(struct vcpu *to)
 {
-    v->blocked = true;
-    vtime_runstate_update(v, RUNSTATE_blocked);
-    if (!(this_cpu()->softirq_pending & ~(1U << SOFTIRQ_VCPU)))
-        cpu_halt_irq_on();
-    softirq_run();
-    vtime_runstate_update(v, RUNSTATE_running);
-    v->blocked = false;
+    dispatch_yield(to ? &to->run : NULL);
+    preempt_point();
 }
 
-void vcpu_block(struct vcpu *v)
+struct sleep {
+    struct vcpu *vcpu;
+    bool (*awake)(void *arg);
+    void *arg;
+};
+
+static bool must_run(void *arg)
 {
-    while (!vcpu_info(v)->evtchn_upcall_pending && !v->domain->crashed && !v->nmi_pending)
-        vcpu_wait(v);
-    if (v->runstate_va)
-        vtime_runstate_publish(v);
+    const struct sleep *s = arg;
+    const struct vcpu *v = s->vcpu;
+
+    return s->awake(s->arg) || v->domain->crashed || vcpu_has_nmi(v);
 }
 
-void vcpu_wake(struct vcpu *v)
+void vcpu_sleep(struct vcpu *v, bool (*awake)(void *arg), void *arg)
 {
-    /* There is one CPU for guests: it is here, and looks when it is done. */
+    struct sleep s = {v, awake, arg};
+
+    while (!must_run(&s)) {
+        __atomic_store_n(&v->sleeping, 1, __ATOMIC_SEQ_CST);
+        dispatch_sleep(must_run, &s);
+        preempt_point();
+    }
+    /* Ordered before the way out looks for events: a waker that still sees us asleep is seen. */
+    __atomic_store_n(&v->sleeping, 0, __ATOMIC_SEQ_CST);
+}
+
+bool vcpu_has_event(const struct vcpu *v)
+{
+    const struct vcpu_info *info = vcpu_info(v);
+
+    return __atomic_load_n(&info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) &&
+           !info->evtchn_upcall_mask;
+}
+
+void vcpu_wake(struct vcpu *v, enum sched_wake why)
+{
+    unsigned cpu;
+
+    if (__atomic_load_n(&v->sleeping, __ATOMIC_SEQ_CST)) {
+        dispatch_wake(&v->run, why);
+        return;
+    }
+    cpu = __atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST);
+    if (cpu != CPU_NONE && cpu != this_cpu()->id) {
+        count(COUNT_IPI_EVENT);
+        lapic_send_ipi(cpus[cpu]->apic_id, VECTOR_IPI_EVENT);
+    }
+}
+
+/* Events are looked for after every interrupt; the rest is rare enough to ask for the slow way. */
+static void event_interrupt(void *arg)
+{
+    const struct vcpu *v = current_vcpu();
+
+    if (v && (vcpu_has_nmi(v) || v->domain->crashed))
+        softirq_raise(SOFTIRQ_VCPU);
+}
+
+__init void domain_init(void)
+{
+    irq_set_handler(VECTOR_IPI_EVENT, event_interrupt, NULL);
 }

@@ -8,6 +8,7 @@
 #include "core/msr_policy.h"
 #include "core/pte.h"
 #include "guest/access.h"
+#include "guest/debugreg.h"
 #include "guest/frame.h"
 #include "guest/ioports.h"
 #include "guest/regs.h"
@@ -18,9 +19,7 @@
 #include "x86/guest_mem.h"
 #include "x86/tsc.h"
 
-/* Control register 4 bits that a guest may set, and those it always sees. */
-#define CR4_GUEST   (CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE)
-#define CR4_REAL    (CR4_TSD | CR4_DE | (cpu_features.fsgsbase ? CR4_FSGSBASE : 0))
+/* Control register 4 bits that a guest always sees. */
 #define CR4_VISIBLE (CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 
 #define RDMSR_OPCODE 0x320f /* as a little-endian word */
@@ -207,7 +206,7 @@ static bool write_cr(struct vcpu *v, unsigned cr, u64 val)
     case 4:
         /* What changes how the guest's own instructions behave is made real (XSA-293). */
         v->cr4 = val & CR4_GUEST;
-        write_cr4((read_cr4() & ~CR4_REAL) | (v->cr4 & CR4_REAL));
+        write_cr4((read_cr4() & ~cpu_guest_cr4()) | (v->cr4 & cpu_guest_cr4()));
         return true;
     default:
         /* CR3 changes by hypercall only. */
@@ -251,13 +250,17 @@ static bool do_xsetbv(struct vcpu *v, const struct cpu_user_regs *regs)
     return true;
 }
 
-/* Debug registers by instruction: reads as the hypercall gives them; writes are the hypercall's. */
+/* Debug registers by instruction: the same as by hypercall. */
 static bool do_debug_register(struct vcpu *v, const struct insn *insn, struct insn_regs *r)
 {
     count(COUNT_EMUL_DR);
-    if (insn->op != INSN_MOV_FROM_DR || insn->reg > 7)
+    if (insn->op == INSN_MOV_FROM_DR && insn->reg <= 7) {
+        r->gpr[insn->gpr] = v->dr[insn->reg];
+        return true;
+    }
+    if (insn->op != INSN_MOV_TO_DR || debugreg_check(insn->reg, r->gpr[insn->gpr]))
         return false;
-    r->gpr[insn->gpr] = v->dr[insn->reg];
+    debugreg_set(v, insn->reg, r->gpr[insn->gpr]);
     return true;
 }
 
@@ -278,6 +281,7 @@ static bool emulate_kernel_only(struct vcpu *v, const struct insn *insn,
     case INSN_CLTS:
         return do_control_register(v, insn, r);
     case INSN_MOV_FROM_DR:
+    case INSN_MOV_TO_DR:
         return do_debug_register(v, insn, r);
     case INSN_XSETBV:
         return do_xsetbv(v, regs);

@@ -23,7 +23,20 @@ static void raise_upcall(struct vcpu *v, u32 port)
         BIT(port / 64))
         return;
     __atomic_store_n(&info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
-    vcpu_wake(v);
+    vcpu_wake(v, WAKE_EVENT);
+}
+
+/* Who polls for the port, whether it is masked or bound to another vcpu. */
+static void wake_pollers(struct domain *d, u32 port)
+{
+    u64 left = __atomic_load_n(&d->pollers, __ATOMIC_SEQ_CST);
+
+    for (; left; left &= left - 1) {
+        struct vcpu *v = d->vcpus[__builtin_ctzl(left)];
+
+        if (port >= v->polled[0] && port <= v->polled[1])
+            vcpu_wake(v, WAKE_POLL);
+    }
 }
 
 void event_set_pending(struct domain *d, u32 port)
@@ -35,8 +48,8 @@ void event_set_pending(struct domain *d, u32 port)
         return;
     if (!test_bit(d->shared->evtchn_mask, port))
         raise_upcall(v, port);
-    else if (v->blocked)
-        vcpu_wake(v); /* it may poll for a masked port */
+    if (unlikely(d->pollers))
+        wake_pollers(d, port);
 }
 
 bool event_is_pending(const struct domain *d, u32 port)

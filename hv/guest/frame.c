@@ -12,7 +12,10 @@ void frame_release(mfn_t mfn, u64 ref)
     heap_free_frames(mfn, 0);
 }
 
-/* Swaps the type word for one more use; *old is what it was. */
+/*
+ * Swaps the type word for one more use; *old is what it was. Whoever validates a table of level
+ * 2 or above may have lost the CPU in the middle, to us for instance: then it gets it back.
+ */
 static int take_use(struct frame *f, enum frame_type t, u64 *old)
 {
     u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
@@ -20,7 +23,9 @@ static int take_use(struct frame *f, enum frame_type t, u64 *old)
 
     do {
         while ((verdict = typ_take(typ, t, &next)) == TAKE_BUSY) {
-            cpu_relax();
+            if (t > TYPE_L1 && type_is_table(t))
+                vcpu_yield(NULL);
+            tlb_relax();
             typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
         }
         if (verdict == TAKE_CONFLICT)
@@ -59,7 +64,7 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
     }
     /* R1: the frame is ours alone until it is marked valid. */
     if (typ_crossing(old, t))
-        tlb_flush_since(typ_stamp(old));
+        tlb_flush_since(typ_stamp(old), owner);
     rc = t == TYPE_WRITABLE ? 0 : validate(owner, mfn, t);
     if (rc) {
         frame_type_put_slow(mfn);

@@ -4,7 +4,7 @@
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/trap.h"
-#include "kern/pci_lock.h"
+#include "kern/device_locks.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
 #include "x86/paging.h"
@@ -24,10 +24,8 @@ static const struct {
 
 static u32 pci_index; /* the guest's view of CF8; pci_config_lock */
 
-void ioports_init(void)
+void ioports_init_cpu(struct cpu *c)
 {
-    struct cpu *c = this_cpu();
-
     cpu_io_bitmap_allow(c, 0, 0xffff);
     for (unsigned i = 0; i < ARRAY_SIZE(trapped); i++)
         cpu_io_bitmap_deny(c, trapped[i].first, trapped[i].last);
@@ -39,7 +37,8 @@ void ioports_set_iopl(struct vcpu *v, unsigned iopl)
 {
     v->iopl = (u8)iopl;
     v->entry.iomap_kernel = iopl && v->domain->is_hardware ? TSS_BITMAP_OFFSET : TSS_NO_BITMAP;
-    *v->entry.iomap_base = (u16)v->entry.iomap_kernel;
+    if (v == current_vcpu())
+        *v->entry.iomap_base = (u16)v->entry.iomap_kernel;
 }
 
 static bool is_trapped(u16 port, unsigned size)

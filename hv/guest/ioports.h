@@ -7,8 +7,8 @@
 #include "core/insn.h"
 #include "guest/domain.h"
 
-/* Opens the ports that domain 0 owns in this CPU's bitmap. */
-void ioports_init(void);
+/* Opens the ports that domain 0 owns in a CPU's bitmap. */
+void ioports_init_cpu(struct cpu *c);
 
 /* IN, OUT and their string forms that trapped. False: #GP for the guest. */
 bool ioports_emulate(struct vcpu *v, const struct insn *insn, struct cpu_user_regs *regs);

@@ -263,10 +263,11 @@ u64 mmu_walk(mfn_t root, u64 va)
     u64 pte = 0, rights = GPTE_RW;
 
     /* Below our own slots lie large pages and tables that are none of the guest's. */
-    if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
+    if (!root.n || !va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
         return 0;
     for (int level = 4; level >= 1; level--) {
-        if (root.n >= max_mfn)
+        /* Tables that were freed meanwhile hold anything. */
+        if (!mfn_is_ram(root))
             return 0;
         pte = __atomic_load_n(table_entry(root, va, level), __ATOMIC_RELAXED);
         if (!(pte & GPTE_P))
@@ -286,7 +287,7 @@ u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
     for (int level = 4; level > 1; level--) {
         u64 pte = __atomic_load_n(table_entry(mfn, va, level), __ATOMIC_RELAXED);
 
-        if (!(pte & GPTE_P) || pte_mfn(pte).n >= max_mfn)
+        if (!(pte & GPTE_P) || !mfn_is_ram(pte_mfn(pte)))
             return NULL;
         mfn = pte_mfn(pte);
     }
@@ -330,6 +331,7 @@ int mmu_set_user_table(struct vcpu *v, mfn_t mfn)
         return -XEN_EINVAL;
     v->user_table = mfn;
     v->entry.user_cr3 = mfn.n << PAGE_SHIFT;
+    vcpu_update_fast_iret(v);
     if (!vcpu_is_kernel(v))
         write_cr3(v->entry.user_cr3);
     if (old.n)

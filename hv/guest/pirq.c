@@ -4,7 +4,7 @@
 #include "guest/mmu.h"
 #include "kern/console.h"
 #include "kern/irq.h"
-#include "kern/pci_lock.h"
+#include "kern/device_locks.h"
 #include "x86/cpu_setup.h"
 #include "x86/ioapic.h"
 #include "x86/lapic.h"
@@ -15,25 +15,50 @@
 struct pirq {
     struct domain *domain;
     u32 number;
-    u32 port;   /* event channel, 0: not bound */
+    u32 port;   /* (atomic) event channel, 0: not bound */
     int vector; /* 0: none */
     bool is_msi;
-    bool level; /* masked since it fired, until EOI */
-    bool waiting_eoi;
+    bool level;       /* masked since it fired, until EOI */
+    bool waiting_eoi; /* (atomic) */
     struct msi_entry msi;
 };
 
-/* Line or message fired. */
+static void mask_line(u32 gsi)
+{
+    lock(&ioapic_lock);
+    ioapic_mask(gsi);
+    unlock(&ioapic_lock);
+}
+
+static void unmask_line(u32 gsi)
+{
+    lock(&ioapic_lock);
+    ioapic_unmask(gsi);
+    unlock(&ioapic_lock);
+}
+
+static int route_line(u32 gsi, unsigned vector, bool level, bool active_low)
+{
+    int rc;
+
+    lock(&ioapic_lock);
+    rc = ioapic_route(gsi, (u8)vector, lapic_id(), level, active_low);
+    unlock(&ioapic_lock);
+    return rc;
+}
+
+/* Line or message fired. Takes no lock that is held while a vector is freed. */
 static void pirq_fired(void *arg)
 {
     struct pirq *p = arg;
+    u32 port = __atomic_load_n(&p->port, __ATOMIC_ACQUIRE);
 
     if (p->level) {
-        ioapic_mask(p->number);
-        p->waiting_eoi = true;
+        mask_line(p->number);
+        __atomic_store_n(&p->waiting_eoi, true, __ATOMIC_SEQ_CST);
     }
-    if (p->port)
-        event_set_pending(p->domain, p->port);
+    if (port)
+        event_set_pending(p->domain, port);
 }
 
 static struct pirq *pirq_get(struct domain *d, u32 pirq)
@@ -94,7 +119,7 @@ static void release(struct domain *d, struct pirq *p)
         msi_teardown(&p->msi);
         unlock(&pci_config_lock);
     } else if (p->vector)
-        ioapic_mask(p->number);
+        mask_line(p->number);
     if (p->vector)
         irq_free_vector((unsigned)p->vector);
     d->pirqs[p->number] = NULL;
@@ -206,7 +231,7 @@ int pirq_setup_gsi(struct domain *d, u32 gsi, bool level, bool active_low)
     if (p && p->vector)
         rc = -XEN_EEXIST;
     else
-        rc = ioapic_route(gsi, VECTOR_PARKED, lapic_id(), level, active_low);
+        rc = route_line(gsi, VECTOR_PARKED, level, active_low);
     unlock(&d->pirq_lock);
     return rc;
 }
@@ -217,8 +242,8 @@ static int bind_line(struct pirq *p)
 
     if (vector < 0)
         return vector;
-    rc = ioapic_route(p->number, (u8)vector, lapic_id(), ioapic_is_level(p->number),
-                      ioapic_is_active_low(p->number));
+    rc = route_line(p->number, (unsigned)vector, ioapic_is_level(p->number),
+                    ioapic_is_active_low(p->number));
     if (rc) {
         irq_free_vector((unsigned)vector);
         return rc;
@@ -244,12 +269,12 @@ int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
     else if (!p->vector)
         rc = bind_line(p);
     if (!rc) {
-        p->port = port;
+        __atomic_store_n(&p->port, port, __ATOMIC_RELEASE);
         set_eoi_bit(d, p);
         if (p->is_msi)
             msi_unmask(&p->msi);
         else
-            ioapic_unmask(p->number);
+            unmask_line(p->number);
     }
     unlock(&d->pirq_lock);
     return rc;
@@ -262,11 +287,11 @@ void pirq_unbind(struct domain *d, u32 pirq)
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
     if (p) {
-        p->port = 0;
+        __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
         if (p->is_msi) {
             msi_mask(&p->msi);
         } else {
-            ioapic_mask(p->number);
+            mask_line(p->number);
             irq_free_vector((unsigned)p->vector);
             p->vector = 0;
             p->waiting_eoi = false;
@@ -277,40 +302,49 @@ void pirq_unbind(struct domain *d, u32 pirq)
 
 int pirq_eoi(struct domain *d, u32 pirq)
 {
-    struct pirq *p = pirq_get(d, pirq);
+    struct pirq *p;
 
-    if (!p)
-        return -XEN_EINVAL;
-    if (p->waiting_eoi) {
-        p->waiting_eoi = false;
-        if (p->port)
-            ioapic_unmask(p->number);
-    }
-    return 0;
+    lock(&d->pirq_lock);
+    p = pirq_get(d, pirq);
+    if (p && __atomic_exchange_n(&p->waiting_eoi, false, __ATOMIC_SEQ_CST) && p->port)
+        unmask_line(p->number);
+    unlock(&d->pirq_lock);
+    return p ? 0 : -XEN_EINVAL;
 }
 
 bool pirq_needs_eoi(struct domain *d, u32 pirq)
 {
-    struct pirq *p = pirq_get(d, pirq);
+    const struct pirq *p;
+    bool needs;
 
-    return p && !p->is_msi && (p->vector ? p->level : ioapic_is_level(pirq));
+    lock(&d->pirq_lock);
+    p = pirq_get(d, pirq);
+    needs = p && !p->is_msi && (p->vector ? p->level : ioapic_is_level(pirq));
+    unlock(&d->pirq_lock);
+    return needs;
 }
 
 int pirq_set_eoi_map(struct domain *d, mfn_t mfn)
 {
     int rc;
 
-    if (d->pirq_eoi_map)
-        return -XEN_EBUSY;
     rc = frame_type_get(d->id, mfn, TYPE_WRITABLE);
     if (rc)
         return rc;
-    d->pirq_eoi_mfn = mfn;
-    d->pirq_eoi_map = mfn_to_virt(mfn);
-    for (u32 n = 0; n < MAX_PIRQS; n++)
-        if (d->pirqs[n])
-            set_eoi_bit(d, d->pirqs[n]);
-    return 0;
+    lock(&d->pirq_lock);
+    if (d->pirq_eoi_map) {
+        rc = -XEN_EBUSY;
+    } else {
+        d->pirq_eoi_mfn = mfn;
+        d->pirq_eoi_map = mfn_to_virt(mfn);
+        for (u32 n = 0; n < MAX_PIRQS; n++)
+            if (d->pirqs[n])
+                set_eoi_bit(d, d->pirqs[n]);
+    }
+    unlock(&d->pirq_lock);
+    if (rc)
+        frame_type_put(mfn);
+    return rc;
 }
 
 /* Table pages of MSI-X may lie in any device memory that is not ours. */

@@ -5,15 +5,20 @@
 #include "x86/cpu.h"
 #include "x86/paging.h"
 
-int load_gs_safe(u32 selector);
-
 static u64 window_base(void)
 {
     return WINDOW_BASE + this_cpu()->id * WINDOW_STRIDE;
 }
 
-static void set_window(unsigned page, u64 pte)
+static bool is_loaded(const struct vcpu *v)
 {
+    return this_cpu()->guest == &v->run.unit;
+}
+
+static void set_window(const struct vcpu *v, unsigned page, u64 pte)
+{
+    if (!is_loaded(v))
+        return;
     this_cpu()->window_ptes[page] = pte;
     invlpg((void *)(window_base() + page * PAGE_SIZE));
 }
@@ -28,7 +33,7 @@ static void drop_gdt(struct vcpu *v)
     for (unsigned i = 0; i < GUEST_GDT_PAGES; i++) {
         if (!v->gdt_frames[i].n)
             continue;
-        set_window(i, window_pte(virt_to_mfn(this_cpu()->empty_page)));
+        set_window(v, i, window_pte(virt_to_mfn(this_cpu()->empty_page)));
         frame_type_put(v->gdt_frames[i]);
         v->gdt_frames[i] = MFN(0);
     }
@@ -52,7 +57,7 @@ int segments_set_gdt(struct vcpu *v, const u64 *gdt_frames, u32 entries)
     drop_gdt(v);
     for (unsigned i = 0; i < pages; i++) {
         v->gdt_frames[i] = MFN(gdt_frames[i]);
-        set_window(i, window_pte(v->gdt_frames[i]));
+        set_window(v, i, window_pte(v->gdt_frames[i]));
     }
     v->gdt_entries = entries;
     return 0;
@@ -63,6 +68,8 @@ static void load_ldt(struct vcpu *v)
     u64 *gdt = this_cpu()->gdt + ((SEL_LDT & 0xfff) >> 3);
     u64 base = window_base() + WINDOW_LDT, limit = v->ldt_entries * 8UL - 1;
 
+    if (!is_loaded(v))
+        return;
     if (!v->ldt_entries) {
         asm volatile("lldt %w0" : : "r"(0));
         return;
@@ -73,6 +80,17 @@ static void load_ldt(struct vcpu *v)
     asm volatile("lldt %w0" : : "r"(SEL_LDT));
 }
 
+void segments_forget_ldt_pages(struct vcpu *v)
+{
+    for (unsigned i = 0; v->ldt_entries && i < ARRAY_SIZE(v->ldt_frames); i++) {
+        if (!v->ldt_frames[i].n)
+            continue;
+        set_window(v, WINDOW_LDT / PAGE_SIZE + i, 0);
+        frame_type_put(v->ldt_frames[i]);
+        v->ldt_frames[i] = MFN(0);
+    }
+}
+
 int segments_set_ldt(struct vcpu *v, u64 base, u32 entries)
 {
     if (entries > 8192 || base & (PAGE_SIZE - 1) ||
@@ -80,17 +98,24 @@ int segments_set_ldt(struct vcpu *v, u64 base, u32 entries)
         return -XEN_EINVAL;
     if (!entries && !v->ldt_entries)
         return 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(v->ldt_frames); i++) {
-        if (!v->ldt_frames[i].n)
-            continue;
-        set_window(WINDOW_LDT / PAGE_SIZE + i, 0);
-        frame_type_put(v->ldt_frames[i]);
-        v->ldt_frames[i] = MFN(0);
-    }
+    segments_forget_ldt_pages(v);
     v->ldt_base = base;
     v->ldt_entries = entries;
     load_ldt(v);
     return 0;
+}
+
+void segments_load_tables(struct vcpu *v)
+{
+    u64 *window = this_cpu()->window_ptes,
+        empty = window_pte(virt_to_mfn(this_cpu()->empty_page));
+
+    for (unsigned i = 0; i < GUEST_GDT_PAGES; i++)
+        window[i] = v->gdt_frames[i].n ? window_pte(v->gdt_frames[i]) : empty;
+    for (unsigned i = 0; i < ARRAY_SIZE(v->ldt_frames); i++)
+        window[WINDOW_LDT / PAGE_SIZE + i] =
+            v->ldt_frames[i].n ? window_pte(v->ldt_frames[i]) : 0;
+    load_ldt(v);
 }
 
 bool segments_ldt_fault(struct vcpu *v, u64 address)
@@ -106,7 +131,7 @@ bool segments_ldt_fault(struct vcpu *v, u64 address)
     if (!(pte & GPTE_P) || !mfn_is_ram(mfn) || frame_type_get(v->domain->id, mfn, TYPE_SEGDESC))
         return false;
     v->ldt_frames[page] = mfn;
-    set_window(WINDOW_LDT / PAGE_SIZE + page, window_pte(mfn));
+    set_window(v, WINDOW_LDT / PAGE_SIZE + page, window_pte(mfn));
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/segments.h"
+#include "guest/switch.h"
 #include "kern/irq.h"
 #include "kern/panic.h"
 #include "kern/tlb.h"
@@ -267,7 +268,7 @@ static __noreturn void iret_fault(struct vcpu *v, const struct cpu_user_regs *fa
 static void trap_in_hypervisor(struct cpu_user_regs *regs)
 {
     u64 fixup = extable_find(regs->rip);
-    struct vcpu *v = current_vcpu();
+    struct vcpu *v = current_vcpu(), *loaded = switch_loaded_vcpu(this_cpu());
 
     if (regs->entry_vector == X86_DEBUG) {
         /* A guest's breakpoint on data that we touched for it: of no interest here. */
@@ -275,7 +276,7 @@ static void trap_in_hypervisor(struct cpu_user_regs *regs)
         return;
     }
     /* Loading a selector for the guest may be what first touches its LDT. */
-    if (v && regs->entry_vector == X86_PF && segments_ldt_fault(v, read_cr2()))
+    if (loaded && regs->entry_vector == X86_PF && segments_ldt_fault(loaded, read_cr2()))
         return;
     if (fixup) {
         regs->rip = fixup;
@@ -345,6 +346,12 @@ void trap_iret(struct vcpu *v, struct cpu_user_regs *regs)
 {
     struct iret_context f;
 
+    if (v->in_nmi) {
+        v->in_nmi = false;
+        vcpu_update_fast_iret(v);
+        softirq_raise(SOFTIRQ_VCPU); /* another one may have waited for this */
+    }
+
     if (copy_from_guest(&f, (void *)regs->rsp, sizeof(f))) {
         domain_crash(v->domain, "vcpu %u: iret frame at %lx is not readable", v->id, regs->rsp);
         return;
@@ -367,7 +374,7 @@ void trap_iret(struct vcpu *v, struct cpu_user_regs *regs)
         /* As sysret would leave them. */
         regs->rcx = f.rip;
         regs->r11 = f.rflags;
-        regs->cs = SEL_RING3_CS64;
+        regs->cs = (u16)f.cs == SEL_RING3_CS32 ? SEL_RING3_CS32 : SEL_RING3_CS64;
         regs->ss = SEL_RING3_DS;
     } else {
         regs->rcx = f.rcx;
@@ -383,9 +390,12 @@ void iret_slow_from_assembly(struct cpu_user_regs *regs)
 
 static void deliver_nmi(struct vcpu *v, struct cpu_user_regs *regs)
 {
-    v->nmi_pending = false;
-    if (v->traps[X86_NMI].address)
-        trap_inject(v, regs, X86_NMI, NO_ERROR_CODE);
+    __atomic_store_n(&v->nmi_pending, false, __ATOMIC_SEQ_CST);
+    if (!v->traps[X86_NMI].address)
+        return;
+    v->in_nmi = true;
+    vcpu_update_fast_iret(v);
+    trap_inject(v, regs, X86_NMI, NO_ERROR_CODE);
 }
 
 /* Everything that must happen before the guest runs again. */
@@ -393,11 +403,12 @@ void exit_work_from_assembly(struct cpu_user_regs *regs)
 {
     struct vcpu *v = current_vcpu();
 
+    /* On another CPU perhaps when it returns, hence before anything is looked at. */
     softirq_run();
     this_cpu()->softirq_pending = 0;
     if (v->domain->crashed)
         domain_stop(v->domain);
-    if (v->nmi_pending)
+    if (vcpu_has_nmi(v))
         deliver_nmi(v, regs);
     if (vcpu_info(v)->evtchn_upcall_pending && !vcpu_info(v)->evtchn_upcall_mask &&
         v->event_cb.address) {

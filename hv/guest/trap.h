@@ -6,8 +6,12 @@
 #define SERAI_GUEST_TRAP_H
 
 #include "guest/domain.h"
+#include "x86/cpu.h"
 
 #define NO_ERROR_CODE (~0U)
+
+/* Control register 4 bits that a guest may set. */
+#define CR4_GUEST (CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE)
 
 /*
  * Makes the guest kernel run its handler for 'vector' when the visit ends. A guest without a

@@ -1,6 +1,9 @@
 #include "guest/vtime.h"
+#include "base/string.h"
 #include "guest/access.h"
 #include "guest/event.h"
+#include "guest/mmu.h"
+#include "x86/paging.h"
 #include "x86/tsc.h"
 
 /* A period shorter than this would do nothing but interrupt (XSA-20). */
@@ -16,9 +19,11 @@ static void singleshot_fired(void *arg)
 static void periodic_fired(void *arg)
 {
     struct vcpu *v = arg;
+    ns_t period = __atomic_load_n(&v->period, __ATOMIC_RELAXED);
 
     event_send_virq(v, VIRQ_TIMER);
-    timer_set(&v->periodic, time_now() + v->period);
+    if (period)
+        timer_set(&v->periodic, time_now() + period);
 }
 
 void vtime_vcpu_init(struct vcpu *v)
@@ -83,39 +88,93 @@ int vtime_set_periodic(struct vcpu *v, ns_t period)
 {
     if (period < MIN_PERIOD_NS || period > MAX_PERIOD_NS)
         return -XEN_EINVAL;
+    vtime_stop_periodic(v);
     v->period = period;
     timer_set(&v->periodic, time_now() + period);
     return 0;
 }
 
-void vtime_runstate_update(struct vcpu *v, int state)
+void vtime_stop_periodic(struct vcpu *v)
+{
+    /* Without a period the handler, which may be running, does not set it again. */
+    __atomic_store_n(&v->period, 0, __ATOMIC_RELAXED);
+    timer_stop(&v->periodic);
+}
+
+/*
+ * Guest memory by linear address in a page table, whatever table is loaded: the run-state
+ * area must be current when the vcpu is preempted in user mode too. Addresses that do not
+ * translate to memory of its own are the guest's affair: it may register early.
+ */
+static bool write_at(const struct vcpu *v, mfn_t root, u64 va, const void *src, size_t len)
+{
+    const u8 *from = src;
+
+    while (len) {
+        u64 pte = mmu_walk(root, va), off = va & (PAGE_SIZE - 1);
+        size_t n = MIN(len, PAGE_SIZE - off);
+        mfn_t mfn = pte_mfn(pte);
+
+        if (!(pte & GPTE_P) || frame_type_get(v->domain->id, mfn, TYPE_WRITABLE))
+            return false;
+        memcpy((u8 *)mfn_to_virt(mfn) + off, from, n);
+        frame_type_put(mfn);
+        va += n;
+        from += n;
+        len -= n;
+    }
+    return true;
+}
+
+/*
+ * One writer, the CPU that runs or switches the vcpu; readers take what the times were when it
+ * last changed, and may see a change half made: then they read on.
+ */
+void vtime_runstate_set(struct vcpu *v, int state)
 {
     u64 now = (u64)time_now();
+    u32 version = v->runstate_version;
 
+    __atomic_store_n(&v->runstate_version, version + 1, __ATOMIC_SEQ_CST);
     v->runstate.time[v->runstate.state] += now - v->runstate.state_entry_time;
     v->runstate.state = state;
     v->runstate.state_entry_time = now;
+    __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
+    vtime_runstate_publish(v, v->kernel_table);
 }
 
-void vtime_runstate_publish(struct vcpu *v)
+void vtime_runstate_get(const struct vcpu *v, struct vcpu_runstate_info *r)
+{
+    u32 version;
+    u64 now;
+
+    do {
+        while ((version = __atomic_load_n(&v->runstate_version, __ATOMIC_SEQ_CST)) & 1)
+            tlb_relax();
+        *r = v->runstate;
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    } while (version != __atomic_load_n(&v->runstate_version, __ATOMIC_RELAXED));
+    now = (u64)time_now();
+    if (now > r->state_entry_time)
+        r->time[r->state] += now - r->state_entry_time;
+}
+
+void vtime_runstate_publish(struct vcpu *v, mfn_t root)
 {
     struct vcpu_runstate_info r = v->runstate;
-    u64 *u_entry =
-        (u64 *)(v->runstate_va + offsetof(struct vcpu_runstate_info, state_entry_time));
-    u64 updating = r.state_entry_time | XEN_RUNSTATE_UPDATE;
+    u64 va = v->runstate_va, entry = va + offsetof(struct vcpu_runstate_info, state_entry_time),
+        updating = r.state_entry_time | XEN_RUNSTATE_UPDATE;
     bool flag = vm_assist_on(v->domain, VMASST_TYPE_runstate_update_flag);
 
-    if (!v->runstate_va)
+    if (!va)
         return;
-    /* Addresses that do not translate are the guest's own affair: it may register early. */
     if (flag) {
-        if (copy_to_guest(u_entry, &updating, sizeof(updating)))
+        if (!write_at(v, root, entry, &updating, sizeof(updating)))
             return;
         r.state_entry_time = updating;
     }
-    if (copy_to_guest((void *)v->runstate_va, &r, sizeof(r)) || !flag)
+    if (!write_at(v, root, va, &r, sizeof(r)) || !flag)
         return;
     r.state_entry_time &= ~XEN_RUNSTATE_UPDATE;
-    if (copy_to_guest(u_entry, &r.state_entry_time, sizeof(r.state_entry_time)))
-        return;
+    (void)!write_at(v, root, entry, &r.state_entry_time, sizeof(r.state_entry_time));
 }

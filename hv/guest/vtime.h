@@ -19,9 +19,16 @@ void vtime_set_wallclock(struct domain *d, u64 secs, u32 nsecs, ns_t at);
 int vtime_set_singleshot(struct vcpu *v, ns_t deadline) must_check;
 void vtime_stop_singleshot(struct vcpu *v);
 int vtime_set_periodic(struct vcpu *v, ns_t period) must_check;
+void vtime_stop_periodic(struct vcpu *v);
 
-/* Copies the run-state to the area the guest registered; its kernel page table is loaded. */
-void vtime_runstate_update(struct vcpu *v, int state);
-void vtime_runstate_publish(struct vcpu *v);
+/*
+ * The vcpu goes into another run-state (RUNSTATE_ of xen/vcpu.h), now; the area that the guest
+ * registered is brought up to date. Only on the CPU that runs or switches the vcpu.
+ */
+void vtime_runstate_set(struct vcpu *v, int state);
+/* The run-state with its times up to now, of any vcpu. */
+void vtime_runstate_get(const struct vcpu *v, struct vcpu_runstate_info *r);
+/* Writes the registered area, an address in the page table 'root'. */
+void vtime_runstate_publish(struct vcpu *v, mfn_t root);
 
 #endif

@@ -10,15 +10,21 @@
 
 static int grow(struct domain *d, u32 nr)
 {
-    while (d->nr_grant_frames < nr) {
+    int rc = 0;
+
+    lock(&d->grant_lock);
+    while (d->nr_grant_frames < nr && !rc) {
         void *page = heap_alloc_pages(0);
 
-        if (!page)
-            return -XEN_ENOMEM;
-        frame_assign(d, virt_to_mfn(page), REF_SPECIAL);
-        d->grant_frames[d->nr_grant_frames++] = page;
+        if (page) {
+            frame_assign(d, virt_to_mfn(page), REF_SPECIAL);
+            d->grant_frames[d->nr_grant_frames++] = page;
+        } else {
+            rc = -XEN_ENOMEM;
+        }
     }
-    return 0;
+    unlock(&d->grant_lock);
+    return rc;
 }
 
 static s64 setup_table(struct domain *d, u64 u_op)

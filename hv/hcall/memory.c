@@ -43,7 +43,7 @@ static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservat
                 return (s64)i;
             m2p[mfn.n] = M2P_INVALID;
             heap_free_frames(mfn, 0);
-            d->tot_pages--;
+            domain_give_pages(d, 1);
         }
         preempt_point();
     }
@@ -63,15 +63,17 @@ static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation 
 
         if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
             break;
-        if (d->tot_pages + size > d->max_pages ||
-            !heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &mfn))
+        if (!domain_claim_pages(d, size))
             break;
+        if (!heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &mfn)) {
+            domain_give_pages(d, size);
+            break;
+        }
         memset(mfn_to_virt(mfn), 0, size << PAGE_SHIFT);
         for (u64 k = 0; k < size; k++) {
             frame_assign(d, MFN(mfn.n + k), 0);
             m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
         }
-        d->tot_pages += size;
         /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
         if (r->extent_start.p &&
             copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))

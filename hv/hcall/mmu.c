@@ -3,6 +3,7 @@
 #include "guest/access.h"
 #include "guest/mmu.h"
 #include "guest/segments.h"
+#include "guest/switch.h"
 #include "hcall/hcall.h"
 #include "kern/tlb.h"
 #include "x86/guest_mem.h"
@@ -158,39 +159,46 @@ HYPERCALL(mmu_update)
     return rc;
 }
 
-/* Is the caller among the vcpus of a bitmap in guest memory? -XEN_EFAULT when unreadable. */
-static int in_mask(const struct vcpu *v, u64 u_mask)
+static u64 all_vcpus(const struct domain *d)
 {
-    u8 mask[XEN_LEGACY_MAX_VCPUS / 8] = {0};
-
-    if (copy_from_guest(mask, (const void *)u_mask, DIV_ROUND_UP(v->domain->max_vcpus, 8)))
-        return -XEN_EFAULT;
-    return mask[v->id / 8] >> (v->id % 8) & 1;
+    return d->max_vcpus >= 64 ? ~0UL : BIT(d->max_vcpus) - 1;
 }
 
-static void flush_as_asked(u64 va, u64 flags)
+/* The vcpus of a bitmap in guest memory; those that do not exist are left out. */
+static int copy_mask(const struct vcpu *v, u64 u_mask, u64 *mask)
 {
-    switch (flags & UVMF_FLUSHTYPE_MASK) {
-    case UVMF_TLB_FLUSH:
-        tlb_flush_local();
-        break;
-    case UVMF_INVLPG:
+    *mask = 0;
+    if (copy_from_guest(mask, (const void *)u_mask, DIV_ROUND_UP(v->domain->max_vcpus, 8)))
+        return -XEN_EFAULT;
+    *mask &= all_vcpus(v->domain);
+    return 0;
+}
+
+/*
+ * Flushes what the guest asked for on these vcpus: one page on the caller's CPU is cheap, any
+ * other is asked to flush everything.
+ */
+static void flush_vcpus(struct vcpu *v, u64 vcpus, u64 va, u64 type)
+{
+    if (type == UVMF_INVLPG && vcpus & BIT(v->id)) {
+        vcpus &= ~BIT(v->id);
         count(COUNT_INVLPG);
         invlpg((void *)va);
-        break;
-    default:
-        break;
     }
+    if (type != UVMF_NONE && vcpus)
+        switch_flush_vcpus(v->domain, vcpus);
 }
 
 HYPERCALL(update_va_mapping)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
-    u64 *slot, who = a3 & ~UVMF_FLUSHTYPE_MASK;
+    u64 *slot, vcpus = BIT(v->id), who = a3 & ~UVMF_FLUSHTYPE_MASK;
     mfn_t table;
     int rc;
 
-    if (a3 & UVMF_FLUSHTYPE_MASK && who != UVMF_LOCAL && who != UVMF_ALL && in_mask(v, who) < 0)
+    if (who == UVMF_ALL)
+        vcpus = all_vcpus(v->domain);
+    else if (a3 & UVMF_FLUSHTYPE_MASK && who != UVMF_LOCAL && copy_mask(v, who, &vcpus))
         return -XEN_EFAULT;
     slot = mmu_l1_slot_get(v, a1, &table);
     if (!slot)
@@ -199,7 +207,7 @@ HYPERCALL(update_va_mapping)
     frame_type_put(table);
     count(COUNT_PTE_VA_MAPPING);
     if (!rc)
-        flush_as_asked(a1, a3);
+        flush_vcpus(v, vcpus, a1, a3 & UVMF_FLUSHTYPE_MASK);
     return rc;
 }
 
@@ -222,15 +230,14 @@ static int page_op(u16 owner, mfn_t dst, const mfn_t *src)
     return rc ? -XEN_EINVAL : 0;
 }
 
-/* Flushes this CPU where the mask of a MULTI operation names its vcpu. */
 static int flush_multi(struct vcpu *v, const struct mmuext_op *op)
 {
-    int here = in_mask(v, (u64)op->arg2.vcpumask.p);
+    u64 vcpus;
 
-    if (here <= 0)
-        return here;
-    flush_as_asked(op->arg1.linear_addr,
-                   op->cmd == MMUEXT_TLB_FLUSH_MULTI ? UVMF_TLB_FLUSH : UVMF_INVLPG);
+    if (copy_mask(v, (u64)op->arg2.vcpumask.p, &vcpus))
+        return -XEN_EFAULT;
+    flush_vcpus(v, vcpus, op->arg1.linear_addr,
+                op->cmd == MMUEXT_TLB_FLUSH_MULTI ? UVMF_TLB_FLUSH : UVMF_INVLPG);
     return 0;
 }
 
@@ -238,6 +245,7 @@ static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
 {
     u16 id = v->domain->id;
     mfn_t mfn = MFN(op->arg1.mfn), src = MFN(op->arg2.src_mfn);
+    int rc;
 
     switch (op->cmd) {
     case MMUEXT_PIN_L1_TABLE:
@@ -248,20 +256,26 @@ static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
     case MMUEXT_UNPIN_TABLE:
         return frame_unpin(id, mfn);
     case MMUEXT_NEW_BASEPTR:
-        return mmu_set_kernel_table(v, mfn);
+        rc = mmu_set_kernel_table(v, mfn);
+        if (!rc)
+            segments_forget_ldt_pages(v);
+        return rc;
     case MMUEXT_NEW_USER_BASEPTR:
         return mmu_set_user_table(v, mfn);
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI:
         return flush_multi(v, op);
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_TLB_FLUSH_ALL:
         tlb_flush_local();
         return 0;
+    case MMUEXT_TLB_FLUSH_ALL:
+        flush_vcpus(v, all_vcpus(v->domain), 0, UVMF_TLB_FLUSH);
+        return 0;
     case MMUEXT_INVLPG_LOCAL:
+        flush_vcpus(v, BIT(v->id), op->arg1.linear_addr, UVMF_INVLPG);
+        return 0;
     case MMUEXT_INVLPG_ALL:
-        count(COUNT_INVLPG);
-        invlpg((void *)op->arg1.linear_addr);
+        flush_vcpus(v, all_vcpus(v->domain), op->arg1.linear_addr, UVMF_INVLPG);
         return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL:

@@ -2,6 +2,7 @@
 #include "guest/ioports.h"
 #include "guest/pirq.h"
 #include "hcall/hcall.h"
+#include "kern/device_locks.h"
 #include "x86/ioapic.h"
 
 #define COPY_IN(what)                                                                          \
@@ -80,7 +81,9 @@ HYPERCALL(physdev_op)
         return rc;
     case PHYSDEVOP_apic_read:
         COPY_IN(apic);
+        lock(&ioapic_lock);
         rc = ioapic_read_register(op.apic.apic_physbase, op.apic.reg, &op.apic.value);
+        unlock(&ioapic_lock);
         COPY_OUT(apic);
         return rc;
     case PHYSDEVOP_apic_write:

@@ -7,12 +7,20 @@
 
 #define MAX_POLL_PORTS 128
 
-static bool any_pending(const struct domain *d, const evtchn_port_t *ports, u32 nr)
+struct poll {
+    struct vcpu *vcpu;
+    u32 nr;
+    evtchn_port_t ports[MAX_POLL_PORTS];
+};
+
+static bool poll_over(void *arg)
 {
-    for (u32 i = 0; i < nr; i++)
-        if (event_is_pending(d, ports[i]))
+    const struct poll *p = arg;
+
+    for (u32 i = 0; i < p->nr; i++)
+        if (event_is_pending(p->vcpu->domain, p->ports[i]))
             return true;
-    return false;
+    return p->vcpu->poll_timed_out || vcpu_has_event(p->vcpu);
 }
 
 static void poll_timeout(void *arg)
@@ -20,35 +28,72 @@ static void poll_timeout(void *arg)
     struct vcpu *v = arg;
 
     v->poll_timed_out = true;
-    vcpu_wake(v);
+    vcpu_wake(v, WAKE_EVENT);
+}
+
+/* Senders look for us by domain and by range of ports: see wake_pollers() in guest/event.c. */
+static void announce(struct vcpu *v, const struct poll *p)
+{
+    u32 first = ~0U, last = 0;
+
+    for (u32 i = 0; i < p->nr; i++) {
+        first = MIN(first, p->ports[i]);
+        last = MAX(last, p->ports[i]);
+    }
+    v->polled[0] = first;
+    v->polled[1] = last;
+    __atomic_fetch_or(&v->domain->pollers, BIT(v->id), __ATOMIC_SEQ_CST);
 }
 
 /* Sleeps until one of the ports is pending, masked or not, an event is due, or time is up. */
 static s64 poll(struct vcpu *v, u64 u_arg)
 {
-    evtchn_port_t ports[MAX_POLL_PORTS];
-    struct sched_poll p;
+    struct poll p = {.vcpu = v};
+    struct sched_poll sp;
 
-    if (copy_from_guest(&p, (const void *)u_arg, sizeof(p)))
+    if (copy_from_guest(&sp, (const void *)u_arg, sizeof(sp)))
         return -XEN_EFAULT;
-    if (p.nr_ports > MAX_POLL_PORTS)
+    if (sp.nr_ports > MAX_POLL_PORTS)
         return -XEN_EINVAL;
-    if (copy_from_guest(ports, p.ports.p, p.nr_ports * sizeof(ports[0])))
+    p.nr = sp.nr_ports;
+    if (copy_from_guest(p.ports, sp.ports.p, p.nr * sizeof(p.ports[0])))
         return -XEN_EFAULT;
-    for (u32 i = 0; i < p.nr_ports; i++)
-        if (!port_get(&v->domain->ports, ports[i]))
+    for (u32 i = 0; i < p.nr; i++)
+        if (!port_get(&v->domain->ports, p.ports[i]))
             return -XEN_EINVAL;
     v->poll_timed_out = false;
-    if (p.timeout) {
-        timer_init(&v->poll_timer, poll_timeout, v);
-        timer_set(&v->poll_timer, (ns_t)p.timeout);
-    }
-    while (!any_pending(v->domain, ports, p.nr_ports) && !v->poll_timed_out &&
-           !(vcpu_info(v)->evtchn_upcall_pending && !vcpu_info(v)->evtchn_upcall_mask) &&
-           !v->domain->crashed && !v->nmi_pending)
-        vcpu_wait(v);
+    timer_init(&v->poll_timer, poll_timeout, v);
+    if (sp.timeout)
+        timer_set(&v->poll_timer, (ns_t)sp.timeout);
+    announce(v, &p);
+    vcpu_sleep(v, poll_over, &p);
+    __atomic_fetch_and(&v->domain->pollers, ~BIT(v->id), __ATOMIC_SEQ_CST);
     timer_stop(&v->poll_timer);
     return 0;
+}
+
+static bool event_pending(void *arg)
+{
+    const struct vcpu *v = arg;
+
+    return __atomic_load_n(&vcpu_info(v)->evtchn_upcall_pending, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * A guest yields while it waits for a sibling, after an interrupt it sent for instance: one that
+ * is ready and has an event to take is the best guess.
+ */
+static struct vcpu *sibling_with_event(const struct vcpu *v)
+{
+    const struct domain *d = v->domain;
+
+    for (unsigned i = 1; i < d->max_vcpus; i++) {
+        struct vcpu *w = d->vcpus[(v->id + i) % d->max_vcpus];
+
+        if (w && w->run.unit.state == UNIT_READY && vcpu_has_event(w))
+            return w;
+    }
+    return NULL;
 }
 
 static s64 shutdown(struct vcpu *v, u64 u_arg)
@@ -66,11 +111,11 @@ HYPERCALL(sched_op)
 {
     switch (a1) {
     case SCHEDOP_yield:
-        preempt_point();
+        vcpu_yield(sibling_with_event(v));
         return 0;
     case SCHEDOP_block:
         vcpu_info(v)->evtchn_upcall_mask = 0;
-        vcpu_block(v);
+        vcpu_sleep(v, event_pending, v);
         return 0;
     case SCHEDOP_poll:
         return poll(v, a2);

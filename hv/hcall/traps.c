@@ -1,14 +1,17 @@
 #include "base/string.h"
 #include "core/pte.h"
 #include "guest/access.h"
+#include "guest/debugreg.h"
 #include "guest/ioports.h"
 #include "guest/trap.h"
 #include "hcall/hcall.h"
+#include "hcall/traps.h"
 #include "x86/cpu.h"
 #include "x86/layout.h"
 #include <xen/callback.h>
 #include <xen/nmi.h>
 
+#define X86_PF            14
 #define TRAP_MASKS_EVENTS BIT(2)
 /* 256 vectors, each at most twice: a table without end is a mistake. */
 #define MAX_TRAP_ENTRIES  512
@@ -19,9 +22,16 @@
 /* The fast bounce of page faults serves a gate that masks events. */
 static void set_fault_entry(struct vcpu *v)
 {
-    const struct trap_gate *gate = &v->traps[14];
+    const struct trap_gate *gate = &v->traps[X86_PF];
 
     v->entry.fault_entry = gate->flags & TRAP_MASKS_EVENTS ? gate->address : 0;
+}
+
+void traps_set_gate(struct vcpu *v, u8 vector, u64 address, u8 flags)
+{
+    v->traps[vector] = (struct trap_gate){.address = address, .flags = flags};
+    if (vector == X86_PF)
+        set_fault_entry(v);
 }
 
 HYPERCALL(set_trap_table)
@@ -43,22 +53,28 @@ HYPERCALL(set_trap_table)
             break;
         if (!va_is_canonical(t.address))
             return -XEN_EINVAL;
-        v->traps[t.vector] = (struct trap_gate){.address = t.address, .flags = t.flags};
+        traps_set_gate(v, t.vector, t.address, t.flags);
     }
-    set_fault_entry(v);
     return 0;
+}
+
+/* Bounces push below it without another look: the whole frame has to lie outside our addresses. */
+bool traps_stack_ok(u64 sp)
+{
+    return va_is_canonical(sp) && guest_range_ok((sp & ~15UL) - FRAME_BYTES, FRAME_BYTES);
+}
+
+void traps_set_stack(struct vcpu *v, u64 ss, u64 sp)
+{
+    v->kernel_ss = (ss & 0xffff) | 3;
+    v->entry.kernel_sp = sp & ~15UL;
 }
 
 HYPERCALL(stack_switch)
 {
-    /*
-     * Bounces push below it without another look, so the whole frame has to lie outside our
-     * addresses.
-     */
-    if (!va_is_canonical(a2) || !guest_range_ok((a2 & ~15UL) - FRAME_BYTES, FRAME_BYTES))
+    if (!traps_stack_ok(a2))
         return -XEN_EPERM;
-    v->kernel_ss = (a1 & 0xffff) | 3;
-    v->entry.kernel_sp = a2 & ~15UL;
+    traps_set_stack(v, a1, a2);
     return 0;
 }
 
@@ -129,12 +145,17 @@ HYPERCALL(callback_op)
 }
 
 /* The older form: event, failsafe and system call handlers in one. */
+void traps_set_callbacks(struct vcpu *v, u64 event, u64 syscall)
+{
+    v->event_cb = (struct callback){event, true};
+    set_syscall_callback(v, &(struct callback){syscall, false});
+}
+
 HYPERCALL(set_callbacks)
 {
     if (!va_is_canonical(a1) || !va_is_canonical(a2) || !va_is_canonical(a3))
         return -XEN_EINVAL;
-    v->event_cb = (struct callback){a1, true};
-    set_syscall_callback(v, &(struct callback){a3, false});
+    traps_set_callbacks(v, a1, a3);
     return 0;
 }
 
@@ -154,71 +175,13 @@ HYPERCALL(nmi_op)
     }
 }
 
-static void load_debug_register(unsigned reg, u64 val)
-{
-    switch (reg) {
-    case 0:
-        write_dr0(val);
-        break;
-    case 1:
-        write_dr1(val);
-        break;
-    case 2:
-        write_dr2(val);
-        break;
-    case 3:
-        write_dr3(val);
-        break;
-    default:
-        write_dr7(val);
-        break;
-    }
-}
-
-/* DR7: bits 10 fixed to one; 11, 12, 14, 15 and the upper half reserved; 13 (GD) never. */
-#define DR7_FIXED    BIT(10)
-#define DR7_REFUSED  BIT(13)
-#define DR7_RESERVED (~0xffff27ffUL)
-
-static int set_dr7(struct vcpu *v, u64 val)
-{
-    if (val & DR7_REFUSED)
-        return -XEN_EPERM;
-    val = (val & ~DR7_RESERVED) | DR7_FIXED;
-    /* I/O breakpoints (type 2) need CR4.DE semantics that guests do not control here. */
-    for (unsigned i = 0; i < 4; i++)
-        if ((val >> (i * 2) & 3) && (val >> (16 + i * 4) & 3) == 2)
-            return -XEN_EPERM;
-    v->dr[7] = val;
-    write_dr7(val);
-    return 0;
-}
-
 HYPERCALL(set_debugreg)
 {
-    unsigned reg = (unsigned)a1;
+    int rc = debugreg_check(a1, a2);
 
-    if (a1 > 7)
-        return -XEN_EINVAL;
-    switch (reg) {
-    case 0:
-    case 1:
-    case 2:
-    case 3:
-        /* A breakpoint on our own code or data would stop the hypervisor. */
-        if (!va_is_canonical(a2) || !guest_range_ok(a2, 8))
-            return -XEN_EPERM;
-        v->dr[reg] = a2;
-        load_debug_register(reg, a2);
-        return 0;
-    case 6:
-        v->dr[6] = (a2 & 0xe00fUL) | 0xffff0ff0UL;
-        return 0;
-    case 7:
-        return set_dr7(v, a2);
-    default:
-        return -XEN_EINVAL;
-    }
+    if (!rc)
+        debugreg_set(v, (unsigned)a1, a2);
+    return rc;
 }
 
 HYPERCALL(get_debugreg)

@@ -83,34 +83,6 @@ void log_at(enum log_level level, const char *fmt, ...)
     va_end(ap);
 }
 
-/* A token each 2^28 cycles (about a tenth of a second), ten at most: bounded output. */
-static bool rate_allows(void)
-{
-    static u64 last;
-    static unsigned tokens = 10;
-    u64 now = rdtsc() >> 28;
-
-    if (now != last) {
-        tokens = MIN(10U, tokens + (unsigned)MIN(now - last, 10UL));
-        last = now;
-    }
-    if (!tokens)
-        return false;
-    tokens--;
-    return true;
-}
-
-void log_guest(enum log_level level, const char *fmt, ...)
-{
-    va_list ap;
-
-    if (!rate_allows())
-        return;
-    va_start(ap, fmt);
-    print_va(level, fmt, ap);
-    va_end(ap);
-}
-
 void console_write_raw(const char *text, size_t len)
 {
     console_lock_take();

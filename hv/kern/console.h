@@ -19,9 +19,6 @@ void console_set_level(enum log_level max);
 void printk(const char *fmt, ...) __printf(1, 2);
 void log_at(enum log_level level, const char *fmt, ...) __printf(2, 3);
 
-/* At most a few lines a second of these: a guest can cause them. */
-void log_guest(enum log_level level, const char *fmt, ...) __printf(2, 3);
-
 /* Bytes from domain 0 for the serial port and the ring, unchanged. */
 void console_write_raw(const char *text, size_t len);
 

@@ -11,6 +11,16 @@ static const char *const names[NR_COUNTERS] = {
     [COUNT_CR3_LOAD] = "tlb.cr3_load",
     [COUNT_TLB_FLUSH] = "tlb.flush",
     [COUNT_TLB_FLUSH_SKIPPED] = "tlb.flush_skipped",
+    [COUNT_TLB_SHOOTDOWN] = "tlb.shootdown",
+    [COUNT_TLB_CANDIDATE] = "tlb.shootdown_candidate",
+    [COUNT_TLB_FILTERED] = "tlb.shootdown_filtered",
+    [COUNT_TLB_DEFERRED] = "tlb.shootdown_deferred",
+    [COUNT_IPI_FLUSH] = "ipi.flush",
+    [COUNT_IPI_SCHED] = "ipi.schedule",
+    [COUNT_IPI_EVENT] = "ipi.event",
+    [COUNT_SCHEDULE] = "schedule.decision",
+    [COUNT_VCPU_SWITCH] = "schedule.switch",
+    [COUNT_VCPU_LOAD] = "schedule.load",
     [COUNT_INVLPG] = "tlb.invlpg",
     [COUNT_PTE_MMU_UPDATE] = "pte.mmu_update",
     [COUNT_PTE_VA_MAPPING] = "pte.update_va_mapping",
@@ -35,9 +45,19 @@ static const char *const names[NR_COUNTERS] = {
 
 #define NR_HYPERCALL_COUNTERS ARRAY_SIZE(((struct cpu *)0)->hypercalls)
 
+static struct guest_entry *guests; /* all vcpus there are; only ever added to */
+
+void counters_add_guest(struct guest_entry *g)
+{
+    g->next = guests;
+    while (!__atomic_compare_exchange_n(&guests, &g->next, g, false, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED))
+        ;
+}
+
 /*
  * What the walks in assembly add to a CPU's own counter: each of them loads CR3 once, and a user
- * fault is an exception that went to the guest. A vcpu stays on its CPU so far.
+ * fault is an exception that went to the guest.
  */
 static u64 counted_in_assembly(const struct guest_entry *g, unsigned i)
 {
@@ -65,11 +85,11 @@ void counters_get(unsigned i, char *name, u64 *value)
 {
     u64 sum = 0;
 
-    for (unsigned c = 0; c < nr_cpus; c++) {
+    for (unsigned c = 0; c < nr_cpus; c++)
         sum += i < NR_COUNTERS ? cpus[c]->counters[i] : cpus[c]->hypercalls[i - NR_COUNTERS];
-        if (cpus[c]->current)
-            sum += counted_in_assembly(cpus[c]->current, i);
-    }
+    for (const struct guest_entry *g = __atomic_load_n(&guests, __ATOMIC_ACQUIRE); g;
+         g = g->next)
+        sum += counted_in_assembly(g, i);
     *value = sum;
     if (i < NR_COUNTERS)
         format(name, 32, "%s", names[i]);

@@ -9,4 +9,8 @@ unsigned counters_total(void);
 void counters_get(unsigned i, char *name, u64 *value);
 void counters_dump(void);
 
+struct guest_entry;
+/* A vcpu's counts in assembly belong to the sums from now on, for good. */
+void counters_add_guest(struct guest_entry *g);
+
 #endif

@@ -31,8 +31,12 @@ int irq_alloc_vector(irq_handler handler, void *arg)
 void irq_free_vector(unsigned vector)
 {
     lock(&vector_lock);
-    vectors[vector].handler = NULL;
+    __atomic_store_n(&vectors[vector].handler, NULL, __ATOMIC_SEQ_CST);
     unlock(&vector_lock);
+    for (unsigned i = 0; i < nr_cpus; i++)
+        while (i != this_cpu()->id &&
+               __atomic_load_n(&cpus[i]->vector, __ATOMIC_SEQ_CST) == vector)
+            tlb_relax();
 }
 
 void irq_set_handler(unsigned vector, irq_handler handler, void *arg)
@@ -48,14 +52,13 @@ void softirq_set_handler(enum softirq s, void (*handler)(void))
 
 void softirq_run(void)
 {
-    struct cpu *c = this_cpu();
     u32 pending;
 
     /* SOFTIRQ_VCPU stays: only the way out to the guest answers it. */
-    while ((pending = c->softirq_pending & ~(1U << SOFTIRQ_VCPU))) {
+    while ((pending = this_cpu()->softirq_pending & ~(1U << SOFTIRQ_VCPU))) {
         unsigned s = (unsigned)__builtin_ctz(pending);
 
-        c->softirq_pending &= ~(1U << s);
+        this_cpu()->softirq_pending &= ~(1U << s);
         softirqs[s]();
     }
 }
@@ -63,16 +66,19 @@ void softirq_run(void)
 /* Level lines are masked by their handlers; with interrupts off nothing can nest. */
 void irq_dispatch(unsigned vector)
 {
-    irq_handler handler = vectors[vector].handler;
+    struct cpu *c = this_cpu();
+    irq_handler handler;
 
-    count(COUNT_INTERRUPT);
+    c->counters[COUNT_INTERRUPT]++;
+    /* Announced before the handler is looked up: whoever takes it away waits for us. */
+    __atomic_store_n(&c->vector, vector, __ATOMIC_SEQ_CST);
+    handler = __atomic_load_n(&vectors[vector].handler, __ATOMIC_SEQ_CST);
     if (handler) {
-        void *arg = vectors[vector].arg;
-
-        handler(arg);
+        handler(vectors[vector].arg);
         lapic_eoi();
     } else if (vector < 0x20 || vector >= 0x30) {
         if (vector != LAPIC_SPURIOUS_VECTOR)
             lapic_eoi();
     }
+    __atomic_store_n(&c->vector, 0, __ATOMIC_RELEASE);
 }

@@ -10,17 +10,21 @@
 
 #include "base/assert.h"
 #include "base/types.h"
-#include "x86/cpu.h"
-#include "x86/percpu.h"
+#include "kern/tlb.h"
 
 /* Outermost first. docs/locks.md says what each one guards. */
 enum lock_rank {
     LOCK_EVENTS,  /* a domain's event ports */
+    LOCK_GRANT,   /* a domain's grant table */
     LOCK_PIRQ,    /* physical interrupt bindings */
-    LOCK_IRQ,     /* vectors and I/O APIC entries */
+    LOCK_IRQ,     /* which vectors are given out */
+    LOCK_IOAPIC,  /* I/O APIC registers by index and data */
     LOCK_PCI,     /* configuration space access by index and data */
     LOCK_HEAP,    /* free frames */
     LOCK_SLAB,    /* small objects */
+    LOCK_SCHED,   /* one run queue; others by lock_try() only */
+    LOCK_TIMER,   /* one CPU's timers */
+    LOCK_INPUT,   /* what was typed for domain 0 */
     LOCK_CONSOLE, /* the log ring and the UART */
     NR_LOCK_RANKS
 };
@@ -43,13 +47,27 @@ static inline void lock(struct spinlock *l)
     lock_rank_acquire(l->rank);
     while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
         while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
-            cpu_relax();
+            tlb_relax();
 }
 
 static inline void unlock(struct spinlock *l)
 {
     __atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
     lock_rank_release(l->rank);
+}
+
+/*
+ * A further lock of a rank that is held already, never waited for: ranks have nothing to say
+ * about it. It is given back by lock_untry().
+ */
+static inline must_check bool lock_try(struct spinlock *l)
+{
+    return !__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE);
+}
+
+static inline void lock_untry(struct spinlock *l)
+{
+    __atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -1,19 +1,27 @@
 #include "kern/timer.h"
 #include "core/platform_bits.h"
 #include "kern/irq.h"
+#include "kern/lock.h"
 #include "x86/cpu.h"
 #include "x86/lapic.h"
 
 struct clock_scale tsc_scale;
 u64 tsc_at_boot;
 
-/* Sorted by expiry. Only the boot CPU runs guests and has timers so far. */
-static struct timer *armed;
+struct timer_list {
+    struct spinlock lock;
+    struct timer *first;   /* sorted by expiry */
+    struct timer *running; /* its handler is being called */
+};
+
+static struct timer_list lists[MAX_CPUS];
 
 void time_init(u64 hz)
 {
     tsc_scale = clock_scale_from_hz(hz);
     tsc_at_boot = rdtsc();
+    for (unsigned i = 0; i < MAX_CPUS; i++)
+        lists[i].lock = (struct spinlock)SPINLOCK(LOCK_TIMER);
 }
 
 ns_t time_now(void)
@@ -38,58 +46,90 @@ void timer_init(struct timer *t, void (*handler)(void *arg), void *arg)
     *t = (struct timer){.handler = handler, .arg = arg};
 }
 
-static void program(void)
+/* Sets this CPU's hardware for the first timer of its list. */
+static void program(const struct timer_list *l)
 {
-    if (armed)
-        lapic_timer_set(time_to_tsc(armed->expires));
+    if (l->first)
+        lapic_timer_set(time_to_tsc(l->first->expires));
     else
         lapic_timer_stop();
 }
 
-static void remove_timer(struct timer *t)
+static void remove_timer(struct timer_list *l, struct timer *t)
 {
-    for (struct timer **p = &armed; *p; p = &(*p)->next) {
-        if (*p == t) {
-            *p = t->next;
-            break;
-        }
-    }
+    struct timer **p = &l->first;
+
+    while (*p != t)
+        p = &(*p)->next;
+    *p = t->next;
     t->armed = false;
+}
+
+/* Takes it off whatever list it is on. The hardware may still fire for it: that does no harm. */
+static void disarm(struct timer *t)
+{
+    struct timer_list *l = &lists[t->cpu];
+
+    lock(&l->lock);
+    if (t->armed)
+        remove_timer(l, t);
+    unlock(&l->lock);
+}
+
+static void insert(struct timer_list *l, struct timer *t)
+{
+    struct timer **p = &l->first;
+
+    while (*p && (*p)->expires <= t->expires)
+        p = &(*p)->next;
+    t->next = *p;
+    *p = t;
+    t->armed = true;
 }
 
 void timer_set(struct timer *t, ns_t expires)
 {
-    struct timer **p;
+    unsigned cpu = this_cpu()->id;
+    struct timer_list *l = &lists[cpu];
 
+    if (t->cpu != cpu)
+        disarm(t);
+    lock(&l->lock);
     if (t->armed)
-        remove_timer(t);
+        remove_timer(l, t);
+    t->cpu = cpu;
     t->expires = MAX(expires, 0);
-    for (p = &armed; *p && (*p)->expires <= t->expires; p = &(*p)->next)
-        ;
-    t->next = *p;
-    *p = t;
-    t->armed = true;
-    if (armed == t)
-        program();
+    insert(l, t);
+    if (l->first == t)
+        program(l);
+    unlock(&l->lock);
 }
 
 void timer_stop(struct timer *t)
 {
-    if (t->armed)
-        remove_timer(t);
-    /* The hardware may still fire for it: the softirq then finds nothing due and goes on. */
+    const struct timer_list *l = &lists[t->cpu];
+
+    disarm(t);
+    if (t->cpu != this_cpu()->id)
+        while (__atomic_load_n(&l->running, __ATOMIC_ACQUIRE) == t)
+            tlb_relax();
 }
 
 void timer_softirq(void)
 {
+    struct timer_list *l = &lists[this_cpu()->id];
     ns_t now = time_now();
+    struct timer *t;
 
-    while (armed && armed->expires <= now) {
-        struct timer *t = armed;
-
-        armed = t->next;
-        t->armed = false;
+    lock(&l->lock);
+    while ((t = l->first) && t->expires <= now) {
+        remove_timer(l, t);
+        __atomic_store_n(&l->running, t, __ATOMIC_RELAXED);
+        unlock(&l->lock);
         t->handler(t->arg);
+        lock(&l->lock);
+        __atomic_store_n(&l->running, NULL, __ATOMIC_RELEASE);
     }
-    program();
+    program(l);
+    unlock(&l->lock);
 }

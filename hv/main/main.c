@@ -16,11 +16,15 @@
 #include "guest/machine_map.h"
 #include "guest/mmu.h"
 #include "guest/pirq.h"
+#include "guest/switch.h"
+#include "guest/vcpu.h"
 #include "guest/vtime.h"
 #include "kern/console.h"
+#include "kern/dispatch.h"
 #include "kern/irq.h"
 #include "kern/panic.h"
 #include "kern/timer.h"
+#include "kern/tlb.h"
 #include "main/early_memory.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
@@ -224,13 +228,21 @@ static __init void start_interrupts(void)
     printk("time-stamp counter: %lu kHz (%s)\n", hz / 1000, tsc_source());
 }
 
-/* An application processor: ready for work that later steps will give it. */
-static void park(unsigned cpu)
+static u32 boot_is_over;
+
+/*
+ * An application processor waits until domain 0 is there. It flushes before it goes on: the boot
+ * code it was mapped beside is gone by then.
+ */
+static void ap_main(unsigned cpu)
 {
     stack_info()->cpu = cpus[cpu];
     cpu_load(cpus[cpu]);
     lapic_init_ap();
-    cpu_stop();
+    while (!__atomic_load_n(&boot_is_over, __ATOMIC_ACQUIRE))
+        cpu_halt_irq_on();
+    tlb_flush_local();
+    dispatch_idle();
 }
 
 static __init void *stack_for_cpu(unsigned cpu)
@@ -242,17 +254,36 @@ static __init void *stack_for_cpu(unsigned cpu)
         return NULL;
     stack = alloc_for_cpu(STACK_ORDER);
     info = (struct stack_info *)(stack + STACK_SIZE) - 1;
-    info->cpu = cpu_create(cpu, alloc_for_cpu);
+    info->cpu = cpu ? cpu_create(cpu, alloc_for_cpu) : cpus[0];
     return info;
+}
+
+static struct topology topology __initdata;
+
+/* How the CPUs share cores and caches. */
+static __init void find_topology(void)
+{
+    static struct topology_cpuid cpuid __initdata;
+    u32 apic_ids[MAX_CPUS];
+
+    cpu_describe(&cpuid);
+    for (unsigned i = 0; i < nr_cpus; i++)
+        apic_ids[i] = cpus[i]->apic_id;
+    topology_build(&topology, &cpuid, apic_ids, nr_cpus, acpi.srat, acpi.nr_srat);
 }
 
 static __init void start_cpus(void)
 {
-    nr_cpus = smp_start(&acpi, early_trampoline_page(), park, stack_for_cpu);
+    nr_cpus = smp_start(&acpi, early_trampoline_page(), ap_main, stack_for_cpu);
     for (unsigned i = 0; i < nr_cpus; i++)
         cpus[i]->apic_id = smp_apic_id(i);
     printk("CPUs: %u started of %u\n", nr_cpus, acpi.nr_cpus);
     paging_drop_identity();
+    find_topology();
+    dispatch_init(&topology, &vcpu_switch_ops);
+    irq_set_handler(VECTOR_IPI_FLUSH, tlb_interrupt, NULL);
+    switch_init();
+    domain_init();
 }
 
 /* What domain 0 may not touch among the devices. */
@@ -298,6 +329,9 @@ static __init struct vcpu *start_dom0(struct cpu_user_regs *regs)
         files.initrd_end = boot.modules[1].end;
     }
     v = dom0_build(&files, &options, regs);
+    for (unsigned i = 1; i < MIN(cmdline_dom0_vcpus(&options, nr_cpus), NR_VCPUS_MAX); i++)
+        if (!vcpu_create(dom0, i))
+            cannot_start("not enough memory for the CPUs of domain 0");
     heap_add(boot.modules[0].start >> PAGE_SHIFT,
              ROUND_UP(boot.modules[0].end, PAGE_SIZE) >> PAGE_SHIFT);
     vtime_set_wallclock(dom0, read_cmos_time(), 0, time_now());
@@ -316,15 +350,20 @@ static __init void report_memory(void)
 }
 
 /*
- * Gives the boot code and data back. Not itself boot code, and called on the stack of domain 0's
- * vcpu: it must survive what it frees.
+ * Gives the boot code and data back, sets domain 0 going, and is idle from then on. Not itself
+ * boot code, and on another stack: it must survive what it frees.
  */
-static void free_boot_memory(void)
+static void end_boot(void)
 {
     paging_free_init();
     heap_add(virt_to_phys(image_start) >> PAGE_SHIFT,
              virt_to_phys(boot_part_end) >> PAGE_SHIFT);
     heap_add(virt_to_phys(init_start) >> PAGE_SHIFT, virt_to_phys(init_end) >> PAGE_SHIFT);
+    __atomic_store_n(&boot_is_over, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 1; i < nr_cpus; i++)
+        lapic_send_ipi(cpus[i]->apic_id, VECTOR_IPI_SCHED);
+    vcpu_up(dom0->vcpus[0]);
+    dispatch_idle();
 }
 
 __init void boot_main(u32 magic, u64 info)
@@ -347,8 +386,11 @@ __init void boot_main(u32 magic, u64 info)
     pirq_init(&acpi);
     machine_end_setup(&acpi, options.noreboot);
     v = start_dom0(&regs);
-    ioports_init();
+    for (unsigned i = 0; i < nr_cpus; i++)
+        ioports_init_cpu(cpus[i]);
     dom0_console_init();
     report_memory();
-    vcpu_start(v, &regs, free_boot_memory);
+    vcpu_set_entry(v, &regs);
+    v->life = VCPU_DOWN;
+    run_on_stack(stack_for_cpu(0), end_boot);
 }

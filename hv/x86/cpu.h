@@ -113,6 +113,12 @@ static inline void wrmsr(u32 msr, u64 v)
     asm volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
+/* Selector loads (entry.S): 0, or null loaded and -XEN_EFAULT when the selector is bad. */
+int load_ds_safe(u32 selector);
+int load_es_safe(u32 selector);
+int load_fs_safe(u32 selector);
+int load_gs_safe(u32 selector);
+
 /* MSR accesses that may fault: 0, or -XEN_EFAULT when the CPU refused (entry.S). */
 int rdmsr_safe(u32 msr, u64 *v);
 int wrmsr_safe(u32 msr, u64 v);

@@ -75,6 +75,20 @@ static __init void feed_policy(void)
     }
 }
 
+__init void cpu_describe(struct topology_cpuid *c)
+{
+    static const u32 leaves[] __initconst = {
+        0, 1, 4, 0xb, 0x1f, 0x80000000, 0x80000001, 0x80000008, 0x8000001d, 0x8000001e};
+    struct cpuid_regs r;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(leaves); i++) {
+        for (u32 sub = 0; sub < TOPOLOGY_SUBLEAVES; sub++) {
+            cpuid_count(leaves[i], sub, &r.eax, &r.ebx, &r.ecx, &r.edx);
+            topology_cpuid_add(c, leaves[i], sub, &r);
+        }
+    }
+}
+
 __init void cpu_detect(void)
 {
     struct cpu_features *f = &cpu_features;

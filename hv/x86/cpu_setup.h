@@ -6,6 +6,7 @@
 #define SERAI_X86_CPU_SETUP_H
 
 #include "core/cpuid_policy.h"
+#include "core/topology.h"
 #include "x86/percpu.h"
 
 struct cpu_features {
@@ -19,10 +20,19 @@ struct cpu_features {
 extern struct cpu_features cpu_features;
 extern struct cpuid_host cpuid_host;
 
+/* Control register 4 bits that are the guest's own while it runs. */
+static inline u64 cpu_guest_cr4(void)
+{
+    return BIT(2) | BIT(3) | (cpu_features.fsgsbase ? BIT(16) : 0); /* TSD, DE, FSGSBASE */
+}
+
 /* PAT as guests expect it: WB WT UC- UC WC WP UC UC (0 in the two spares). */
 #define HV_PAT 0x0000050100070406UL
 
 void cpu_detect(void);
+
+/* What CPUID says of cores and caches, on the boot CPU. */
+void cpu_describe(struct topology_cpuid *c);
 
 /* A CPU's structures; 'alloc' gives zeroed pages (never NULL at boot). */
 struct cpu *cpu_create(unsigned id, void *(*alloc)(unsigned order));

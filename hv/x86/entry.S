@@ -319,7 +319,7 @@ iret_hypercall:
         lea     (%r11, %rax), %rdx
         shr     $43, %rdx
         jz      iret_slow
-        cmpq    $0, G_USER_CR3(%rcx)
+        cmpb    $0, G_FAST_IRET(%rcx)
         je      iret_slow
         mov     G_INFO(%rcx), %rdx
         STAC
@@ -510,14 +510,6 @@ resume_guest:
         mov     %rdi, %rsp
         jmp     exit_to_guest
 
-/* As resume_guest, after a call of the second argument on the new stack. */
-        .globl  start_guest
-        .hidden start_guest
-start_guest:
-        mov     %rdi, %rsp
-        call    *%rsi
-        jmp     exit_to_guest
-
 /* One stub per vector; those with an error code find it pushed already. */
         .macro  VECTOR n
         .balign 16
@@ -649,19 +641,66 @@ wrmsr_safe:
         ret
         ON_FAULT 1b, 1b, 2b
 
-/* int load_gs_safe(u16 selector): loads GS; null and -EFAULT when the selector is bad. */
+/* int load_ds_safe(u32 selector), and es, fs, gs: null and -EFAULT when the selector is bad. */
+        .macro  LOAD_SAFE seg
         .balign 16
-        .globl  load_gs_safe
-        .hidden load_gs_safe
-load_gs_safe:
-1:      mov     %edi, %gs
+        .globl  load_\seg\()_safe
+        .hidden load_\seg\()_safe
+load_\seg\()_safe:
+1:      mov     %edi, %\seg
         xor     %eax, %eax
         ret
 2:      xor     %eax, %eax
-        mov     %eax, %gs
+        mov     %eax, %\seg
         mov     $-14, %eax
         ret
         ON_FAULT 1b, 1b, 2b
+        .endm
+        LOAD_SAFE ds
+        LOAD_SAFE es
+        LOAD_SAFE fs
+        LOAD_SAFE gs
+
+/*
+ * void *switch_stack(u64 *save_sp, u64 new_sp, void *left): leaves this stack, continues on
+ * another one where it was left, and returns 'left' there.
+ */
+        .balign 16
+        .globl  switch_stack
+        .hidden switch_stack
+switch_stack:
+        push    %rbx
+        push    %rbp
+        push    %r12
+        push    %r13
+        push    %r14
+        push    %r15
+        mov     %rsp, (%rdi)
+        mov     %rsi, %rsp
+        mov     %rdx, %rax
+        pop     %r15
+        pop     %r14
+        pop     %r13
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        ret
+
+/* A vcpu's first time on its stack: its registers lie here, the one that left is in rax. */
+        .globl  vcpu_first_entry
+        .hidden vcpu_first_entry
+vcpu_first_entry:
+        mov     %rax, %rdi
+        call    dispatch_begin_from_assembly
+        jmp     exit_to_guest
+
+/* void run_on_stack(void *top, void (*function)(void)): for good. */
+        .globl  run_on_stack
+        .hidden run_on_stack
+run_on_stack:
+        mov     %rdi, %rsp
+        call    *%rsi
+        ud2
 
 /* int xsetbv_safe(u64 value) on XCR0 */
         .balign 16

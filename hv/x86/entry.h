@@ -22,12 +22,14 @@ struct guest_entry {
     u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
     u64 fault_entry;   /* the same for page faults of guest user mode */
     u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */
+    u8 fast_iret;      /* there is a user page table, and no NMI handler to end */
     u8 kernel_mode;    /* 1: guest kernel, 0: guest user */
     u16 *iomap_base;   /* of this CPU's TSS */
     u32 iomap_kernel;  /* its value while the guest kernel runs; TSS_NO_BITMAP in user mode */
     u64 user_syscalls; /* counted by the fast paths */
     u64 irets;
     u64 user_faults;
+    struct guest_entry *next; /* kern/counters.c */
 };
 
 /* Called by entry.S */
@@ -43,12 +45,17 @@ void syscall_slow_from_assembly(struct cpu_user_regs *regs);
 void bounce_failed_from_assembly(struct cpu_user_regs *regs);
 void iret_slow_from_assembly(struct cpu_user_regs *regs);
 void exit_work_from_assembly(struct cpu_user_regs *regs);
+struct runnable;
+void dispatch_begin_from_assembly(struct runnable *left);
 
 /* Leaves the hypervisor with these registers; they lie at the top of the current stack. */
 __noreturn void resume_guest(struct cpu_user_regs *regs);
 
-/* The same, after calling 'first' on that stack. */
-__noreturn void start_guest(struct cpu_user_regs *regs, void (*first)(void));
+/* Continues on another stack where it was left, and returns 'left' there (entry.S). */
+void *switch_stack(u64 *save_sp, u64 new_sp, void *left);
+/* Where a stack begins whose top is a guest's register frame. */
+void vcpu_first_entry(void);
+__noreturn void run_on_stack(void *top, void (*function)(void));
 
 /* Marks in regs->entry_vector beyond the 256 hardware vectors. */
 #define ENTRY_SYSCALL   0x100

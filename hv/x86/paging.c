@@ -240,6 +240,11 @@ void paging_free_init(void)
     free_image_part(virt_to_phys(init_start), virt_to_phys(init_end));
 }
 
+u64 paging_hv_cr3(void)
+{
+    return virt_to_phys(hv_l4);
+}
+
 void paging_fill_guest_l4(u64 *l4)
 {
     for (unsigned slot = HV_SLOT_FIRST; slot <= HV_SLOT_LAST; slot++)

@@ -83,6 +83,9 @@ void paging_drop_identity(void);
 /* The boot code and data go back to the heap: writable memory in the one-to-one map only. */
 void paging_free_init(void);
 
+/* The hypervisor's own top-level table, with nothing of a guest in it. */
+u64 paging_hv_cr3(void);
+
 /* Copies the hypervisor's slots (256 to 271) into a guest's top-level table. */
 void paging_fill_guest_l4(u64 *l4);
 

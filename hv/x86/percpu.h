@@ -13,6 +13,7 @@
 #include "x86/layout.h"
 
 struct guest_entry;
+struct sched_unit;
 
 struct packed tss {
     u32 reserved0;
@@ -37,6 +38,16 @@ enum counter {
     COUNT_CR3_LOAD,
     COUNT_TLB_FLUSH,
     COUNT_TLB_FLUSH_SKIPPED,
+    COUNT_TLB_SHOOTDOWN,
+    COUNT_TLB_CANDIDATE,
+    COUNT_TLB_FILTERED,
+    COUNT_TLB_DEFERRED,
+    COUNT_IPI_FLUSH,
+    COUNT_IPI_SCHED,
+    COUNT_IPI_EVENT,
+    COUNT_SCHEDULE,
+    COUNT_VCPU_SWITCH,
+    COUNT_VCPU_LOAD,
     COUNT_INVLPG,
     COUNT_PTE_MMU_UPDATE,
     COUNT_PTE_VA_MAPPING,
@@ -64,9 +75,19 @@ enum counter {
 struct cpu {
     unsigned id;
     u32 apic_id;
-    struct guest_entry *current; /* the vcpu whose stack we are on, NULL before the first */
-    u32 softirq_pending;         /* bit per enum softirq; set by this CPU only */
-    u64 flushed_at;              /* flush clock of the last complete flush; read by others */
+    u32 softirq_pending;      /* bit per enum softirq; set by this CPU only */
+    u32 vector;               /* of the interrupt being handled, 0: none; read by others */
+    struct sched_unit *unit;  /* what runs here, NULL: idle; read by others as a hint */
+    struct sched_unit *guest; /* whose page table and registers are loaded, NULL: nobody's */
+    u64 idle_sp;              /* where the idle loop left its stack */
+
+    /* Translations: see kern/tlb.h. Other CPUs read these and set 'flush_asked' and 'stale'. */
+    u64 flushed_at;  /* flush clock of the last complete flush */
+    u32 guest_owner; /* domain whose page table may be loaded, NO_OWNER: none */
+    u32 flush_asked; /* an interrupt for it is on its way */
+    u32 idle;        /* nothing of a guest is used before 'stale' has been looked at */
+    u32 stale;       /* flush before a guest runs here again */
+
     u64 counters[NR_COUNTERS];
     u64 hypercalls[NR_HYPERCALLS];
     struct stub_data *stub;

@@ -53,6 +53,10 @@ static void check_info(const struct acpi_info *info)
     }
     FUZZ_CHECK(info->nr_ioapics <= ACPI_MAX_IOAPICS && info->nr_mcfg <= ACPI_MAX_MCFG);
     FUZZ_CHECK(info->nr_lapic_nmis <= ACPI_MAX_NMI && info->nr_nmi_sources <= ACPI_MAX_NMI);
+    FUZZ_CHECK(info->nr_srat <= ACPI_MAX_CPUS);
+    for (unsigned i = 0; i < info->nr_srat; i++)
+        for (unsigned k = 0; k < i; k++)
+            FUZZ_CHECK(info->srat[i].apic_id != info->srat[k].apic_id);
     FUZZ_CHECK(info->pm1a_cnt <= 0xFFFF && info->pm1b_cnt <= 0xFFFF && info->pm_tmr <= 0xFFFF);
     FUZZ_CHECK(memchr(info->why, '\0', sizeof(info->why)));
 }

@@ -3,7 +3,7 @@
  *
  * Memory: the image's pool of pages (page_alloc) is mapped 1:1 at VIRT_BASE, so a page has one
  * writable alias unless a test makes another. Virtual events stay masked unless a test
- * unmasks them. One vcpu, no locks.
+ * unmasks them. One vcpu, no locks; tests of several vcpus say what they share (smp.c).
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -105,6 +105,8 @@ extern void (*event_hook)(void); /* called at each upcall */
 
 void trap_init(void);
 void trap_table_install(u8 flags_all);
+void trap_table_at(u8 flags_all, const char *stubs); /* 256 stubs, 16 bytes each */
+void trap_enter(struct regs *r);
 void trap_clear(void);
 void callback_register(unsigned type, void *stub, unsigned flags);
 const char *vec_name(u64 vec);
@@ -202,6 +204,84 @@ long timer_at(u64 ns);
 /* With events unmasked, blocks until the port is pending; false after 2 s. */
 bool wait_port(u32 port);
 
+/* --- smp.c: more vcpus ------------------------------------------------------------------- */
+
+#define MAX_CPUS 16
+
+struct cpu {
+    unsigned id;
+    struct vcpu_info *vi;
+    u32 kick; /* the port it idles on */
+    void (*entry)(struct cpu *);
+    void (*work)(struct cpu *); /* NULL: idle */
+    void (*on_port)(struct cpu *, u32 port);
+    u64 ports[64]; /* what its upcalls serve */
+    volatile u64 vec, cr2, faults;
+    volatile u64 events, nmis, watched; /* upcalls, NMIs, breakpoints hit */
+    u64 rand;
+    volatile u64 count, good, bad; /* a test's own; cleared by smp_begin() */
+} __attribute__((aligned(128)));
+extern struct cpu cpus[MAX_CPUS];
+
+struct cpu *smp_self(void);
+u64 smp_clock(const struct cpu *c);
+u64 smp_rand(struct cpu *c);
+unsigned smp_present(void); /* how many vcpus the domain has, up or not */
+void smp_init(void);        /* once, before the rest; vcpu 0 takes traps here from then on */
+/* Vcpus 1 to n-1 exist, are up and idle. Dies when there are fewer. */
+void smp_start(unsigned n);
+void smp_bind_kicks(void); /* again, after all ports were closed */
+void *smp_stack(unsigned id);
+/* For VCPUOP_initialise; one static object. When entry returns, the vcpu goes down. */
+struct vcpu_guest_context *smp_context(unsigned id, void (*entry)(struct cpu *));
+/* Work on one idle vcpu; on vcpus 0 to n-1, the caller included, until all have done it. */
+void smp_begin(unsigned id, void (*work)(struct cpu *));
+void smp_finish(unsigned id, const char *what);
+void smp_all(unsigned n, void (*work)(struct cpu *), const char *what);
+u64 smp_sum_bad(unsigned n);
+u64 smp_sum_good(unsigned n);
+void smp_events_on(struct cpu *c);
+void smp_events_off(struct cpu *c);
+
+/* Waits for a condition, yielding now and then; ends the run when it never comes. */
+struct patience {
+    u64 rounds, end;
+};
+void smp_relax(struct cpu *c, struct patience *p, const char *what);
+#define WAIT_FOR(c, cond, what)                                                                \
+    do {                                                                                       \
+        struct patience patience_ = {0};                                                       \
+                                                                                               \
+        while (!(cond))                                                                        \
+            smp_relax(c, &patience_, what);                                                    \
+    } while (0)
+struct barrier {
+    unsigned count, turn;
+};
+void smp_barrier(struct cpu *c, struct barrier *b, unsigned n);
+
+/* As EX, with the record of one vcpu. */
+#define EX_ON(c, insn, ...)                                                                    \
+    ({                                                                                         \
+        (c)->vec = VEC_NONE;                                                                   \
+        asm volatile(EX_TEXT(insn) __VA_ARGS__);                                               \
+        (c)->vec;                                                                              \
+    })
+
+u32 ipi_bind(unsigned vcpu); /* 0: refused */
+u32 virq_bind(unsigned virq, unsigned vcpu);
+long port_send(u32 port);
+long port_close(u32 port);
+void port_owner(u32 port, const struct cpu *owner); /* whose upcalls serve it; NULL: nobody's */
+long poll_port(u32 port, u64 timeout_ns);
+
+/* A window address and its level-1 entry: its address here, and the machine's. */
+struct slot {
+    u64 va, *entry, maddr;
+};
+struct slot smp_slot(unsigned n);
+bool smp_exchangeable(void *page); /* nothing holds it but its mapping at its own address */
+
 /* --- the groups -------------------------------------------------------------------------- */
 
 void test_boot(void);
@@ -214,6 +294,13 @@ void test_emul(void);
 void test_events(void);
 void test_regress(void);
 void test_fuzz(void);
+void test_attacks(void);
+void test_attacks2(void);
+void test_abi(void);
+void test_abi2(void);
 void test_crash(const char *how);
+void test_smp_life(void);
+void test_smp_flip(void);
+void test_smp_tlb(void);
 
 #endif

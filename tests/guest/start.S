@@ -40,7 +40,7 @@ guest_start:
     ud2
 
     /* Vectors whose frame carries an error code. */
-    .macro stub vec
+    .macro stub vec, to=common
     .balign 16
     popq %rcx
     popq %r11
@@ -48,7 +48,52 @@ guest_start:
     pushq $0
     .endif
     pushq $\vec
-    jmp common
+    jmp \to
+    .endm
+
+    .macro push_regs
+    pushq %rdi
+    pushq %rsi
+    pushq %rdx
+    pushq %rcx
+    pushq %rax
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %rbx
+    pushq %rbp
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    .endm
+
+    /* From struct regs back to where it came from. */
+    .macro pop_regs_and_return
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbp
+    popq %rbx
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rax
+    popq %rcx
+    popq %rdx
+    popq %rsi
+    popq %rdi
+    addq $16, %rsp
+    pushq $0
+    pushq %rcx
+    pushq %r11
+    pushq %rax
+    movl $__HYPERVISOR_iret, %eax
+    syscall
+    ud2
     .endm
 
     .balign 16
@@ -81,21 +126,7 @@ sysenter_stub:
     stub 260
 
 common:
-    pushq %rdi
-    pushq %rsi
-    pushq %rdx
-    pushq %rcx
-    pushq %rax
-    pushq %r8
-    pushq %r9
-    pushq %r10
-    pushq %r11
-    pushq %rbx
-    pushq %rbp
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
+    push_regs
     pushfq
     popq entry_flags(%rip)
     cld
@@ -104,29 +135,34 @@ common:
     andq $-16, %rsp
     call trap_enter
     movq %rbp, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbp
-    popq %rbx
-    popq %r11
-    popq %r10
-    popq %r9
-    popq %r8
-    popq %rax
+    pop_regs_and_return
+
+    /* The same for several vcpus: nothing global is written (smp.c). */
+    .balign 16
+    .globl smp_stubs, smp_event_stub, smp_failsafe_stub
+smp_stubs:
+    .set v, 0
+    .rept 256
+    stub v, smp_common
+    .set v, v + 1
+    .endr
+smp_event_stub:
+    stub 256, smp_common
+smp_failsafe_stub:
     popq %rcx
-    popq %rdx
-    popq %rsi
-    popq %rdi
-    addq $16, %rsp
+    popq %r11
+    addq $32, %rsp
     pushq $0
-    pushq %rcx
-    pushq %r11
-    pushq %rax
-    movl $__HYPERVISOR_iret, %eax
-    syscall
-    ud2
+    pushq $257
+smp_common:
+    push_regs
+    cld
+    movq %rsp, %rdi
+    movq %rsp, %rbp
+    andq $-16, %rsp
+    call smp_trap
+    movq %rbp, %rsp
+    pop_regs_and_return
 
     /*
      * long enter_context(const struct iret_context *c, rdi, rsi, rdx, nr): the iret hypercall

@@ -11,8 +11,6 @@ struct ex_entry {
 };
 extern const struct ex_entry ex_start[], ex_end[];
 
-void trap_enter(struct regs *r);
-
 const char *vec_name(u64 vec)
 {
     static const char *const names[] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD",
@@ -108,7 +106,7 @@ void callback_register(unsigned type, void *stub, unsigned flags)
 }
 
 /* flags_all is or-ed into every gate: 3 lets user mode use it, 4 masks events. */
-void trap_table_install(u8 flags_all)
+void trap_table_at(u8 flags_all, const char *stubs)
 {
     static struct trap_info table[257];
 
@@ -116,11 +114,16 @@ void trap_table_install(u8 flags_all)
         table[v].vector = v;
         table[v].flags = flags_all | (v == 3 || v == 4 || v == 0x80 ? 3 : 0);
         table[v].cs = FLAT_KERNEL_CS;
-        table[v].address = (u64)trap_stubs + v * 16;
+        table[v].address = (u64)stubs + v * 16;
     }
     table[256].address = 0;
     if (hc_set_trap_table(table))
         die("set_trap_table failed");
+}
+
+void trap_table_install(u8 flags_all)
+{
+    trap_table_at(flags_all, trap_stubs);
 }
 
 void trap_init(void)

@@ -48,9 +48,14 @@ void bug_report(const char *expr, const char *file, int line)
     longjmp(violated, 1);
 }
 
-void cpu_relax(void)
+void tlb_relax(void)
 {
     violate("waits for ever", -1);
+}
+
+void vcpu_yield(struct vcpu *to)
+{
+    (void)to;
 }
 
 static int target_of(u8 entry)
@@ -108,8 +113,9 @@ u64 tlb_clock(void)
     return clock_now;
 }
 
-void tlb_flush_since(u64 stamp)
+void tlb_flush_since(u64 stamp, u32 owner)
 {
+    (void)owner;
     if (clock_now <= stamp)
         flush();
 }

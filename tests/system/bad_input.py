@@ -97,6 +97,11 @@ def test_no_acpi():
     check("no_acpi", "ACPI", "-no-acpi")
 
 
+def test_no_timer():
+    # The one machine of QEMU's that has ACPI tables, but neither HPET nor ACPI timer.
+    check("no_timer", "timer", "-machine", "microvm,acpi=on,rtc=on,isa-serial=on,pit=off")
+
+
 def test_malformed_value():
     check("malformed_value", "dom0_mem", hv_args="dom0_mem=12X")
 

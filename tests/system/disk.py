@@ -61,4 +61,10 @@ def test_disk_ide():
     check("disk_ide", device, r"[1-9]\d* .*ioapic-edge +ata_piix", "pci=nomsi")
 
 
+def test_disk_q35():
+    # A q35's own SATA controller has MSI but no MSI-X.
+    device = ["-machine", "q35", "-device", "ide-hd,drive=disk,bus=ide.0"]
+    check("disk_q35", device, r"[1-9]\d* .*xen-pirq +-msi +ahci")
+
+
 machine.main()

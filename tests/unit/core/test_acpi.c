@@ -19,7 +19,7 @@ static struct {
     u8 low[0x2000];
     u8 high[HIGH_SIZE];
     u64 next; /* where the next table goes */
-    u64 madt, fadt, hpet, mcfg;
+    u64 madt, fadt, hpet, mcfg, srat;
 } m;
 
 static struct acpi_info info;
@@ -82,7 +82,7 @@ static void seal_rsdp(void)
 /* An RSDT or XSDT of the tables there are, and the root pointer to it. */
 static void make_lists(bool xsdt)
 {
-    u64 tables[] = {0, m.hpet, m.fadt, m.mcfg, m.madt};
+    u64 tables[] = {0, m.hpet, m.fadt, m.mcfg, m.madt, m.srat};
     unsigned size = xsdt ? 8 : 4;
 
     memcpy(at(LIST_AT), xsdt ? "XSDT" : "RSDT", 4);
@@ -539,6 +539,134 @@ static void broken_optional_tables_are_left_out(void **state)
     assert_false(info.hpet.present);
 }
 
+/* ---- SRAT ---- */
+
+static void make_machine_with_srat(const u8 *table, u32 len)
+{
+    make_machine(true);
+    m.srat = add_table(table, len);
+    make_lists(true);
+}
+
+/* Replace the SRAT's entries. */
+static void set_srat(const u8 *entries, u32 len, u8 revision)
+{
+    make_machine_with_srat(qemu_srat, sizeof(qemu_srat));
+    put(m.srat + ACPI_HDR_REVISION, revision, 1);
+    put(m.srat + ACPI_HDR_LENGTH, ACPI_SRAT_ENTRIES + len, 4);
+    memcpy(at(m.srat) + ACPI_SRAT_ENTRIES, entries, len);
+    seal_table(m.srat);
+}
+
+static void reads_qemu_srat(void **state)
+{
+    static const u8 ids[] = {0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13};
+
+    make_machine_with_srat(qemu_srat, sizeof(qemu_srat));
+    assert_int_equal(parse(), 0);
+    check_q35();
+    assert_int_equal(info.nr_srat, 12);
+    for (unsigned i = 0; i < 12; i++) {
+        assert_int_equal(info.srat[i].apic_id, ids[i]);
+        assert_int_equal(info.srat[i].proximity, i / 6);
+    }
+    make_machine(true);
+    assert_int_equal(parse(), 0);
+    assert_int_equal(info.nr_srat, 0);
+}
+
+static void reads_every_srat_entry(void **state)
+{
+    /* clang-format off */
+    static const u8 entries[] = {
+        0, 16, 0x11, 7, 1, 0, 0, 0, 0xEE, 0x22, 0x33, 0x44, 0, 0, 0, 0,
+        0, 16, 0x12, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,             /* disabled */
+        0, 16, 0x13, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,             /* 7 once more */
+        1, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     /* memory */
+        3, 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,    /* not of a PC */
+        2, 24, 0xFF, 0xFF, 4, 3, 2, 1, 8, 7, 6, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        2, 24, 0, 0, 4, 3, 2, 1, 9, 7, 6, 5, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* disabled */
+        0x7F, 2,
+    };
+    /* clang-format on */
+
+    set_srat(entries, sizeof(entries), 3);
+    assert_int_equal(parse(), 0);
+    assert_string_equal(info.why, "");
+    assert_int_equal(info.nr_srat, 2);
+    assert_int_equal(info.srat[0].apic_id, 7);
+    assert_int_equal(info.srat[0].proximity, 0x44332211);
+    assert_int_equal(info.srat[1].apic_id, 0x05060708);
+    assert_int_equal(info.srat[1].proximity, 0x01020304);
+    set_srat(entries, sizeof(entries), 1);
+    assert_int_equal(parse(), 0);
+    assert_int_equal(info.srat[0].proximity, 0x11);
+    assert_int_equal(info.srat[1].proximity, 0x01020304);
+}
+
+static void srat_of_many_cpus(void **state)
+{
+    static u8 entries[300 * 24];
+
+    for (unsigned i = 0; i < 300; i++) {
+        u8 *e = entries + i * 24;
+
+        e[0] = ACPI_SRAT_TYPE_X2APIC;
+        e[1] = ACPI_SRAT_X2APIC_LEN;
+        e[4] = i / 100;
+        e[8] = i & 0xFF;
+        e[9] = i >> 8;
+        e[12] = 1;
+    }
+    set_srat(entries, sizeof(entries), 3);
+    assert_int_equal(parse(), 0);
+    assert_int_equal(info.nr_srat, ACPI_MAX_CPUS);
+    assert_int_equal(info.srat[255].apic_id, 255);
+    assert_int_equal(info.srat[255].proximity, 2);
+}
+
+static void assert_srat_left_out(const char *why)
+{
+    assert_int_equal(parse(), 0);
+    assert_null(reason);
+    assert_int_equal(info.nr_srat, 0);
+    assert_int_equal(info.nr_cpus, 4);
+    assert_non_null(strstr(info.why, "SRAT"));
+    assert_non_null(strstr(info.why, why));
+}
+
+static void broken_srat_is_left_out(void **state)
+{
+    static const u8 good[] = {0, 16, 0, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const u8 lens[][2] = {{0, 15}, {0, 17}, {2, 23}, {2, 16}, {1, 1}, {9, 0}, {9, 255}};
+    u8 entries[32] = {0};
+
+    make_machine_with_srat(qemu_srat, sizeof(qemu_srat));
+    *(at(m.srat) + 60) ^= 1;
+    assert_srat_left_out("checksum");
+    set_srat(good, 0, 3);
+    put(m.srat + ACPI_HDR_LENGTH, ACPI_SRAT_ENTRIES - 1, 4);
+    assert_srat_left_out("length is out of bounds");
+    set_srat(good, 0, 3);
+    assert_int_equal(parse(), 0);
+    assert_string_equal(info.why, "");
+    /* A good entry and one whose length is too small for its type or too large for the table. */
+    memcpy(entries, good, sizeof(good));
+    for (unsigned i = 0; i < ARRAY_SIZE(lens); i++) {
+        memcpy(entries + 16, lens[i], 2);
+        set_srat(entries, sizeof(entries), 3);
+        assert_srat_left_out("wrong length");
+    }
+    memcpy(entries + 16, lens[0], 2);
+    set_srat(entries, 16 + 15, 3);
+    assert_srat_left_out("wrong length");
+    set_srat(good, sizeof(good) - 1, 3);
+    assert_srat_left_out("wrong length");
+    set_srat(good, 1, 3); /* no length at all */
+    assert_srat_left_out("wrong length");
+}
+
 static void finds_root_in_ebda(void **state)
 {
     make_machine(false);
@@ -621,6 +749,10 @@ int main(void)
         cmocka_unit_test(short_fadt_has_no_reset),
         cmocka_unit_test(names_broken_tables),
         cmocka_unit_test(broken_optional_tables_are_left_out),
+        cmocka_unit_test(reads_qemu_srat),
+        cmocka_unit_test(reads_every_srat_entry),
+        cmocka_unit_test(srat_of_many_cpus),
+        cmocka_unit_test(broken_srat_is_left_out),
         cmocka_unit_test(finds_root_in_ebda),
         cmocka_unit_test(skips_false_roots),
         cmocka_unit_test(takes_given_root),

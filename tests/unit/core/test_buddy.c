@@ -99,7 +99,7 @@ static unsigned longest_list(const struct buddy *b)
         unsigned n = 0;
 
         for (u32 m = b->head[i / (BUDDY_MAX_ORDER + 1)][i % (BUDDY_MAX_ORDER + 1)];
-             m != BUDDY_NONE; m = (u32)(b->frames[m].typ >> 32))
+             m != BUDDY_NONE; m = (u32)(b->frames[m].typ >> 36))
             n++;
         longest = MAX(longest, n);
     }
@@ -288,9 +288,9 @@ static void check_sees_damage(void **state)
     f->ref++;
     assert_false(buddy_check(&w->b));
     f->ref--;
-    f->typ ^= 1;
+    f->typ ^= BIT(TYP_SHIFT);
     assert_false(buddy_check(&w->b));
-    f->typ ^= 1;
+    f->typ ^= BIT(TYP_SHIFT);
     w->b.free++;
     assert_false(buddy_check(&w->b));
     w->b.free--;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/cpuid_policy.h"
+#include "core/topology.h"
 
 #include <xen/arch-x86/cpufeatureset.h>
 
@@ -404,14 +405,154 @@ static void topology_is_one_core_per_vcpu(void **state)
 
     in.nr_vcpus = 6;
     assert_int_equal(ask(0x80000008, 0, &in).ecx, 0x3005);
-    cpuid_policy_apply(4, 3, &r, &in);
+    cpuid_policy_apply(4, 2, &r, &in);
     assert_int_equal(r.eax, 5U << 26 | 0x0143);
     assert_int_equal(r.ebx, 0x02c0003f);
+    r = (struct cpuid_regs){0xfc1fc163, 0x02c0003f, 0x7ff, 1};
+    cpuid_policy_apply(4, 3, &r, &in);
+    assert_int_equal(r.eax, 5U << 26 | 5U << 14 | 0x0163);
     host.vendor = CPU_VENDOR_INTEL;
     assert_int_equal(ask(0x80000008, 0, &in).ecx, 0);
     assert_int_equal(ask(0x80000001, 0, &in).edx & ~0x2c100800U, 0xc0400000);
     in.nr_vcpus = 100000;
-    assert_int_equal(ask(1, 0, &in).ebx >> 16 & 0xff, 255);
+    assert_int_equal(ask(1, 0, &in).ebx >> 16 & 0xff, 64);
+}
+
+/* A CPU without L3: vcpus share the L2, or else nothing would be shared. */
+static void the_last_cache_is_shared(void **state)
+{
+    static const struct leaf caches[] = {{4, 0, {0x1c000121, 0, 0, 0}},
+                                         {4, 1, {0x1c000122, 0, 0, 0}},
+                                         {4, 2, {0x1c004143, 0, 0, 0}},
+                                         {4, 3, {0x000001e2, 0, 0, 0}},  /* code only */
+                                         {4, 4, {0x000000e0, 0, 0, 0}}}; /* none */
+    struct cpuid_policy_in in = dom0();
+    struct cpuid_regs r = caches[2].r;
+
+    in.nr_vcpus = 3;
+    cpuid_policy_apply(4, 2, &r, &in);
+    assert_int_equal(r.eax, 2U << 26 | 0x0143);
+    for (size_t i = 0; i < ARRAY_SIZE(caches); i++)
+        cpuid_host_add(&host, 4, caches[i].subleaf, &caches[i].r);
+    assert_int_equal(host.last_cache, 2);
+    r = caches[2].r;
+    cpuid_policy_apply(4, 2, &r, &in);
+    assert_int_equal(r.eax, 2U << 26 | 2U << 14 | 0x0143);
+    r = caches[0].r;
+    cpuid_policy_apply(4, 0, &r, &in);
+    assert_int_equal(r.eax, 2U << 26 | 0x0121);
+}
+
+/* Leaves of an Intel host, whose vcpus could run on any thread of 8 cores. */
+static const struct leaf intel_smt[] = {
+    {0x0, 0, {0x00000016, 0x756e6547, 0x6c65746e, 0x49656e69}},
+    {0x1, 0, {0x000906ed, 0x00100800, 0x7ffafbff, 0xbfebfbff}},
+    {0x4, 0, {0x1c004121, 0x01c0003f, 0x0000003f, 0x00000000}},
+    {0x4, 1, {0x1c004122, 0x01c0003f, 0x0000003f, 0x00000000}},
+    {0x4, 2, {0x1c004143, 0x00c0003f, 0x000003ff, 0x00000000}},
+    {0x4, 3, {0x1c03c163, 0x03c0003f, 0x00003fff, 0x00000006}},
+    {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000000}},
+    {0xb, 1, {0x00000004, 0x00000010, 0x00000201, 0x00000000}},
+    {0x80000000, 0, {0x80000008, 0, 0, 0}},
+};
+
+/* And of an AMD host with two caches of 4 cores. */
+static const struct leaf amd_smt[] = {
+    {0x0, 0, {0x00000010, 0x68747541, 0x444d4163, 0x69746e65}},
+    {0x1, 0, {0x00870f10, 0x00100800, 0x7ed8320b, 0x178bfbff}},
+    {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000000}},
+    {0xb, 1, {0x00000004, 0x00000010, 0x00000201, 0x00000000}},
+    {0x80000000, 0, {0x80000020, 0x68747541, 0x444d4163, 0x69746e65}},
+    {0x80000001, 0, {0x00870f10, 0x20000000, 0x75c237ff, 0x2fd3fbff}},
+    {0x80000008, 0, {0x00003030, 0x010eb757, 0x0000400f, 0x00010000}},
+    {0x8000001d, 0, {0x00004121, 0x01c0003f, 0x0000003f, 0x00000000}},
+    {0x8000001d, 3, {0x0001c163, 0x03c0003f, 0x00003fff, 0x00000001}},
+    {0x8000001e, 0, {0x00000000, 0x00000100, 0x00000000, 0x00000000}},
+};
+
+static struct cpuid_regs shown(const struct leaf *leaves, size_t nr, u32 leaf, u32 subleaf,
+                               const struct cpuid_policy_in *in)
+{
+    struct cpuid_regs r = {0};
+
+    for (size_t i = 0; i < nr; i++)
+        if (leaves[i].leaf == leaf && leaves[i].subleaf == subleaf)
+            r = leaves[i].r;
+    cpuid_policy_apply(leaf, subleaf, &r, in);
+    return r;
+}
+
+/* What the hypervisor's own reading of such leaves makes of a guest's machine. */
+static void check_flat(const struct leaf *leaves, size_t nr, u32 vcpus)
+{
+    static struct topology t;
+    struct topology_cpuid c = {0};
+    struct cpuid_policy_in in = dom0();
+    u32 ids[CPUSET_MAX];
+
+    memset(&host, 0, sizeof(host));
+    for (size_t i = 0; i < nr; i++)
+        cpuid_host_add(&host, leaves[i].leaf, leaves[i].subleaf, &leaves[i].r);
+    in.nr_vcpus = vcpus;
+    for (u32 leaf = 0; leaf < 0x21; leaf++)
+        for (u32 subleaf = 0; subleaf < TOPOLOGY_SUBLEAVES; subleaf++)
+            for (u32 ext = 0; ext < 2; ext++) {
+                u32 number = ext << 31 | leaf;
+                struct cpuid_regs r = shown(leaves, nr, number, subleaf, &in);
+
+                topology_cpuid_add(&c, number, subleaf, &r);
+            }
+    for (u32 i = 0; i < vcpus; i++) {
+        in.apic_id = i;
+        ids[i] = shown(leaves, nr, 1, 0, &in).ebx >> 24;
+    }
+    topology_build(&t, &c, ids, vcpus, NULL, 0);
+    for (u32 i = 0; i < vcpus; i++)
+        if (t.cpu[i].core != i || t.cpu[i].thread || t.cpu[i].cache || t.cpu[i].package)
+            fail_msg("%u vcpus: %u is core %u.%u cache %u package %u", vcpus, i, t.cpu[i].core,
+                     t.cpu[i].thread, t.cpu[i].cache, t.cpu[i].package);
+}
+
+static void topology_is_flat_however_read(void **state)
+{
+    for (u32 vcpus = 1; vcpus <= CPUSET_MAX; vcpus++) {
+        check_flat(intel_smt, ARRAY_SIZE(intel_smt), vcpus);
+        check_flat(amd_smt, ARRAY_SIZE(amd_smt), vcpus);
+        check_flat(native, ARRAY_SIZE(native), vcpus);
+    }
+}
+
+/* The leaves agree field by field, for kernels that divide where others count bits. */
+static void topology_leaves_agree(void **state)
+{
+    for (u32 vcpus = 1; vcpus <= 130; vcpus++) {
+        struct cpuid_policy_in in = dom0();
+        struct cpuid_regs one, l1 = {0x121, 0, 0, 0}, l3 = {0x163, 0, 0, 0}, ext_8;
+        u32 package = vcpus < 64 ? vcpus : 64, room = 1;
+
+        while (room < package)
+            room *= 2;
+        in.nr_vcpus = vcpus;
+        one = ask(1, 0, &in);
+        ext_8 = ask(0x80000008, 0, &in);
+        cpuid_policy_apply(4, 0, &l1, &in);
+        cpuid_policy_apply(4, 3, &l3, &in);
+        assert_int_equal(one.ebx >> 16 & 0xff, room);
+        assert_int_equal(one.edx >> 28 & 1, vcpus > 1);
+        assert_int_equal(l1.eax >> 26, package - 1);
+        assert_int_equal(l3.eax >> 26, package - 1);
+        assert_int_equal(room / ((l1.eax >> 26) + 1), 1); /* threads of a core */
+        assert_int_equal(l1.eax >> 14 & 0xfff, 0);
+        assert_int_equal(l3.eax >> 14 & 0xfff, package - 1);
+        assert_int_equal(ext_8.ecx & 0xff, package - 1);
+        assert_int_equal(1U << (ext_8.ecx >> 12 & 0xf), room);
+        assert_int_equal(ask(0x80000001, 0, &in).ecx >> 1 & 1, vcpus > 1);
+        in.apic_id = vcpus - 1;
+        assert_int_equal(ask(1, 0, &in).ebx >> 24, vcpus - 1);
+        host.vendor = CPU_VENDOR_INTEL;
+        assert_int_equal(ask(0x80000008, 0, &in).ecx, 0);
+        assert_int_equal(ask(0x80000001, 0, &in).ecx >> 1 & 1, 0);
+    }
 }
 
 /* ---- XSAVE ---- */
@@ -630,6 +771,9 @@ int main(void)
         cmocka_unit_test(leaves_above_the_maximum_are_zero),
         cmocka_unit_test(physical_cpu_does_not_show),
         cmocka_unit_test(topology_is_one_core_per_vcpu),
+        cmocka_unit_test(the_last_cache_is_shared),
+        cmocka_unit_test(topology_is_flat_however_read),
+        cmocka_unit_test(topology_leaves_agree),
         cmocka_unit_test(xstate_sizes_come_from_the_host),
         cmocka_unit_test(compacted_size_honours_alignment),
         cmocka_unit_test(xcr0_rules),

@@ -10,7 +10,7 @@ struct domain {
     u16 id;
 };
 
-/* The world has one CPU: who waits here waits for ever. */
-void cpu_relax(void);
+struct vcpu;
+void vcpu_yield(struct vcpu *to);
 
 #endif

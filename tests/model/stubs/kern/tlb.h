@@ -5,6 +5,9 @@
 #include "base/types.h"
 
 u64 tlb_clock(void);
-void tlb_flush_since(u64 stamp);
+void tlb_flush_since(u64 stamp, u32 owner);
+
+/* One CPU: who waits here waits for ever. */
+void tlb_relax(void);
 
 #endif

@@ -1,0 +1,340 @@
+#include "core/sched_choose.h"
+#include "core/sched_gang.h"
+#include "core/sched_spread.h"
+#include "core/sched_trace.h"
+
+#define MIN_TIMER   (20 * US)
+#define STEAL_AGAIN (20 * US)
+#define BOOST       (200 * US)
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
+{
+    trace_unit(s, TRACE_ONLINE, u, now, 0, 0);
+    if (u->state == UNIT_OFF)
+        unit_set_state(u, UNIT_BLOCKED, now);
+}
+
+void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+
+    trace_unit(s, TRACE_OFFLINE, u, now, 0, 0);
+    switch ((enum unit_state)u->state) {
+    case UNIT_RUNNING:
+        queue_charge(q, u, now);
+        queue_take_off(s, q, u, now);
+        place_kick(s, u->cpu, kick);
+        queue_stop_competing(q, u, UNIT_OFF, now);
+        break;
+    case UNIT_READY:
+        queue_remove(q, u);
+        queue_stop_competing(q, u, UNIT_OFF, now);
+        break;
+    case UNIT_PARKED:
+        budget_unlist(q, u);
+        __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+        unit_set_state(u, UNIT_OFF, now);
+        break;
+    default:
+        unit_set_state(u, UNIT_OFF, now);
+    }
+}
+
+/* Somebody waits for a sibling, and says so. */
+static void note_hint(struct sched_domain *d)
+{
+    if (unlikely(d->params.gang == GANG_AUTO))
+        __atomic_add_fetch(&d->evidence, 1, __ATOMIC_RELAXED);
+}
+
+void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
+                cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+
+    trace_unit(s, TRACE_WAKE, u, now, why, 0);
+    if (u->state == UNIT_RUNNING)
+        u->blocking = false;
+    if (u->state != UNIT_BLOCKED)
+        return;
+    u->woken = true;
+    u->boost_until = 0;
+    queue_become_ready(s, q, u, now);
+    if (why == WAKE_POLL) {
+        u->boost_until = now + BOOST;
+        q->boosted = u;
+        note_hint(u->dom);
+    }
+    if (unlikely(u->dom->gang_active || q->slotted))
+        gang_wake(s, q, u, now, kick);
+    if (unlikely(u->dom->metered) && budget_parks(s, q, u->dom, now, kick))
+        return;
+    place_ready(s, q, u, now, kick);
+}
+
+void sched_block(struct sched *s, struct sched_unit *u)
+{
+    trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
+    u->blocking = u->state == UNIT_RUNNING;
+}
+
+void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)
+{
+    struct sched_cpu *c = &s->cpu[u->cpu];
+
+    trace_unit(s, TRACE_YIELD, u, now, to ? to->id + 1U : 0, 0);
+    if (u->state != UNIT_RUNNING)
+        return;
+    c->yielded = true;
+    c->yield_to = to;
+    note_hint(u->dom);
+}
+
+void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+    struct sched_unit *leaving = u;
+
+    trace_unit(s, TRACE_SAVED, u, now, 0, 0);
+    if (u->on_cpu == NO_CPU || u->state == UNIT_RUNNING)
+        return;
+    __atomic_compare_exchange_n(&s->cpu[u->on_cpu].leaving, &leaving, NULL, false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    queue_saved(q, u);
+    if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
+        place_ready(s, q, u, now, kick);
+    else if (u->state == UNIT_READY || s->nr_strict)
+        place_idle(s, q, kick);
+}
+
+/* ---- what runs where -------------------------------------------------------------------- */
+
+/* Forgets what the last pick and later kicks said about this CPU. */
+static void awake(struct sched *s, unsigned cpu)
+{
+    if ((s->kicked | s->idle) & BIT(cpu)) {
+        __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
+        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    }
+}
+
+/* The current unit's time is counted, it leaves if it must. True: its request is finished. */
+static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                           ns_t now, cpuset_t *kick)
+{
+    queue_charge(q, u, now);
+    if (u->blocking) {
+        queue_take_off(s, q, u, now);
+        queue_stop_competing(q, u, UNIT_BLOCKED, now);
+        return true;
+    }
+    if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
+        queue_take_off(s, q, u, now);
+        budget_park(q, u, now);
+        budget_park_domain(s, q, u->dom, now, kick);
+        return true;
+    }
+    if (unlikely(u->dom->params.gang == GANG_AUTO))
+        gang_judge(s, q, u->dom, now);
+    queue_refresh_weight(s, q, u);
+    if (virtual_before(u->vrt, u->vdl))
+        return false;
+    u->vdl = u->vrt + to_virtual(u, queue_request(u));
+    return true;
+}
+
+/* A latency unit goes into the window of gangs. */
+static void note_break(struct sched *s, const struct sched_unit *u)
+{
+    struct sched_domain *d;
+
+    for (d = s->domains; d; d = d->next) {
+        if (d->windows & BIT(u->queue))
+            __atomic_add_fetch(&d->gang_stats.breaks, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static bool is_break(const struct sched_queue *q, const struct sched_unit *u)
+{
+    return q->slotted && u->dom->params.latency == LATENCY_LOW && !u->dom->gang_active;
+}
+
+static void note_start(struct sched *s, struct sched_unit *u, unsigned cpu, ns_t now)
+{
+    unsigned slot;
+
+    u->stats.picks++;
+    if (u->cpu != cpu)
+        u->stats.migrations[topology_distance(&s->topo, u->cpu, cpu)]++;
+    if (!u->woken)
+        return;
+    slot = now - u->since < 2048 ? 0 : 53 - (unsigned)__builtin_clzl((u64)(now - u->since));
+    u->stats.latency[MIN(slot, SCHED_LATENCIES - 1U)]++;
+    u->woken = false;
+}
+
+static void start(struct sched *s, struct sched_queue *q, struct sched_unit *u, unsigned cpu,
+                  ns_t now)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+
+    if (c->leaving == u)
+        c->leaving = NULL;
+    c->current = u;
+    c->picked_at = now;
+    note_start(s, u, cpu, now);
+    u->cpu = u->on_cpu = (u16)cpu;
+    unit_set_state(u, UNIT_RUNNING, now);
+    queue_start(q, u, now);
+    if (unlikely(is_break(q, u)))
+        note_break(s, u);
+}
+
+/* When a CPU that runs 'u' has to pick again, whoever it is that waits. */
+static ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    ns_t end = NEVER;
+
+    if (q->nr_ready) {
+        cpuset_remove(&q->untimed, u->cpu);
+        end = now + MAX(to_real(u, u->vdl - u->vrt), MIN_TIMER);
+        end = MIN(end, q->slot_end);
+    } else {
+        cpuset_add(&q->untimed, u->cpu);
+    }
+    if (unlikely(u->dom->metered))
+        end = MIN(end, budget_until(u->dom, now));
+    if (unlikely(is_break(q, u) && u->since + BREAK_MAX > now))
+        end = MIN(end, u->since + BREAK_MAX);
+    return end;
+}
+
+/* Nothing in the own queue: look elsewhere, and be seen as idle before looking. */
+static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                                    cpuset_t *kick)
+{
+    struct sched_unit *u;
+    bool again = false;
+
+    __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
+    s->cpu[cpu].forced = s->nr_strict && s->queue[s->cpu[cpu].queue].nr_ready;
+    if (s->cpu[cpu].forced || s->cpu[cpu].given)
+        return NULL;
+    u = place_steal(s, cpu, now, &again, kick);
+    if (u)
+        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    if (again)
+        *until = MIN(*until, now + STEAL_AGAIN);
+    return u;
+}
+
+/* 'next' is in the tree, or NULL. The one that ran waits; NULL: this CPU found nobody. */
+static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_unit *next,
+                                 ns_t now, ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_unit *old = c->current;
+
+    if (old) {
+        queue_take_off(s, q, old, now);
+        unit_set_state(old, UNIT_READY, now);
+        queue_insert(q, old);
+    }
+    if (next)
+        queue_remove(q, next);
+    else
+        next = find_work(s, cpu, now, until, kick);
+    if (next)
+        start(s, q, next, cpu, now);
+    return next;
+}
+
+static struct sched_unit *choose(struct sched *s, unsigned cpu, ns_t now, bool done,
+                                 ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_unit *next = NULL;
+
+    if (unlikely(now >= q->unpark_at))
+        budget_unpark(s, q, now, kick);
+    if (unlikely(now >= q->slot_end))
+        gang_plan(s, q, now, kick);
+    if (unlikely(cpuset_has(*kick, cpu))) {
+        /* It is picking already. */
+        cpuset_remove(kick, cpu);
+        __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    }
+    if (unlikely(s->nr_strict))
+        next = strict_choose(s, cpu, now, done, until, kick);
+    else
+        next = choose_next(s, cpu, now, done, until, kick);
+    if (unlikely(c->hand_over) && spread_gives(s, cpu)) {
+        c->given = c->current;
+        c->stats.spreads++;
+        place_kick(s, cpu, kick); /* in case that nobody takes it */
+        next = NULL;
+    } else if (unlikely(c->given)) {
+        next = next && spread_given(s, cpu, next) ? NULL : next;
+        c->given = NULL;
+    }
+    c->yielded = false;
+    c->yield_to = NULL;
+    return next;
+}
+
+/* The CPU was idle until now; picked_at stays when that began. */
+static void note_idle(struct sched *s, unsigned cpu, ns_t now)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+
+    c->stats.idle += now - c->idle_at;
+    if (unlikely(c->forced))
+        strict_account(s, cpu, now - c->idle_at);
+    c->forced = false;
+    c->idle_at = now;
+}
+
+struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                              cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_unit *old = c->current, *next;
+    ns_t soon = NEVER;
+    bool done = true;
+
+    c->stats.picks++;
+    awake(s, cpu);
+    if (unlikely(!c->usable)) {
+        c->until = *until = NEVER;
+        return NULL;
+    }
+    if (old)
+        done = settle_current(s, q, old, now, kick);
+    else
+        note_idle(s, cpu, now);
+    next = choose(s, cpu, now, done, &soon, kick);
+    c->picked_at = old && !next ? now : c->picked_at;
+    if (!next || next != c->current)
+        next = change(s, cpu, next, now, &soon, kick);
+    if (next) {
+        soon = MIN(soon, next_time(q, next, now));
+    } else {
+        c->idle_at = now;
+        if (unlikely(c->core.bits & ~BIT(cpu)))
+            soon = MIN(soon, spread_idle(s, cpu, now, kick));
+    }
+    soon = MIN(soon, q->unpark_at);
+    if (q->nr_ready) {
+        place_timer(s, q, kick);
+        place_idle(s, q, kick);
+    }
+    c->until = *until = soon;
+    trace_other(s, next ? TRACE_PICK : TRACE_IDLE, cpu, next ? next->dom->id : 0,
+                next ? next->id : 0, now, (u64)soon, kick->bits);
+    return next;
+}

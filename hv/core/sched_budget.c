@@ -1,0 +1,129 @@
+#include "core/sched_budget.h"
+#include "core/sched_place.h"
+
+#define SHORTEST (20 * US)
+
+static void add_up_to(s64 *left, s64 more, s64 limit)
+{
+    s64 old = __atomic_load_n(left, __ATOMIC_RELAXED), new;
+
+    do {
+        new = MIN(old + more, limit);
+    } while (!__atomic_compare_exchange_n(left, &old, new, false, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+}
+
+/* What was not used of a cap is gone; a reservation waits for one more period. */
+void budget_refill(struct sched_domain *d, ns_t now)
+{
+    u64 period = (u64)(now / PERIOD), old = __atomic_load_n(&d->period, __ATOMIC_RELAXED);
+    s64 n;
+
+    if (period <= old || !__atomic_compare_exchange_n(&d->period, &old, period, false,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return;
+    n = (s64)MIN(period - old, 1000UL);
+    add_up_to(&d->cap_left, n * d->cap_quota, d->cap_quota);
+    add_up_to(&d->reserve_left, n * d->reserve_quota, 2 * d->reserve_quota);
+}
+
+bool budget_settle(struct sched *s, struct sched_queue *q, struct sched_domain *d, ns_t now)
+{
+    cpuset_t left = q->cpus;
+    struct sched_unit *u;
+    unsigned cpu;
+
+    for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
+        cpu = cpuset_lowest(left);
+        u = s->cpu[cpu].current;
+        if (u && u->dom == d)
+            queue_charge(q, u, now);
+    }
+    budget_refill(d, now);
+    return budget_exhausted(d);
+}
+
+ns_t budget_until(const struct sched_domain *d, ns_t now)
+{
+    s64 n = MAX(__atomic_load_n(&d->nr_running, __ATOMIC_RELAXED), 1U);
+    s64 left = NEVER, reserve;
+
+    if (d->cap_quota)
+        left = MAX(__atomic_load_n(&d->cap_left, __ATOMIC_RELAXED) / n, SHORTEST);
+    reserve = __atomic_load_n(&d->reserve_left, __ATOMIC_RELAXED) / n;
+    if (d->reserve_quota && reserve > 0)
+        left = MIN(left, MAX(reserve, SHORTEST));
+    return left == NEVER ? NEVER : MIN(now + left, period_end(now));
+}
+
+void budget_park(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    queue_leave(q, u, now);
+    unit_set_state(u, UNIT_PARKED, now);
+    budget_list(q, u, now);
+}
+
+void budget_list(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u->right = q->parked;
+    q->parked = u;
+    q->unpark_at = MIN(q->unpark_at, period_end(now));
+}
+
+void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_domain *d,
+                        ns_t now, cpuset_t *kick)
+{
+    bool none = !q->parked;
+    struct sched_unit *u;
+
+    for (u = d->units; u; u = u->next) {
+        if (queue_of(s, u) != q)
+            continue;
+        if (u->state == UNIT_READY) {
+            queue_remove(q, u);
+            budget_park(q, u, now);
+        } else if (u->state == UNIT_RUNNING) {
+            place_kick(s, u->cpu, kick);
+        }
+    }
+    if (none && q->parked) /* somebody has to set the timer */
+        place_kick(s, cpuset_lowest(q->cpus), kick);
+}
+
+void budget_unlist(struct sched_queue *q, struct sched_unit *u)
+{
+    struct sched_unit **at;
+
+    for (at = &q->parked; *at; at = &(*at)->right) {
+        if (*at != u)
+            continue;
+        *at = u->right;
+        break;
+    }
+    if (!q->parked)
+        q->unpark_at = NEVER;
+}
+
+void budget_unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
+{
+    struct sched_unit *u, *list = q->parked;
+    struct sched_domain *d;
+
+    q->parked = NULL;
+    q->unpark_at = NEVER;
+    while (list) {
+        u = list;
+        list = u->right;
+        d = u->dom;
+        budget_refill(d, now);
+        if (d->cap_quota &&
+            __atomic_load_n(&d->cap_left, __ATOMIC_RELAXED) < d->cap_quota / 20) {
+            budget_list(q, u, now);
+            continue;
+        }
+        unit_set_state(u, UNIT_READY, now);
+        queue_join(s, q, u, now);
+        queue_insert(q, u);
+        place_ready(s, q, u, now, kick);
+    }
+}

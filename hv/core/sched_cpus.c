@@ -1,0 +1,322 @@
+#include "base/string.h"
+#include "core/sched_cpus.h"
+#include "core/sched_trace.h"
+
+#define FREE_POOL 0xff /* of a CPU that is in none, or a queue that is in no use */
+
+/* ---- CPUs and queues -------------------------------------------------------------------- */
+
+/* CPUs with one last-level cache, cut into groups of at most 16, whole cores only. */
+static void build_clusters(struct sched *s)
+{
+    u8 fill[CPUSET_MAX] = {0}, open[CPUSET_MAX];
+    const struct topology *t = &s->topo;
+    unsigned cpu, other, size;
+    u8 *cl;
+
+    memset(open, 0xff, sizeof(open));
+    for (cpu = 0; cpu < s->nr_cpus; cpu++) {
+        cl = &open[t->cpu[cpu].cache % CPUSET_MAX];
+        for (other = 0; t->cpu[other].core != t->cpu[cpu].core; other++)
+            ;
+        if (other < cpu) {
+            s->cpu[cpu].cluster = s->cpu[other].cluster;
+            continue;
+        }
+        for (size = 0; other < s->nr_cpus; other++)
+            size += t->cpu[other].core == t->cpu[cpu].core;
+        if (*cl == 0xff || fill[*cl] + size > SCHED_CLUSTER_CPUS)
+            *cl = (u8)s->nr_clusters++;
+        fill[*cl] = (u8)(fill[*cl] + size);
+        s->cpu[cpu].cluster = *cl;
+    }
+}
+
+/* The queue of a cluster and pool, made if there is none; never fails, see build_queues(). */
+static unsigned find_queue(struct sched *s, unsigned cluster, unsigned pool)
+{
+    unsigned i, unused = SCHED_MAX_QUEUES;
+    struct sched_queue *q;
+
+    for (i = 0; i < s->nr_queues; i++) {
+        q = &s->queue[i];
+        if (q->pool == pool && q->cluster == cluster)
+            return i;
+        if (!q->nr_units && cpuset_empty(q->cpus) && unused == SCHED_MAX_QUEUES)
+            unused = i;
+    }
+    if (unused == SCHED_MAX_QUEUES)
+        unused = s->nr_queues++;
+    q = &s->queue[unused];
+    memset(q, 0, sizeof(*q));
+    q->unpark_at = q->slot_end = NEVER;
+    q->cluster = (u8)cluster;
+    q->pool = (u8)pool;
+    return unused;
+}
+
+static unsigned queue_distance(const struct sched *s, const struct sched_queue *a,
+                               const struct sched_queue *b)
+{
+    return topology_distance(&s->topo, cpuset_lowest(a->cpus), cpuset_lowest(b->cpus));
+}
+
+/* Nearest first; among equals the next index first, so that not all rob the same one. */
+static void build_victims(struct sched *s, unsigned index)
+{
+    struct sched_queue *q = &s->queue[index], *other;
+    unsigned d, i;
+
+    q->nr_victims = 0;
+    if (cpuset_empty(q->cpus))
+        return;
+    for (d = 0; d < NR_DISTANCES; d++) {
+        for (i = 1; i < s->nr_queues; i++) {
+            other = &s->queue[(index + i) % s->nr_queues];
+            if (other->pool != q->pool || cpuset_empty(other->cpus))
+                continue;
+            if (queue_distance(s, q, other) == d)
+                q->victims[q->nr_victims++] = (u8)((index + i) % s->nr_queues);
+        }
+    }
+}
+
+/* From pool_cpus and online: which CPU is in which queue, and what follows from that. */
+static void build_queues(struct sched *s)
+{
+    struct sched_cpu *c;
+    unsigned cpu, pool, i;
+
+    for (i = 0; i < s->nr_queues; i++)
+        s->queue[i].cpus = CPUSET_NONE;
+    for (cpu = 0; cpu < s->nr_cpus; cpu++) {
+        c = &s->cpu[cpu];
+        c->pool = FREE_POOL;
+        for (pool = 0; pool < SCHED_POOLS; pool++) {
+            if (cpuset_has(s->pool_cpus[pool], cpu))
+                c->pool = (u8)pool;
+        }
+        c->usable = c->pool != FREE_POOL && s->online & BIT(cpu);
+        if (!c->usable)
+            continue;
+        c->queue = (u8)find_queue(s, c->cluster, c->pool);
+        cpuset_add(&s->queue[c->queue].cpus, cpu);
+    }
+    for (i = 0; i < s->nr_queues; i++) {
+        s->queue[i].nr_cpus = count_cpus(s->queue[i].cpus);
+        build_victims(s, i);
+    }
+}
+
+static void build_cores(struct sched *s)
+{
+    unsigned cpu, other;
+
+    for (cpu = 0; cpu < s->nr_cpus; cpu++) {
+        s->cpu[cpu].threads = CPUSET_NONE;
+        for (other = 0; other < s->nr_cpus; other++) {
+            if (s->topo.cpu[cpu].core == s->topo.cpu[other].core)
+                cpuset_add(&s->cpu[cpu].threads, other);
+        }
+        s->cpu[cpu].core.bits = s->cpu[cpu].threads.bits & s->online;
+    }
+}
+
+void sched_init(struct sched *s, const struct topology *t, const struct sched_ops *ops)
+{
+    unsigned n;
+
+    memset(s, 0, sizeof(*s));
+    s->topo = *t;
+    s->nr_cpus = t->nr_cpus;
+    if (ops)
+        s->ops = *ops;
+    s->online = cpuset_first(t->nr_cpus).bits;
+    s->pool_cpus[0] = cpuset_first(t->nr_cpus);
+    for (n = 1; n <= CPUSET_MAX; n++)
+        s->share[n] = (1U << 24) / n;
+    build_clusters(s);
+    build_cores(s);
+    build_queues(s);
+}
+
+unsigned sched_cluster_of(const struct sched *s, unsigned cpu)
+{
+    return s->cpu[cpu].cluster;
+}
+
+/* ---- units where they may be ---------------------------------------------------------------- */
+
+cpuset_t cpus_online_of(const struct sched *s, unsigned pool)
+{
+    return (cpuset_t){s->pool_cpus[pool].bits & s->online};
+}
+
+unsigned cpus_best_queue(const struct sched *s, const struct sched_unit *u)
+{
+    unsigned i, best = u->queue;
+    const struct sched_queue *q, *b;
+
+    for (i = 0; i < s->nr_queues; i++) {
+        q = &s->queue[i];
+        if (q->pool != u->dom->pool || cpuset_empty(cpuset_and(q->cpus, u->allowed)))
+            continue;
+        b = &s->queue[best];
+        if (b->pool != u->dom->pool || cpuset_empty(cpuset_and(b->cpus, u->allowed)) ||
+            q->nr_units * b->nr_cpus < b->nr_units * q->nr_cpus)
+            best = i;
+    }
+    return best;
+}
+
+void cpus_refresh_allowed(struct sched *s, struct sched_unit *u)
+{
+    cpuset_t pool = cpus_online_of(s, u->dom->pool), both = cpuset_and(u->hard, pool);
+
+    u->allowed = cpuset_empty(both) ? pool : both;
+}
+
+/* The CPU gives up its unit, which waits in its queue. */
+static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
+{
+    struct sched_unit *u = s->cpu[cpu].current;
+    struct sched_queue *q;
+
+    place_kick(s, cpu, kick);
+    if (!u)
+        return;
+    q = queue_of(s, u);
+    queue_charge(q, u, now);
+    queue_take_off(s, q, u, now);
+    unit_set_state(u, UNIT_READY, now);
+    queue_insert(q, u);
+}
+
+/* To another queue; what is in a tree or list there is the caller's. */
+static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_t now,
+                         cpuset_t *kick)
+{
+    struct sched_queue *from = queue_of(s, u), *q = &s->queue[to];
+
+    switch ((enum unit_state)u->state) {
+    case UNIT_READY:
+        queue_leave(from, u, now);
+        queue_move(s, u, to, now);
+        queue_join(s, q, u, now);
+        break;
+    case UNIT_PARKED:
+        budget_unlist(from, u);
+        queue_move(s, u, to, now);
+        budget_list(q, u, now);
+        place_kick(s, cpuset_lowest(q->cpus), kick);
+        break;
+    default:
+        queue_move(s, u, to, now);
+    }
+}
+
+void cpus_settle_unit(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+    unsigned to = u->queue;
+
+    cpus_refresh_allowed(s, u);
+    if (q->pool != u->dom->pool || cpuset_empty(cpuset_and(q->cpus, u->allowed)))
+        to = cpus_best_queue(s, u);
+    if (u->state == UNIT_RUNNING && (to != u->queue || !cpuset_has(u->allowed, u->cpu)))
+        evict(s, u->cpu, now, kick);
+    if (u->state == UNIT_READY)
+        queue_remove(q, u);
+    if (to != u->queue)
+        change_queue(s, u, to, now, kick);
+    q = &s->queue[to];
+    queue_refresh_limited(q, u);
+    if (u->state != UNIT_READY)
+        return;
+    queue_insert(q, u);
+    place_ready(s, q, u, now, kick);
+}
+
+/* The CPUs in 'changed' got another pool or state: everybody looks where that leaves them. */
+static void rebuild(struct sched *s, cpuset_t changed, ns_t now, cpuset_t *kick)
+{
+    struct sched_domain *d;
+    struct sched_unit *u;
+    unsigned cpu;
+
+    for (; !cpuset_empty(changed); cpuset_remove(&changed, cpu)) {
+        cpu = cpuset_lowest(changed);
+        evict(s, cpu, now, kick);
+        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    }
+    build_cores(s);
+    build_queues(s);
+    for (d = s->domains; d; d = d->next) {
+        for (u = d->units; u; u = u->next)
+            cpus_settle_unit(s, u, now, kick);
+    }
+    for (cpu = 0; cpu < s->nr_cpus; cpu++) {
+        if (s->cpu[cpu].usable)
+            place_kick(s, cpu, kick);
+    }
+}
+
+static bool pool_in_use(const struct sched *s, unsigned pool)
+{
+    const struct sched_domain *d;
+
+    for (d = s->domains; d; d = d->next) {
+        if (d->pool == pool)
+            return true;
+    }
+    return false;
+}
+
+int sched_cpu_offline(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
+{
+    struct sched_cpu *c;
+    cpuset_t left;
+
+    if (cpu >= s->nr_cpus || !(s->online & BIT(cpu)))
+        return -XEN_EINVAL;
+    c = &s->cpu[cpu];
+    if (c->pool != FREE_POOL) {
+        left = cpuset_minus(cpus_online_of(s, c->pool), cpuset_of(cpu));
+        if (cpuset_empty(left) && pool_in_use(s, c->pool))
+            return -XEN_EBUSY;
+    }
+    trace_other(s, TRACE_CPU, cpu, 0, 0, now, 0, 0);
+    s->online &= ~BIT(cpu);
+    rebuild(s, cpuset_of(cpu), now, kick);
+    return 0;
+}
+
+int sched_cpu_online(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
+{
+    if (cpu >= s->nr_cpus || s->online & BIT(cpu))
+        return -XEN_EINVAL;
+    trace_other(s, TRACE_CPU, cpu, 0, 0, now, 1, 0);
+    s->online |= BIT(cpu);
+    rebuild(s, cpuset_of(cpu), now, kick);
+    return 0;
+}
+
+int sched_pool_set_cpus(struct sched *s, unsigned pool, cpuset_t cpus, ns_t now, cpuset_t *kick)
+{
+    cpuset_t changed, old;
+    unsigned i;
+
+    if (pool >= SCHED_POOLS || !cpuset_empty(cpuset_minus(cpus, cpuset_first(s->nr_cpus))))
+        return -XEN_EINVAL;
+    for (i = 0; i < SCHED_POOLS; i++) {
+        old = i == pool ? cpus : cpuset_minus(s->pool_cpus[i], cpus);
+        if (!(old.bits & s->online) && pool_in_use(s, i))
+            return -XEN_EBUSY;
+    }
+    trace_other(s, TRACE_POOL, 0, 0, 0, now, cpus.bits, pool);
+    changed.bits = s->pool_cpus[pool].bits ^ cpus.bits;
+    for (i = 0; i < SCHED_POOLS; i++)
+        s->pool_cpus[i] = i == pool ? cpus : cpuset_minus(s->pool_cpus[i], cpus);
+    rebuild(s, changed, now, kick);
+    return 0;
+}

@@ -1,0 +1,173 @@
+#include "core/sched_gang.h"
+
+#define MAX_GANGS 24 /* per queue that get windows; others run as singles do at the worst */
+
+#define LOOK_EVERY (100 * MS)
+#define CALM_LOOKS 10
+#define MANY_IPIS  50  /* per look: to siblings that wait for a CPU */
+#define MANY_HINTS 100 /* polls and yields */
+
+struct gang {
+    struct sched_domain *d;
+    s64 behind; /* of virtual time, on average */
+    u32 n;
+};
+
+struct plan {
+    struct gang gang[MAX_GANGS];
+    unsigned nr;
+    u64 v;
+};
+
+static bool competes(const struct sched *s, const struct sched_queue *q,
+                     const struct sched_unit *u)
+{
+    return &s->queue[u->queue] == q && (u->state == UNIT_READY || u->state == UNIT_RUNNING);
+}
+
+static void sample_skew(struct sched_domain *d, ns_t least, ns_t most)
+{
+    struct sched_gang_stats *st = &d->gang_stats;
+
+    st->skews++;
+    st->skew_sum += most - least;
+    st->skew_max = MAX(st->skew_max, most - least);
+    d->gang_lead = MAX(d->gang_lead, most);
+}
+
+static void add_gang(struct sched *s, struct sched_queue *q, struct plan *p,
+                     struct sched_domain *d)
+{
+    struct gang g = {.d = d};
+    ns_t least = NEVER, most = 0;
+    struct sched_unit *u;
+    unsigned i;
+
+    for (u = d->units; u; u = u->next) {
+        if (!competes(s, q, u))
+            continue;
+        g.n++;
+        g.behind += (s64)(p->v - u->vrt);
+        least = MIN(least, u->gang_ran);
+        most = MAX(most, u->gang_ran);
+    }
+    if (!g.n || p->nr == MAX_GANGS)
+        return;
+    sample_skew(d, least, most);
+    g.behind /= g.n;
+    for (i = p->nr++; i && p->gang[i - 1].behind < g.behind; i--)
+        p->gang[i] = p->gang[i - 1];
+    p->gang[i] = g;
+}
+
+/* Single units that are further behind than a gang go before it. */
+static u32 singles_before(struct sched *s, struct sched_queue *q, const struct plan *p,
+                          const struct gang *g)
+{
+    struct sched_domain *d;
+    struct sched_unit *u;
+    u32 n = 0;
+
+    for (d = s->domains; d; d = d->next) {
+        for (u = d->gang_active ? NULL : d->units; u; u = u->next)
+            n += competes(s, q, u) && (s64)(p->v - u->vrt) > g->behind;
+    }
+    return n;
+}
+
+static void set_window(struct sched_domain *d, unsigned queue, bool on)
+{
+    if (!on) {
+        __atomic_and_fetch(&d->windows, ~BIT(queue), __ATOMIC_RELAXED);
+        return;
+    }
+    __atomic_or_fetch(&d->windows, BIT(queue), __ATOMIC_RELAXED);
+    __atomic_add_fetch(&d->gang_stats.windows, 1, __ATOMIC_RELAXED);
+}
+
+/* What the CPUs did until now counts for the order. */
+static void charge_all(struct sched *s, struct sched_queue *q, ns_t now)
+{
+    cpuset_t left = q->cpus;
+
+    for (; !cpuset_empty(left); left.bits &= left.bits - 1) {
+        struct sched_unit *u = s->cpu[cpuset_lowest(left)].current;
+
+        if (u)
+            queue_charge(q, u, now);
+    }
+}
+
+void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
+{
+    unsigned index = (unsigned)(q - s->queue), i;
+    u32 used = 0, before;
+    struct sched_domain *d;
+    struct sched_unit *u;
+    struct plan p;
+
+    p.nr = 0;
+    charge_all(s, q, now);
+    p.v = queue_virtual_time(q, now);
+    for (d = s->domains; d; d = d->next) {
+        if (d->windows & BIT(index))
+            set_window(d, index, false);
+        if (d->gang_active)
+            add_gang(s, q, &p, d);
+    }
+    q->slotted = p.nr;
+    q->slot_end = p.nr ? (now / SLOT + 1) * SLOT : NEVER;
+    for (i = 0; i < p.nr; i++) {
+        before = singles_before(s, q, &p, &p.gang[i]);
+        if (used + before && used + before + p.gang[i].n > q->nr_cpus)
+            continue;
+        used += p.gang[i].n;
+        set_window(p.gang[i].d, index, true);
+    }
+    for (i = 0; i < p.nr; i++) {
+        for (u = p.gang[i].d->units; u; u = u->next) {
+            if (competes(s, q, u) && u->state == UNIT_READY &&
+                p.gang[i].d->windows & BIT(index))
+                place_ready(s, q, u, now, kick);
+        }
+    }
+}
+
+void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+               cpuset_t *kick)
+{
+    if (u->dom->gang_active)
+        u->gang_ran = MAX(u->gang_ran, u->dom->gang_lead);
+    if (now >= q->slot_end || !q->slotted)
+        gang_plan(s, q, now, kick);
+}
+
+void gang_judge(struct sched *s, struct sched_queue *q, struct sched_domain *d, ns_t now)
+{
+    ns_t since = __atomic_load_n(&d->evidence_at, __ATOMIC_RELAXED);
+    u32 ipis, hints;
+
+    if (d->params.gang != GANG_AUTO || now - since < LOOK_EVERY ||
+        !__atomic_compare_exchange_n(&d->evidence_at, &since, now, false, __ATOMIC_RELAXED,
+                                     __ATOMIC_RELAXED))
+        return;
+    ipis = __atomic_exchange_n(&d->evidence_ipi, 0, __ATOMIC_RELAXED);
+    hints = __atomic_exchange_n(&d->evidence, 0, __ATOMIC_RELAXED);
+    if (ipis > MANY_IPIS && hints > MANY_HINTS) {
+        if (!d->gang_active)
+            q->slot_end = now; /* plan at once */
+        d->gang_active = true;
+        d->calm = 0;
+    } else if (ipis > MANY_IPIS / 2 && hints > MANY_HINTS / 2) {
+        d->calm = 0;
+    } else if (++d->calm >= CALM_LOOKS) {
+        d->gang_active = false;
+    }
+}
+
+void sched_note_ipi(struct sched_unit *from, struct sched_unit *to)
+{
+    if (from->dom->params.gang == GANG_AUTO &&
+        __atomic_load_n(&to->state, __ATOMIC_RELAXED) == UNIT_READY)
+        __atomic_add_fetch(&from->dom->evidence_ipi, 1, __ATOMIC_RELAXED);
+}

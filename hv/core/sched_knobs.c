@@ -1,0 +1,235 @@
+#include "base/string.h"
+#include "core/sched_cpus.h"
+#include "core/sched_gang.h"
+#include "core/sched_trace.h"
+
+#define ONE_CPU 1000000UL /* parts per million */
+
+/* ---- domains and units ------------------------------------------------------------------ */
+
+void sched_domain_init(struct sched *s, struct sched_domain *d, u16 id)
+{
+    memset(d, 0, sizeof(*d));
+    d->id = id;
+    d->params.weight = SCHED_WEIGHT_DEFAULT;
+    d->params.latency = LATENCY_NORMAL;
+    d->unit_inverse = BIT(INVERSE_SHIFT) / (SCHED_WEIGHT_DEFAULT << WEIGHT_SHIFT);
+    d->next = s->domains;
+    s->domains = d;
+    trace_other(s, TRACE_DOMAIN, 0, id, 0, 0, 1, 0);
+}
+
+static bool is_of(const struct sched_unit *u, const struct sched_domain *d)
+{
+    return u && u->dom == d;
+}
+
+/* Nothing points to its units any more. */
+static void forget_units(struct sched *s, struct sched_domain *d)
+{
+    struct sched_cpu *c;
+    struct sched_queue *q;
+
+    for (c = s->cpu; c < s->cpu + s->nr_cpus; c++) {
+        c->leaving = is_of(c->leaving, d) ? NULL : c->leaving;
+        c->yield_to = is_of(c->yield_to, d) ? NULL : c->yield_to;
+        c->given = is_of(c->given, d) ? NULL : c->given;
+    }
+    for (q = s->queue; q < s->queue + s->nr_queues; q++)
+        q->boosted = is_of(q->boosted, d) ? NULL : q->boosted;
+}
+
+void sched_domain_remove(struct sched *s, struct sched_domain *d)
+{
+    struct sched_domain **at;
+    struct sched_core *k;
+    struct sched_unit *u;
+
+    trace_other(s, TRACE_DOMAIN, 0, d->id, 0, 0, 0, 0);
+    forget_units(s, d);
+    for (u = d->units; u; u = u->next)
+        queue_of(s, u)->nr_units--;
+    for (k = s->core; k < s->core + CPUSET_MAX; k++)
+        k->changing = k->changing && k->want != d;
+    s->nr_strict -= d->params.gang == GANG_STRICT;
+    d->units = NULL;
+    for (at = &s->domains; *at; at = &(*at)->next) {
+        if (*at != d)
+            continue;
+        *at = d->next;
+        return;
+    }
+}
+
+void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain *d, u16 id)
+{
+    struct sched_queue *q;
+    cpuset_t left;
+    unsigned n;
+
+    memset(u, 0, sizeof(*u));
+    u->dom = d;
+    u->id = id;
+    u->prio = ((u32)d->id << 16 ^ id) * 0x9e3779b1U;
+    u->hard = u->soft = cpuset_first(CPUSET_MAX);
+    u->on_cpu = NO_CPU;
+    u->queue = SCHED_MAX_QUEUES - 1;
+    cpus_refresh_allowed(s, u);
+    u->queue = (u8)cpus_best_queue(s, u);
+    q = queue_of(s, u);
+    u->cluster = q->cluster;
+    u->vrt = q->base;
+    /* Spread over the CPUs, so that not all start from the same one. */
+    for (left = q->cpus, n = q->nr_units++ % q->nr_cpus; n; n--)
+        left.bits &= left.bits - 1;
+    u->cpu = (u16)cpuset_lowest(left);
+    u->next = d->units;
+    d->units = u;
+    trace_unit(s, TRACE_UNIT, u, 0, 0, 0);
+}
+
+/* ---- parameters ------------------------------------------------------------------------- */
+
+void sched_get_params(const struct sched_domain *d, struct sched_params *p)
+{
+    *p = d->params;
+}
+
+/* With 'd' having reserved 'own'. */
+static bool reservations_fit(const struct sched *s, const struct sched_domain *d, unsigned pool,
+                             u64 own)
+{
+    u64 cpus = count_cpus(cpus_online_of(s, pool)), sum = own;
+    const struct sched_domain *other;
+
+    for (other = s->domains; other; other = other->next)
+        sum += other != d && other->pool == pool ? other->params.reservation_ppm : 0;
+    return sum <= cpus * ONE_CPU / 10 * 9;
+}
+
+static int check_params(const struct sched *s, const struct sched_domain *d,
+                        const struct sched_params *p)
+{
+    u64 cpus = count_cpus(cpus_online_of(s, d->pool));
+
+    if (!p->weight || p->weight > SCHED_WEIGHT_MAX || (unsigned)p->gang > GANG_STRICT ||
+        (unsigned)p->latency > LATENCY_BATCH || p->cap_ppm > cpus * ONE_CPU ||
+        p->reservation_ppm > cpus * ONE_CPU)
+        return -XEN_EINVAL;
+    if (p->reservation_ppm && !reservations_fit(s, d, d->pool, p->reservation_ppm))
+        return -XEN_ENOSPC;
+    return 0;
+}
+
+static void set_budgets(struct sched_domain *d, ns_t now)
+{
+    const struct sched_params *p = &d->params;
+    struct sched_unit *u;
+
+    d->cap_quota = (s64)p->cap_ppm * PERIOD / (s64)ONE_CPU;
+    d->reserve_quota = (s64)p->reservation_ppm * PERIOD / (s64)ONE_CPU;
+    d->cap_left = d->cap_quota;
+    d->reserve_left = d->reserve_quota;
+    d->period = (u64)(now / PERIOD);
+    d->special = d->reserve_quota;
+    d->metered = d->cap_quota || d->reserve_quota;
+    d->nr_running = 0;
+    for (u = d->units; u; u = u->next)
+        d->nr_running += u->state == UNIT_RUNNING;
+}
+
+static void set_gang(struct sched *s, struct sched_domain *d, enum sched_gang old, ns_t now)
+{
+    struct sched_unit *u;
+
+    s->nr_strict += (u32)(d->params.gang == GANG_STRICT) - (u32)(old == GANG_STRICT);
+    if (d->params.gang == old)
+        return;
+    d->gang_active = d->params.gang == GANG_ON;
+    d->windows = 0;
+    d->evidence = d->evidence_ipi = d->calm = 0;
+    d->evidence_at = now;
+    for (u = d->units; u; u = u->next)
+        u->gang_ran = d->gang_lead;
+}
+
+/* READY and PARKED units compete anew, with the weight and the deadline of today. */
+static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+
+    if (u->state == UNIT_PARKED) {
+        budget_unlist(q, u);
+    } else if (u->state == UNIT_READY) {
+        queue_remove(q, u);
+        queue_leave(q, u, now);
+    } else {
+        u->active_seen = 0;
+        if (u->state == UNIT_RUNNING)
+            place_kick(s, u->cpu, kick);
+        return;
+    }
+    if (u->state == UNIT_PARKED)
+        unit_set_state(u, UNIT_READY, now);
+    queue_join(s, q, u, now);
+    queue_insert(q, u);
+    place_ready(s, q, u, now, kick);
+}
+
+int sched_set_params(struct sched *s, struct sched_domain *d, const struct sched_params *p,
+                     ns_t now, cpuset_t *kick)
+{
+    enum sched_gang old = d->params.gang;
+    int rc = check_params(s, d, p);
+    struct sched_unit *u;
+    unsigned i;
+
+    if (rc)
+        return rc;
+    trace_other(s, TRACE_PARAMS, 0, d->id, 0, now,
+                p->weight | (u64)p->gang << 32 | (u64)p->latency << 40,
+                p->cap_ppm | (u64)p->reservation_ppm << 32);
+    for (u = d->units; u; u = u->next) {
+        if (u->state == UNIT_RUNNING)
+            queue_charge(queue_of(s, u), u, now);
+    }
+    d->params = *p;
+    d->unit_inverse = BIT(INVERSE_SHIFT) / ((u64)p->weight << WEIGHT_SHIFT);
+    set_budgets(d, now);
+    set_gang(s, d, old, now);
+    for (u = d->units; u; u = u->next)
+        requeue(s, u, now, kick);
+    for (i = 0; i < s->nr_queues; i++)
+        gang_plan(s, &s->queue[i], now, kick);
+    if (p->gang == GANG_STRICT || old == GANG_STRICT)
+        kick->bits |= s->online; /* who must not be beside whom is different now */
+    return 0;
+}
+
+int sched_set_affinity(struct sched *s, struct sched_unit *u, cpuset_t hard, cpuset_t soft,
+                       ns_t now, cpuset_t *kick)
+{
+    if (cpuset_empty(cpuset_and(hard, cpus_online_of(s, u->dom->pool))))
+        return -XEN_EINVAL;
+    trace_unit(s, TRACE_AFFINITY, u, now, hard.bits, soft.bits);
+    u->hard = hard;
+    u->soft = soft;
+    cpus_settle_unit(s, u, now, kick);
+    return 0;
+}
+
+int sched_domain_move(struct sched *s, struct sched_domain *d, unsigned pool, ns_t now,
+                      cpuset_t *kick)
+{
+    struct sched_unit *u;
+
+    if (pool >= SCHED_POOLS || cpuset_empty(cpus_online_of(s, pool)))
+        return -XEN_EINVAL;
+    if (d->pool != pool && !reservations_fit(s, d, pool, d->params.reservation_ppm))
+        return -XEN_ENOSPC;
+    trace_other(s, TRACE_MOVE, 0, d->id, 0, now, pool, 0);
+    d->pool = (u8)pool;
+    for (u = d->units; u; u = u->next)
+        cpus_settle_unit(s, u, now, kick);
+    return 0;
+}

@@ -1,0 +1,316 @@
+#include "core/sched_place.h"
+
+/* Idle and not yet told to look for work. */
+static cpuset_t free_cpus(const struct sched *s)
+{
+    u64 idle = __atomic_load_n(&s->idle, __ATOMIC_SEQ_CST);
+
+    return (cpuset_t){idle & ~__atomic_load_n(&s->kicked, __ATOMIC_SEQ_CST)};
+}
+
+enum rank place_rank(const struct sched *s, const struct sched_queue *q,
+                     const struct sched_unit *u, u64 v, ns_t now)
+{
+    const struct sched_domain *d = u->dom;
+
+    if (likely(!d->special && !q->slotted))
+        return RANK_SINGLE;
+    if (budget_reserved(d))
+        return RANK_RESERVED;
+    if (!q->slotted)
+        return RANK_SINGLE;
+    if (d->gang_active)
+        return d->windows & BIT(u->queue) ? RANK_WINDOW : RANK_STRAGGLER;
+    if (d->params.latency != LATENCY_LOW || !unit_eligible(u, v))
+        return RANK_SINGLE;
+    if (u->state == UNIT_RUNNING && now - s->cpu[u->cpu].picked_at >= BREAK_MAX)
+        return RANK_SINGLE;
+    return RANK_WINDOW;
+}
+
+static bool core_free(const struct sched *s, unsigned cpu, cpuset_t free)
+{
+    return cpuset_empty(cpuset_minus(s->cpu[cpu].core, free));
+}
+
+unsigned place_whole_core(const struct sched *s, cpuset_t from, cpuset_t free)
+{
+    unsigned cpu;
+
+    while (!cpuset_empty(from)) {
+        cpu = cpuset_lowest(from);
+        if (core_free(s, cpu, free))
+            return cpu;
+        from = cpuset_minus(from, s->cpu[cpu].core);
+    }
+    return NO_CPU;
+}
+
+/*
+ * The last CPU if its core is free, then any free core, then any free thread: next to a busy
+ * sibling a unit gets little more than half a core.
+ */
+static unsigned choose_free(const struct sched *s, const struct sched_unit *u, cpuset_t among,
+                            cpuset_t free)
+{
+    bool last = cpuset_has(among, u->cpu);
+    cpuset_t soft = cpuset_and(among, u->soft);
+    unsigned cpu;
+
+    if (cpuset_empty(among))
+        return NO_CPU;
+    if (!cpuset_empty(soft)) {
+        among = soft;
+        last = cpuset_has(among, u->cpu);
+    }
+    if (last && core_free(s, u->cpu, free))
+        return u->cpu;
+    cpu = place_whole_core(s, among, free);
+    if (cpu != NO_CPU)
+        return cpu;
+    return last ? u->cpu : cpuset_lowest(among);
+}
+
+/* CPUs where it may start now. */
+static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpuset_t free)
+{
+    cpuset_t usable = cpuset_and(free, u->allowed), left = usable;
+    unsigned cpu;
+
+    if (likely(!s->nr_strict))
+        return usable;
+    for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
+        cpu = cpuset_lowest(left);
+        if (!strict_allows(s, u->dom, cpu))
+            cpuset_remove(&usable, cpu);
+    }
+    return usable;
+}
+
+static unsigned find_free(const struct sched *s, const struct sched_queue *q,
+                          const struct sched_unit *u)
+{
+    cpuset_t free = free_cpus(s), usable = startable(s, u, free);
+    unsigned i, cpu;
+
+    if (cpuset_empty(usable))
+        return NO_CPU;
+    cpu = choose_free(s, u, cpuset_and(usable, q->cpus), free);
+    for (i = 0; cpu == NO_CPU && i < q->nr_victims; i++)
+        cpu = choose_free(s, u, cpuset_and(usable, s->queue[q->victims[i]].cpus), free);
+    return cpu;
+}
+
+/*
+ * The CPU whose unit is the least urgent: of the highest rank, then of the latest deadline.
+ * NO_CPU: nobody gives way to 'u'. A latency unit kicks also one that has not had its minimum,
+ * whose pick sets a timer then.
+ */
+static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
+                            const struct sched_unit *u, ns_t now)
+{
+    cpuset_t from = cpuset_and(q->cpus, u->allowed);
+    enum rank own = place_rank(s, q, u, q->base, now), worst = own, r;
+    bool boost = now < u->boost_until;
+    bool fair = boost || unit_eligible(u, q->base);
+    u64 latest = boost ? q->base : u->vdl;
+    unsigned cpu, victim = NO_CPU;
+    const struct sched_cpu *c;
+
+    from.bits &= ~__atomic_load_n(&s->kicked, __ATOMIC_RELAXED);
+    for (; !cpuset_empty(from); cpuset_remove(&from, cpu)) {
+        cpu = cpuset_lowest(from);
+        c = &s->cpu[cpu];
+        if (!c->current)
+            continue;
+        r = place_rank(s, q, c->current, q->base, now);
+        if (r < worst || (r == worst && !virtual_before(latest, c->current->vdl)) ||
+            (r == own && !fair))
+            continue;
+        worst = r;
+        latest = c->current->vdl;
+        victim = cpu;
+    }
+    if (victim == NO_CPU || worst > own || boost || u->dom->params.latency == LATENCY_LOW)
+        return victim;
+    return now - s->cpu[victim].picked_at >= place_gran(u) ? victim : NO_CPU;
+}
+
+void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+{
+    cpuset_t left = q->cpus;
+    ns_t due, first = NEVER;
+    unsigned cpu, chosen = NO_CPU;
+    const struct sched_cpu *c;
+
+    if (likely(cpuset_empty(q->untimed)))
+        return;
+    for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
+        cpu = cpuset_lowest(left);
+        c = &s->cpu[cpu];
+        if (!c->current)
+            continue;
+        due = c->until;
+        if (cpuset_has(q->untimed, cpu))
+            due = c->current->charged +
+                  to_real(c->current, MAX((s64)(c->current->vdl - c->current->vrt), 0L));
+        if (due < first) {
+            first = due;
+            chosen = cpu;
+        }
+    }
+    if (chosen == NO_CPU || !cpuset_has(q->untimed, chosen))
+        return;
+    cpuset_remove(&q->untimed, chosen);
+    place_kick(s, chosen, kick);
+}
+
+void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                 cpuset_t *kick)
+{
+    unsigned cpu;
+
+    if (u->on_cpu != NO_CPU) {
+        /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
+        if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
+            place_kick(s, u->on_cpu, kick);
+        return;
+    }
+    cpu = find_free(s, q, u);
+    if (cpu == NO_CPU) {
+        queue_virtual_time(q, now);
+        cpu = find_victim(s, q, u, now);
+        if (unlikely(q->nr_limited))
+            place_idle(s, q, kick);
+    }
+    if (cpu != NO_CPU)
+        place_kick(s, cpu, kick);
+    else
+        place_timer(s, q, kick);
+}
+
+/* Saved READY units of the pool for which nobody is on the way. */
+static s64 nr_unserved(const struct sched *s, const struct sched_queue *q)
+{
+    cpuset_t told = {s->idle & s->kicked & s->pool_cpus[q->pool].bits};
+    const struct sched_queue *other;
+    s64 n = q->nr_ready - q->nr_unsaved;
+    unsigned i;
+
+    for (i = 0; i < q->nr_victims; i++) {
+        other = &s->queue[q->victims[i]];
+        n += __atomic_load_n(&other->nr_ready, __ATOMIC_RELAXED) - other->nr_unsaved;
+    }
+    return n - (s64)count_cpus(told);
+}
+
+void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+{
+    bool all = q->nr_limited || s->nr_strict;
+    struct sched_unit *u;
+    unsigned cpu;
+    s64 n;
+
+    if (likely(!(free_cpus(s).bits & s->pool_cpus[q->pool].bits)))
+        return;
+    /* Some can use few CPUs only: who takes whom is open, so all that can be used are told. */
+    n = all ? CPUSET_MAX : nr_unserved(s, q);
+    for (u = tree_first(q->root); u && n > 0; u = tree_next(u)) {
+        if (u->on_cpu != NO_CPU)
+            continue;
+        while (n-- > 0 && (cpu = find_free(s, q, u)) != NO_CPU) {
+            place_kick(s, cpu, kick);
+            if (!all)
+                break;
+        }
+    }
+}
+
+/* Lower is better: the eligible by deadline, which is the tree's order, others by vrt. */
+static bool better(const struct sched_unit *u, const struct sched_unit *than, u64 v)
+{
+    if (unit_eligible(than, v))
+        return false;
+    return unit_eligible(u, v) || virtual_before(u->vrt, than->vrt);
+}
+
+/* With restrictions or ranks, which are rare, the tree is read in order. */
+static struct sched_unit *best_of_odd(struct sched *s, struct sched_queue *q, unsigned cpu,
+                                      u64 v, ns_t now, bool strict)
+{
+    struct sched_unit *u, *best = NULL;
+    enum rank r, best_rank = RANK_STRAGGLER;
+    bool home;
+
+    for (u = tree_first(q->root); u; u = tree_next(u)) {
+        if (!place_may_run(u, cpu) || (strict && !strict_allows(s, u->dom, cpu)))
+            continue;
+        r = place_rank(s, q, u, v, now);
+        /* In a window all run at once: each where it ran. */
+        home = r == RANK_WINDOW && u->cpu == cpu && best && best->cpu != cpu;
+        if (best && (r > best_rank || (r == best_rank && !home && !better(u, best, v))))
+            continue;
+        best = u;
+        best_rank = r;
+    }
+    return best;
+}
+
+struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned cpu, u64 v,
+                              ns_t now, bool strict)
+{
+    struct sched_unit *u;
+
+    if (!q->root)
+        return NULL;
+    if (unlikely(q->nr_odd || q->slotted || strict))
+        return best_of_odd(s, q, cpu, v, now, strict);
+    u = tree_earliest(q->root, v);
+    return u ? u : tree_least(q->root);
+}
+
+/* From a queue whose lock is held. */
+static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsigned cpu,
+                               ns_t now, cpuset_t *kick)
+{
+    u64 v = queue_virtual_time(from, now);
+    struct sched_unit *u;
+    unsigned own = s->cpu[cpu].queue;
+
+    do
+        u = best_of_odd(s, from, cpu, v, now, s->nr_strict);
+    while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
+    if (!u)
+        return NULL;
+    queue_remove(from, u);
+    queue_leave(from, u, now);
+    queue_move(s, u, own, now);
+    queue_join(s, &s->queue[own], u, now);
+    return u;
+}
+
+struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
+                               cpuset_t *kick)
+{
+    struct sched_queue *q = &s->queue[s->cpu[cpu].queue], *from;
+    struct sched_unit *u;
+    unsigned i;
+
+    for (i = 0; i < q->nr_victims; i++) {
+        from = &s->queue[q->victims[i]];
+        if (!__atomic_load_n(&from->nr_ready, __ATOMIC_RELAXED))
+            continue;
+        if (s->ops.try_lock && !s->ops.try_lock(from->cluster)) {
+            *again = true;
+            continue;
+        }
+        u = take(s, from, cpu, now, kick);
+        if (s->ops.unlock)
+            s->ops.unlock(from->cluster);
+        if (u) {
+            s->cpu[cpu].stats.steals++;
+            return u;
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,71 @@
+/*
+ * Where a READY unit should run, and where an idle CPU finds work. Internal to core/sched_*.
+ * The caller holds the lock of the unit's or CPU's cluster.
+ */
+#ifndef SERAI_CORE_SCHED_PLACE_H
+#define SERAI_CORE_SCHED_PLACE_H
+
+#include "core/sched_strict.h"
+
+#define GRAN_LATENCY (200 * US)
+#define GRAN         (1 * MS)
+#define BREAK_MAX    (400 * US) /* of a latency unit in somebody's window */
+
+/* Lower goes first; within a rank virtual time decides. */
+enum rank {
+    RANK_RESERVED, /* its domain has reserved time left */
+    RANK_WINDOW,   /* its gang has this slot */
+    RANK_SINGLE,
+    RANK_STRAGGLER, /* its gang has another slot */
+};
+enum rank place_rank(const struct sched *s, const struct sched_queue *q,
+                     const struct sched_unit *u, u64 v, ns_t now);
+
+static inline void place_kick(struct sched *s, unsigned cpu, cpuset_t *kick)
+{
+    u64 old = __atomic_fetch_or(&s->kicked, BIT(cpu), __ATOMIC_SEQ_CST);
+
+    if (!(old & BIT(cpu)))
+        cpuset_add(kick, cpu);
+}
+
+/* May this READY unit start on 'cpu', as far as the unit is concerned? */
+static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)
+{
+    return cpuset_has(u->allowed, cpu) && (u->on_cpu == NO_CPU || u->on_cpu == cpu);
+}
+
+/* How long the current unit is safe from being preempted by 'u'. */
+static inline ns_t place_gran(const struct sched_unit *u)
+{
+    return u->dom->params.latency == LATENCY_LOW ? GRAN_LATENCY : GRAN;
+}
+
+/* A unit became READY: kick an idle CPU for it, or one that it should preempt. */
+void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                 cpuset_t *kick);
+
+/* Kick idle CPUs as long as there are READY units that nobody was kicked for. */
+void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+
+/*
+ * A CPU that had nothing waiting set no timer. Now that somebody waits, the CPU whose unit has
+ * its turn over first needs one: it is kicked, to set it.
+ */
+void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+
+/*
+ * The most urgent READY unit that may run here, or NULL. 'strict': not beside another domain
+ * where that is forbidden.
+ */
+struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned cpu, u64 v,
+                              ns_t now, bool strict);
+
+/* For an idle CPU: a unit from the nearest queue that has one, moved to this queue; or NULL. */
+struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
+                               cpuset_t *kick);
+
+/* One of 'from' whose whole core is in 'free'; NO_CPU: none. */
+unsigned place_whole_core(const struct sched *s, cpuset_t from, cpuset_t free);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * One run queue: virtual time, weights, and who is in it. Internal to core/sched_*.
+ *
+ * A unit "competes" in its queue while it is READY or RUNNING: it counts in virtual time and
+ * weight. READY ones are in the tree as well. Virtual time is the weighted mean of vrt; what
+ * RUNNING units did since they were charged is added in one go, because weight * virtual run
+ * time is real run time whatever the weight.
+ *
+ * The caller holds the lock of the queue's cluster.
+ */
+#ifndef SERAI_CORE_SCHED_QUEUE_H
+#define SERAI_CORE_SCHED_QUEUE_H
+
+#include "core/sched_tree.h"
+
+#define NEVER INT64_MAX
+
+#define US 1000L
+#define MS 1000000L
+
+/* Weights have 6 bits below the point; a unit of weight 256 runs at 1 virtual ns per ns. */
+#define WEIGHT_SHIFT  6
+#define UNIT_SHIFT    14
+#define INVERSE_SHIFT 36
+
+#define LAG_MAX    (10 * MS)
+#define LAG_FORGET (100 * MS)
+
+static inline u64 to_virtual(const struct sched_unit *u, ns_t d)
+{
+    return (u64)((unsigned __int128)(u64)d * u->inverse >> (INVERSE_SHIFT - UNIT_SHIFT));
+}
+
+static inline ns_t to_real(const struct sched_unit *u, u64 v)
+{
+    return (ns_t)((unsigned __int128)v * u->weight >> UNIT_SHIFT);
+}
+
+static inline struct sched_queue *queue_of(struct sched *s, const struct sched_unit *u)
+{
+    return &s->queue[u->queue];
+}
+
+/* The baseline CPU has no instruction for it. */
+static inline unsigned count_cpus(cpuset_t s)
+{
+    u64 x = s.bits;
+
+    x -= x >> 1 & 0x5555555555555555UL;
+    x = (x & 0x3333333333333333UL) + (x >> 2 & 0x3333333333333333UL);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fUL;
+    return (unsigned)(x * 0x0101010101010101UL >> 56);
+}
+
+static inline void unit_set_state(struct sched_unit *u, enum unit_state state, ns_t now)
+{
+    u->stats.time[u->state] += now - u->since;
+    u->state = (u8)state;
+    u->since = now;
+}
+
+/* Its lag is not negative: it may be chosen by its deadline. */
+static inline bool unit_eligible(const struct sched_unit *u, u64 v)
+{
+    return !virtual_before(v, u->vrt);
+}
+
+/* How long this unit runs per request. */
+ns_t queue_request(const struct sched_unit *u);
+
+u64 queue_virtual_time(struct sched_queue *q, ns_t now);
+
+/* Its weight changes with the number of active siblings; call while it competes or not. */
+void queue_refresh_weight(struct sched *s, struct sched_queue *q, struct sched_unit *u);
+
+/* Begins to compete, with the lag that it left with as far as that still counts. */
+void queue_join(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+/* Its state is saved: a READY one may go anywhere from now on. */
+void queue_saved(struct sched_queue *q, struct sched_unit *u);
+
+/* A competing unit into and out of the tree. */
+void queue_insert(struct sched_queue *q, struct sched_unit *u);
+void queue_remove(struct sched_queue *q, struct sched_unit *u);
+
+/* A competing unit, out of the tree, starts and stops to run. */
+void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now);
+void queue_stop(struct sched_queue *q, struct sched_unit *u);
+/* Its run time until now enters its virtual run time and its domain's budget. */
+void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+/* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the tree. */
+static inline void queue_refresh_limited(const struct sched_queue *q, struct sched_unit *u)
+{
+    u->limited = !cpuset_empty(cpuset_minus(q->cpus, u->allowed));
+}
+
+/* Sleeping or off -> READY. */
+void queue_become_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+/* A competing unit, in no tree and on no CPU, goes to sleep or off. */
+void queue_stop_competing(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
+                          ns_t now);
+/* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
+void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+/* A unit in no tree that does not run changes its queue and keeps its lag. */
+void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);
+
+#endif

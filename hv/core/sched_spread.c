@@ -1,0 +1,64 @@
+#include "core/sched_spread.h"
+
+#define MIN_SPREAD (1 * MS)
+
+static bool whole_core_idle(const struct sched *s, unsigned cpu)
+{
+    return !(s->cpu[cpu].core.bits & ~s->idle);
+}
+
+/* A CPU of the queue whose unit could use the idle core 'to'; NO_CPU: none. */
+static unsigned crowded(const struct sched *s, const struct sched_queue *q, unsigned to)
+{
+    cpuset_t left = cpuset_minus(q->cpus, s->cpu[to].core);
+    const struct sched_cpu *c;
+    unsigned cpu;
+
+    for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
+        cpu = cpuset_lowest(left);
+        c = &s->cpu[cpu];
+        if (c->current && cpuset_has(c->current->allowed, to) && !c->given &&
+            (c->core.bits & ~s->idle & ~BIT(cpu)))
+            return cpu;
+    }
+    return NO_CPU;
+}
+
+ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    unsigned from;
+
+    if (q->nr_ready || cpu != cpuset_lowest(c->core) || !whole_core_idle(s, cpu))
+        return NEVER;
+    from = crowded(s, q, cpu);
+    if (from == NO_CPU)
+        return NEVER;
+    if (now - c->picked_at < MIN_SPREAD)
+        return c->picked_at + MIN_SPREAD;
+    s->cpu[from].hand_over = true;
+    place_kick(s, from, kick);
+    return NEVER;
+}
+
+bool spread_gives(struct sched *s, unsigned cpu)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    cpuset_t idle = {s->idle & q->cpus.bits};
+
+    c->hand_over = false;
+    return c->current && !q->nr_ready && (c->core.bits & ~s->idle & ~BIT(cpu)) &&
+           place_whole_core(s, cpuset_and(idle, c->current->allowed), idle) != NO_CPU;
+}
+
+bool spread_given(struct sched *s, unsigned cpu, const struct sched_unit *u)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    cpuset_t told = {s->idle & s->kicked & s->queue[c->queue].cpus.bits};
+
+    if (c->given != u || u->on_cpu != NO_CPU)
+        return false;
+    return place_whole_core(s, cpuset_and(told, u->allowed), (cpuset_t){s->idle}) != NO_CPU;
+}

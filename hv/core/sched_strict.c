@@ -1,0 +1,136 @@
+#include "core/sched_choose.h"
+
+#define DWELL   (1 * MS)  /* a core does not change over more often */
+#define GIVE_UP (1 * MS)  /* a change that was overtaken by events */
+#define LOOK    (50 * US) /* while a change is under way; the last one saved kicks anyway */
+
+static bool same(const struct sched_domain *a, const struct sched_domain *b)
+{
+    return a == b || (a->params.gang != GANG_STRICT && b->params.gang != GANG_STRICT);
+}
+
+static struct sched_domain *kind(const struct sched_unit *u)
+{
+    return u->dom->params.gang == GANG_STRICT ? u->dom : NULL;
+}
+
+bool strict_allows(const struct sched *s, const struct sched_domain *d, unsigned cpu)
+{
+    cpuset_t others = cpuset_minus(s->cpu[cpu].threads, cpuset_of(cpu));
+    const struct sched_unit *u;
+    const struct sched_cpu *c;
+
+    for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
+        c = &s->cpu[cpuset_lowest(others)];
+        u = __atomic_load_n(&c->leaving, __ATOMIC_ACQUIRE);
+        if ((u && !same(u->dom, d)) || (c->current && !same(c->current->dom, d)))
+            return false;
+    }
+    return true;
+}
+
+static void kick_others(struct sched *s, unsigned cpu, cpuset_t *kick)
+{
+    cpuset_t others = cpuset_minus(s->cpu[cpu].core, cpuset_of(cpu));
+
+    for (; !cpuset_empty(others); others.bits &= others.bits - 1)
+        place_kick(s, cpuset_lowest(others), kick);
+}
+
+/* 'u' goes before everything that the other threads run. */
+static bool beats_others(struct sched *s, struct sched_queue *q, unsigned cpu,
+                         const struct sched_unit *u, u64 v, ns_t now, ns_t *soon)
+{
+    cpuset_t others = cpuset_minus(s->cpu[cpu].core, cpuset_of(cpu));
+    struct sched_unit *x;
+
+    for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
+        x = s->cpu[cpuset_lowest(others)].current;
+        if (!x || same(x->dom, u->dom) || queue_of(s, x) != q)
+            continue;
+        queue_charge(q, x, now);
+        if (!choose_takes_over(s, q, u, x, !virtual_before(x->vrt, x->vdl), v, now, soon))
+            return false;
+    }
+    return true;
+}
+
+/* A change is under way: NULL until the others are gone. 'cur' is of the old kind, or NULL. */
+static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct sched_unit *cur,
+                                          u64 v, ns_t now, ns_t *soon)
+{
+    struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
+    struct sched_queue *q = &s->queue[s->cpu[cpu].queue];
+    struct sched_unit *u;
+
+    for (u = tree_first(q->root); u; u = tree_next(u)) {
+        if (kind(u) != k->want || !place_may_run(u, cpu))
+            continue;
+        if (!strict_allows(s, u->dom, cpu)) {
+            *soon = MIN(*soon, now + LOOK);
+            return NULL;
+        }
+    }
+    k->changing = false;
+    k->since = now;
+    for (u = tree_first(q->root); u; u = tree_next(u)) {
+        if (kind(u) == k->want && place_may_run(u, cpu) && unit_eligible(u, v))
+            return u;
+    }
+    u = place_best(s, q, cpu, v, now, true);
+    return u ? u : cur;
+}
+
+struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
+                                 cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
+    struct sched_unit *cur = c->current, *any, *best;
+    u64 v = queue_virtual_time(q, now);
+
+    if (cur && !strict_allows(s, cur->dom, cpu))
+        cur = NULL;
+    if (k->changing && now - k->since > GIVE_UP)
+        k->changing = false;
+    if (k->changing && !(cur && kind(cur) == k->want))
+        return choose_new_kind(s, cpu, cur, v, now, soon);
+    do
+        any = place_best(s, q, cpu, v, now, false);
+    while (any && any->dom->metered && budget_parks(s, q, any->dom, now, kick));
+    if (!any)
+        return cur;
+    if (strict_allows(s, any->dom, cpu))
+        best = any;
+    else if (now - k->since >= DWELL && beats_others(s, q, cpu, any, v, now, soon) &&
+             (!cur || choose_takes_over(s, q, any, cur, done, v, now, soon))) {
+        k->changing = true;
+        k->want = kind(any);
+        k->since = now;
+        kick_others(s, cpu, kick);
+        *soon = MIN(*soon, now + LOOK);
+        return NULL;
+    } else {
+        best = place_best(s, q, cpu, v, now, true);
+        *soon = MIN(*soon, MAX(k->since + DWELL, now + LOOK));
+    }
+    if (!cur || !best)
+        return cur ? cur : best;
+    return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
+}
+
+void strict_account(struct sched *s, unsigned cpu, ns_t d)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    cpuset_t others = cpuset_minus(c->core, cpuset_of(cpu));
+    struct sched_unit *x;
+
+    for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
+        x = s->cpu[cpuset_lowest(others)].current;
+        if (!x)
+            continue;
+        __atomic_add_fetch(&x->dom->gang_stats.forced_idle, d, __ATOMIC_RELAXED);
+        return;
+    }
+}

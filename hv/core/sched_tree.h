@@ -1,0 +1,32 @@
+/*
+ * The READY units of a queue: a treap ordered by virtual deadline, first come first among equals,
+ * in which every node knows the least virtual run time below it.
+ *
+ *  1. in order, vdl never falls
+ *  2. a parent's prio is not below its children's
+ *  3. least_vrt is the minimum of vrt over the subtree
+ *
+ * Caller serialises. Virtual times wrap: they are compared by their difference.
+ */
+#ifndef SERAI_CORE_SCHED_TREE_H
+#define SERAI_CORE_SCHED_TREE_H
+
+#include "core/sched.h"
+
+static inline bool virtual_before(u64 a, u64 b)
+{
+    return (s64)(a - b) < 0;
+}
+
+void tree_insert(struct sched_unit **root, struct sched_unit *u);
+void tree_remove(struct sched_unit **root, struct sched_unit *u);
+
+/* The earliest deadline among units with vrt <= v; NULL: none. */
+struct sched_unit *tree_earliest(struct sched_unit *root, u64 v);
+/* The least vrt; the tree is not empty. */
+struct sched_unit *tree_least(struct sched_unit *root);
+
+struct sched_unit *tree_first(struct sched_unit *root);
+struct sched_unit *tree_next(struct sched_unit *u);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * Making a vcpu out of its parts.
+ */
+#ifndef SERAI_GUEST_VCPU_H
+#define SERAI_GUEST_VCPU_H
+
+#include "guest/domain.h"
+
+/* VCPU_EMPTY, and part of the domain for good; NULL: no memory. */
+struct vcpu *vcpu_create(struct domain *d, unsigned id);
+
+/* The registers with which a vcpu enters the guest for the first time; it must be VCPU_FILLING
+ * or not known to anybody yet. */
+void vcpu_set_entry(struct vcpu *v, const struct cpu_user_regs *regs);
+
+#endif

@@ -1,0 +1,232 @@
+#include "kern/dispatch.h"
+#include "kern/irq.h"
+#include "kern/lock.h"
+#include "kern/timer.h"
+#include "x86/cpu_setup.h"
+#include "x86/entry.h"
+#include "x86/lapic.h"
+
+static struct sched policy;
+static struct spinlock cluster_locks[CPUSET_MAX];
+static const struct switch_ops *ops;
+static struct timer slice_end[MAX_CPUS];
+
+static bool try_lock_cluster(unsigned cluster)
+{
+    return lock_try(&cluster_locks[cluster]);
+}
+
+static void unlock_cluster(unsigned cluster)
+{
+    lock_untry(&cluster_locks[cluster]);
+}
+
+static struct spinlock *lock_cpu(unsigned cpu)
+{
+    struct spinlock *l = &cluster_locks[sched_cluster_of(&policy, cpu)];
+
+    lock(l);
+    return l;
+}
+
+/* The unit's cluster may change until it is locked. */
+static struct spinlock *lock_unit(const struct sched_unit *u)
+{
+    for (;;) {
+        unsigned cluster = __atomic_load_n(&u->cluster, __ATOMIC_RELAXED);
+        struct spinlock *l = &cluster_locks[cluster];
+
+        lock(l);
+        if (u->cluster == cluster)
+            return l;
+        unlock(l);
+    }
+}
+
+/* These CPUs have to look at their queues. */
+static void kick(cpuset_t set)
+{
+    for (; !cpuset_empty(set); cpuset_remove(&set, cpuset_lowest(set))) {
+        struct cpu *c = cpus[cpuset_lowest(set)];
+
+        if (c == this_cpu()) {
+            softirq_raise(SOFTIRQ_SCHED);
+        } else {
+            count(COUNT_IPI_SCHED);
+            lapic_send_ipi(c->apic_id, VECTOR_IPI_SCHED);
+        }
+    }
+}
+
+static void raise_sched(void *arg)
+{
+    softirq_raise(SOFTIRQ_SCHED);
+}
+
+void dispatch_add_domain(struct sched_domain *d, u16 id)
+{
+    sched_domain_init(&policy, d, id);
+}
+
+void dispatch_add(struct runnable *r, struct sched_domain *d, u16 id)
+{
+    sched_unit_init(&policy, &r->unit, d, id);
+}
+
+/* What switch_stack() pops: six registers, then where to begin. */
+void dispatch_prepare(struct runnable *r, void *stack_top, void (*first)(void))
+{
+    u64 *sp = stack_top;
+
+    *--sp = (u64)first;
+    for (unsigned i = 0; i < 6; i++)
+        *--sp = 0;
+    r->sp = (u64)sp;
+}
+
+/* First thing on the stack that was switched to: the one that was left is complete now. */
+static void finish_switch(struct runnable *left)
+{
+    cpuset_t kicks = CPUSET_NONE;
+    struct spinlock *l;
+
+    if (!left)
+        return;
+    l = lock_unit(&left->unit);
+    sched_saved(&policy, &left->unit, time_now(), &kicks);
+    unlock(l);
+    kick(kicks);
+}
+
+void dispatch_begin_from_assembly(struct runnable *left)
+{
+    finish_switch(left);
+}
+
+static void switch_to(struct runnable *prev, struct runnable *next)
+{
+    struct cpu *c = this_cpu();
+
+    count(COUNT_VCPU_SWITCH);
+    if (prev)
+        ops->out(prev);
+    __atomic_store_n(&c->unit, &next->unit, __ATOMIC_RELAXED);
+    if (next)
+        ops->in(next);
+    finish_switch(
+        switch_stack(prev ? &prev->sp : &c->idle_sp, next ? next->sp : c->idle_sp, prev));
+}
+
+/* A slice's end that is set already is not worth another visit to the timer. */
+static void set_slice_end(unsigned cpu, ns_t until)
+{
+    struct timer *t = &slice_end[cpu];
+
+    if (until != INT64_MAX && !(t->armed && t->expires == until))
+        timer_set(t, until);
+}
+
+/* With the lock of this CPU's cluster, which it releases. */
+static void pick_and_switch(struct spinlock *l)
+{
+    unsigned cpu = this_cpu()->id;
+    struct runnable *prev = dispatch_current(), *next;
+    cpuset_t kicks = CPUSET_NONE;
+    ns_t until;
+
+    count(COUNT_SCHEDULE);
+    next = (struct runnable *)sched_pick(&policy, cpu, time_now(), &until, &kicks);
+    unlock(l);
+    kick(kicks);
+    set_slice_end(cpu, until);
+    if (next != prev)
+        switch_to(prev, next);
+}
+
+static void sched_softirq(void)
+{
+    pick_and_switch(lock_cpu(this_cpu()->id));
+}
+
+void dispatch_sleep(bool (*awake)(void *arg), void *arg)
+{
+    struct spinlock *l = lock_cpu(this_cpu()->id);
+
+    sched_block(&policy, &dispatch_current()->unit);
+    if (awake(arg)) {
+        cpuset_t kicks = CPUSET_NONE;
+
+        sched_wake(&policy, &dispatch_current()->unit, time_now(), WAKE_EVENT, &kicks);
+        unlock(l);
+        kick(kicks);
+        return;
+    }
+    pick_and_switch(l);
+}
+
+void dispatch_wake(struct runnable *r, enum sched_wake why)
+{
+    struct spinlock *l = lock_unit(&r->unit);
+    cpuset_t kicks = CPUSET_NONE;
+
+    sched_wake(&policy, &r->unit, time_now(), why, &kicks);
+    unlock(l);
+    kick(kicks);
+}
+
+void dispatch_yield(struct runnable *to)
+{
+    struct spinlock *l = lock_cpu(this_cpu()->id);
+
+    sched_yield(&policy, &dispatch_current()->unit, to ? &to->unit : NULL, time_now());
+    pick_and_switch(l);
+}
+
+void dispatch_online(struct runnable *r)
+{
+    struct spinlock *l = lock_unit(&r->unit);
+    cpuset_t kicks = CPUSET_NONE;
+    ns_t now = time_now();
+
+    sched_online(&policy, &r->unit, now);
+    sched_wake(&policy, &r->unit, now, WAKE_EVENT, &kicks);
+    unlock(l);
+    kick(kicks);
+}
+
+void dispatch_offline(struct runnable *r)
+{
+    struct spinlock *l = lock_unit(&r->unit);
+    cpuset_t kicks = CPUSET_NONE;
+
+    sched_offline(&policy, &r->unit, time_now(), &kicks);
+    unlock(l);
+    kick(kicks);
+}
+
+void dispatch_idle(void)
+{
+    struct cpu *c = this_cpu();
+
+    softirq_raise(SOFTIRQ_SCHED);
+    for (;;) {
+        softirq_run();
+        c->softirq_pending = 0;
+        __atomic_store_n(&c->idle, 1, __ATOMIC_SEQ_CST);
+        cpu_halt_irq_on();
+    }
+}
+
+__init void dispatch_init(const struct topology *t, const struct switch_ops *o)
+{
+    static const struct sched_ops lock_ops = {try_lock_cluster, unlock_cluster};
+
+    for (unsigned i = 0; i < CPUSET_MAX; i++)
+        cluster_locks[i] = (struct spinlock)SPINLOCK(LOCK_SCHED);
+    for (unsigned i = 0; i < MAX_CPUS; i++)
+        timer_init(&slice_end[i], raise_sched, NULL);
+    ops = o;
+    sched_init(&policy, t, &lock_ops);
+    softirq_set_handler(SOFTIRQ_SCHED, sched_softirq);
+    irq_set_handler(VECTOR_IPI_SCHED, raise_sched, NULL);
+}

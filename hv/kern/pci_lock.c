@@ -1,3 +1,0 @@
-#include "kern/pci_lock.h"
-
-struct spinlock pci_config_lock = SPINLOCK(LOCK_PCI);

@@ -1,0 +1,613 @@
+/*
+ * The figures that the scheduler is to reach, measured in the simulator: a table of name, value,
+ * goal. Exit code 1 when one is missed or a check fails on the way.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/workloads.h"
+
+#define SLOT (5 * MS)
+
+static unsigned nr_figures, nr_missed;
+static u64 seed = 1;
+static const char *only;
+static bool verbose;
+
+static void report(const char *name, double value, const char *op, double goal)
+{
+    bool ok = *op == '<' ? value <= goal : *op == '>' ? value >= goal : true;
+
+    printf("%s %u - %s: %.4g%s%s", ok ? "ok" : "not ok", ++nr_figures, name, value,
+           *op == '-' ? "" : " goal ", *op == '-' ? "" : op);
+    printf(*op == '-' ? "\n" : " %.4g\n", goal);
+    fflush(stdout);
+    nr_missed += !ok;
+}
+
+/* ---- one run ---------------------------------------------------------------------------- */
+
+struct run {
+    const struct policy *pol;
+    const char *topo;
+    void (*load)(struct sim *s, const void *arg);
+    const void *arg;
+    ns_t warm, time;
+    bool fluid;
+};
+
+struct result {
+    bool failed;
+    unsigned nr_cpus, nr_doms;
+    ns_t ran[SIM_DOMS], useful[SIM_DOMS], skew[SIM_DOMS], cap_max[SIM_DOMS];
+    u64 count[SIM_DOMS];
+    unsigned units[SIM_DOMS];
+    ns_t total, useful_total, p50, p99, worst, idle_while_runnable, longest_wait;
+    double utilisation, lag, switches, far;
+    u64 samples;
+};
+
+static void sample_skew(struct sim *s, unsigned id)
+{
+    ns_t least[SIM_DOMS], most[SIM_DOMS];
+
+    sim_account(s);
+    for (unsigned i = 0; i < SIM_DOMS; i++)
+        least[i] = INT64_MAX, most[i] = INT64_MIN;
+    for (unsigned i = 0; i < SIM_UNITS; i++) {
+        struct sim_unit *u = &s->unit[i];
+
+        if (!u->used)
+            continue;
+        least[u->dom->id] = MIN(least[u->dom->id], u->ran - u->arg[3]);
+        most[u->dom->id] = MAX(most[u->dom->id], u->ran - u->arg[3]);
+    }
+    for (unsigned i = 0; i < SIM_DOMS; i++)
+        if (s->dom[i].used && most[i] >= least[i])
+            s->dom[i].skew_max = MAX(s->dom[i].skew_max, most[i] - least[i]);
+    sim_call(s, 1 * MS, 0);
+}
+
+static void collect(struct sim *s, struct result *r, const struct result *before)
+{
+    sim_account(s);
+    for (unsigned i = 0; i < SIM_DOMS; i++) {
+        struct sim_dom *d = &s->dom[i];
+
+        if (!d->used)
+            continue;
+        r->nr_doms = i + 1;
+        r->units[i] = d->nr_units;
+        r->ran[i] = d->ran - before->ran[i];
+        r->useful[i] = d->useful - before->useful[i];
+        r->total += r->ran[i];
+        r->useful_total += r->useful[i];
+        r->skew[i] = d->skew_max;
+        r->cap_max[i] = d->cap_max;
+        r->count[i] = 0;
+    }
+    for (unsigned i = 0; i < SIM_UNITS; i++)
+        if (s->unit[i].used)
+            r->count[s->unit[i].dom->id] += s->unit[i].count;
+    for (unsigned i = 0; i < SIM_DOMS; i++)
+        r->count[i] -= before->count[i];
+}
+
+static void start_measuring(struct sim *s, struct result *before)
+{
+    collect(s, before, &(struct result){0});
+    s->st.nr_lat = 0;
+    s->st.longest_wait = s->st.ready_time = s->st.ready_busy = 0;
+    s->st.switches = 0;
+    memset(s->st.migrations, 0, sizeof(s->st.migrations));
+    s->fluid_lag = 0;
+    for (unsigned i = 0; i < SIM_DOMS; i++) {
+        s->dom[i].skew_max = 0;
+        s->dom[i].fluid = (double)s->dom[i].ran;
+    }
+    for (unsigned i = 0; i < SIM_UNITS; i++)
+        s->unit[i].arg[3] = s->unit[i].ran;
+}
+
+static __noinline void measure(struct sim *s, const struct run *p, struct result *r)
+{
+    ns_t time = p->time ? p->time : 1 * SEC;
+    struct result before = {0};
+
+    p->load(s, p->arg);
+    sample_skew(s, 0);
+    sim_run(s, s->now + (p->warm ? p->warm : 300 * MS), ~0UL);
+    start_measuring(s, &before);
+    sim_run(s, s->now + time, ~0UL);
+    collect(s, r, &before);
+    r->nr_cpus = s->topo.nr_cpus;
+    r->samples = s->st.nr_lat;
+    r->p50 = sim_percentile(s, 500);
+    r->p99 = sim_percentile(s, 990);
+    r->worst = sim_percentile(s, 1000);
+    r->idle_while_runnable = s->st.idle_while_runnable;
+    r->longest_wait = s->st.longest_wait;
+    r->lag = s->fluid_lag;
+    r->utilisation =
+        s->st.ready_time ? (double)s->st.ready_busy / (double)s->st.ready_time : 1;
+    r->switches = (double)s->st.switches / r->nr_cpus * SEC / (double)time;
+    r->far =
+        (double)(s->st.migrations[DIST_NODE] + s->st.migrations[DIST_FAR]) * SEC / (double)time;
+}
+
+/* A check that fails ends the run; its figures then count as missed. */
+static __noinline bool measured(struct sim *s, const struct run *p, struct result *r)
+{
+    jmp_buf escape;
+
+    s->escape = &escape;
+    if (setjmp(escape))
+        return false;
+    measure(s, p, r);
+    return true;
+}
+
+static struct result run(struct run p)
+{
+    struct sim *s = sim_create(p.pol, sim_topology(p.topo), seed);
+    struct result r = {0};
+
+    s->checks = p.pol == &policy_serai;
+    s->fluid = p.fluid;
+    s->call = sample_skew;
+    s->terse = !verbose;
+    if (!measured(s, &p, &r)) {
+        memset(&r, 0, sizeof(r));
+        r.failed = true;
+    }
+    sim_destroy(s);
+    return r;
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : a > 0 ? 1e9 : 1;
+}
+
+static double max_of(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static bool wanted(const char *group)
+{
+    return !only || strstr(group, only);
+}
+
+/* ---- work conservation ------------------------------------------------------------------ */
+
+static void load_mix(struct sim *s, const void *arg)
+{
+    unsigned n = s->topo.nr_cpus;
+    bool smt = cpuset_count(s->cpu[0].core) > 1;
+
+    wl_hog(s, WL(.units = (n + 1) / 2));
+    wl_hog(s, WL(.units = 1, .weight = 1024));
+    wl_interactive(s, WL(.units = n, .quick = true), 3 * MS, 200 * US);
+    wl_interactive(s, WL(.units = n), 1 * MS, 600 * US);
+    wl_pipe(s, WL(.units = 4), 40 * US, 70 * US);
+    wl_lock(s, WL(.units = MIN(n, 8U)), 60 * US, 4 * US);
+    wl_ipi(s, WL(.units = MIN(n, 4U)), 300 * US);
+    wl_hog(s, WL(.units = 1, .pin = cpuset_of(n - 1)));
+    wl_hog(s, WL(.units = 2, .cap_ppm = 300000));
+    wl_barrier(s, WL(.units = MIN(n, 4U), .gang = GANG_AUTO), 200 * US, 50 * US);
+    wl_interactive(s, WL(.units = 2, .pin = cpuset_first(smt ? 2 : 1)), 2 * MS, 100 * US);
+}
+
+static void figures_idle(void)
+{
+    ns_t waited = 0;
+    unsigned failed = 0;
+
+    for (unsigned i = 0; i < sim_nr_topologies; i++) {
+        struct result r = run((struct run){.pol = &policy_serai,
+                                           .topo = sim_topologies[i].name,
+                                           .load = load_mix,
+                                           .warm = 1 * MS,
+                                           .time = 300 * MS});
+
+        waited += r.idle_while_runnable;
+        failed += r.failed;
+        if (verbose)
+            printf("# idle-while-runnable on %s: %lld ns%s\n", sim_topologies[i].name,
+                   (long long)r.idle_while_runnable, r.failed ? " FAILED" : "");
+    }
+    report("idle-while-runnable, 19 topologies, ns", (double)waited, "<=", 0);
+    report("topologies on which a check failed", failed, "<=", 0);
+}
+
+/* ---- shares ----------------------------------------------------------------------------- */
+
+static void load_shares(struct sim *s, const void *arg)
+{
+    unsigned units = *(const unsigned *)arg;
+
+    for (u32 w = 1; w <= 4; w++)
+        wl_hog(s, WL(.units = units, .weight = 256 * w));
+}
+
+static double share_error(const struct result *r)
+{
+    double err = 0;
+
+    for (unsigned i = 0; i < r->nr_doms; i++) {
+        double part = (i + 1) / 10.0, got = (double)r->ran[i] / (double)r->total;
+
+        err = max_of(err, got > part ? got - part : part - got);
+    }
+    return r->failed ? 1e9 : err * 100;
+}
+
+static void load_capped(struct sim *s, const void *arg)
+{
+    u32 cap = *(const u32 *)arg;
+
+    wl_hog(s, WL(.units = 4, .cap_ppm = cap));
+    wl_hog(s, WL(.units = 4));
+}
+
+static void load_lag(struct sim *s, const void *arg)
+{
+    for (u32 w = 0; w < 8; w++)
+        wl_hog(s, WL(.units = 1, .weight = 256 * (1 + w % 4)));
+}
+
+static void figures_shares(void)
+{
+    static const struct {
+        const char *topo;
+        unsigned units;
+        bool goal;
+    } t[] = {{"1", 1, true},     {"4", 4, true},       {"8", 4, true},    {"16", 8, true},
+             {"8llc", 4, false}, {"16numa", 8, false}, {"64", 32, false}};
+    static const u32 caps[] = {100000, 500000, 1500000};
+    struct result r, r2;
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+        r = run((struct run){&policy_serai, t[i].topo, load_shares, &t[i].units});
+        snprintf(name, sizeof(name), "share error 1:2:3:4, %s CPUs, %u units each, %% of all", t[i].topo,
+                 t[i].units);
+        report(name, share_error(&r), t[i].goal ? "<=" : "-", 0.5);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
+        double err;
+
+        r = run((struct run){&policy_serai, "4", load_capped, &caps[i]});
+        err = (double)r.ran[0] / (1e9 * caps[i] / 1e6) - 1;
+        snprintf(name, sizeof(name), "cap %u %%: error, %%", caps[i] / 10000);
+        report(name, r.failed ? 1e9 : 100 * (err < 0 ? -err : err), "<=", 1);
+    }
+    r = run((struct run){.pol = &policy_serai, .topo = "4", .load = load_lag, .fluid = true});
+    r2 = run((struct run){.pol = &policy_credit2, .topo = "4", .load = load_lag, .fluid = true});
+    report("largest lag against the fluid reference, ms", r.failed ? 1e9 : r.lag / MS, "<=", 3.1);
+    report("largest lag of credit2-like, ms", r2.lag / MS, "-", 0);
+}
+
+/* ---- latency, switches, migrations ------------------------------------------------------ */
+
+static void load_latency(struct sim *s, const void *arg)
+{
+    for (unsigned i = 0; i < 4; i++)
+        wl_hog(s, WL(.units = 4));
+    wl_interactive(s, WL(.units = 4, .quick = true), 2 * MS, 100 * US);
+}
+
+static void load_hogs(struct sim *s, const void *arg)
+{
+    for (unsigned i = 0; i < 4; i++)
+        wl_hog(s, WL(.units = s->topo.nr_cpus / 2));
+}
+
+static void load_servers(struct sim *s, const void *arg)
+{
+    unsigned n = s->topo.nr_cpus;
+
+    wl_hog(s, WL(.units = n / 2));
+    wl_hog(s, WL(.units = n / 2));
+    wl_interactive(s, WL(.units = n), 2 * MS, 300 * US);
+    wl_interactive(s, WL(.units = n), 500 * US, 200 * US);
+    wl_pipe(s, WL(.units = n / 2), 30 * US, 30 * US);
+}
+
+static void figures_latency(void)
+{
+    static const struct policy *const pol[] = {&policy_serai, &policy_credit2, &policy_percpu};
+    struct result lat[3], hogs[3], mig[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        lat[i] = run((struct run){pol[i], "8", load_latency, .time = 3 * SEC});
+        hogs[i] = run((struct run){pol[i], "8", load_hogs});
+        mig[i] = run((struct run){pol[i], "16numa", load_servers});
+        printf("# %-12s wake p50 %.3f p99 %.3f max %.3f ms (%llu), switches %.0f /CPU s, "
+               "migrations across caches %.0f /s\n",
+               pol[i]->name, (double)lat[i].p50 / MS, (double)lat[i].p99 / MS,
+               (double)lat[i].worst / MS, (unsigned long long)lat[i].samples, hogs[i].switches,
+               mig[i].far);
+    }
+    report("wake-up p99, latency class, 2x overcommit, ms",
+           lat[0].failed ? 1e9 : (double)lat[0].p99 / MS, "<=", 0.3);
+    report("wake-up p99 / credit2-like",
+           lat[0].failed ? 1e9 : ratio((double)lat[0].p99, (double)lat[1].p99), "<=", 1 / 3.0);
+    report("context switches / credit2-like",
+           hogs[0].failed ? 1e9 : ratio(hogs[0].switches, hogs[1].switches), "<=", 0.5);
+    report("migrations across caches / credit2-like",
+           mig[0].failed ? 1e9 : ratio(mig[0].far, mig[1].far), "<=", 0.5);
+    report("longest wait among those hogs, ms",
+           hogs[0].failed ? 1e9 : (double)hogs[0].longest_wait / MS, "<=", 9);
+    report("work done in that load / credit2-like",
+           mig[0].failed ? 0 : ratio((double)mig[0].useful_total, (double)mig[1].useful_total),
+           ">=", 0.97);
+}
+
+/* ---- gangs ------------------------------------------------------------------------------ */
+
+struct gang_case {
+    char kind;
+    ns_t grain, spin;
+    enum sched_gang mode;
+};
+
+static void load_gang(struct sim *s, const void *arg)
+{
+    static const unsigned sizes[] = {4, 4, 4, 4, 3, 5};
+    const struct gang_case *c = arg;
+
+    switch (c->kind) {
+    case 'A':
+        wl_barrier(s, WL(.units = 8, .gang = c->mode), c->grain, c->spin);
+        wl_barrier(s, WL(.units = 8, .gang = c->mode), c->grain, c->spin);
+        break;
+    case 'B':
+        wl_barrier(s, WL(.units = 8, .gang = c->mode), c->grain, c->spin);
+        wl_hog(s, WL(.units = 8));
+        break;
+    case 'C':
+        for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
+            wl_barrier(s, WL(.units = sizes[i], .weight = 64 * sizes[i], .gang = c->mode),
+                       c->grain, c->spin);
+        break;
+    case 'M': /* one gang among hogs and interactive guests */
+        wl_barrier(s, WL(.units = 4, .weight = 256, .gang = c->mode), c->grain, c->spin);
+        for (unsigned i = 0; i < 6; i++)
+            wl_hog(s, WL(.units = 1, .weight = 64));
+        for (unsigned i = 0; i < 4; i++)
+            wl_interactive(s, WL(.units = 1, .weight = 64), 2 * MS, 200 * US);
+    }
+}
+
+/* Iterations a second, mean of the barrier domains. */
+static double phases(const struct result *r, char kind)
+{
+    unsigned n = kind == 'A' ? 2 : kind == 'C' ? 6 : 1;
+    double sum = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        sum += (double)r->count[i] / r->units[i];
+    return r->failed ? 0 : sum / n;
+}
+
+/* A phase lasts as long as its slowest of n members, uniform in +-10 %; half or a third of the
+ * time is the domain's. */
+static double ideal(const struct gang_case *c)
+{
+    static const unsigned sizes[] = {4, 4, 4, 4, 3, 5};
+    double sum = 0;
+
+    if (c->kind != 'C')
+        return 0.5e9 / ((double)c->grain * (0.9 + 0.2 * 8 / 9));
+    for (unsigned i = 0; i < 6; i++)
+        sum += 1e9 / ((double)c->grain * (0.9 + 0.2 * sizes[i] / (sizes[i] + 1)));
+    return sum / 6 / 3;
+}
+
+static void gang_row(struct gang_case c, const char *what)
+{
+    struct gang_case off = c;
+    struct result r, r2;
+    double us, them, most = 0;
+    char name[120], tag[80];
+
+    off.mode = GANG_OFF;
+    r = run((struct run){&policy_serai, "8", load_gang, &c, .time = 1 * SEC});
+    r2 = run((struct run){&policy_credit2, "8", load_gang, &off, .time = 1 * SEC});
+    us = phases(&r, c.kind);
+    them = phases(&r2, c.kind);
+    snprintf(tag, sizeof(tag), "%c %lld us %s, gang %s", c.kind, (long long)c.grain / 1000,
+             c.spin ? "spin+block" : "active spin", c.mode == GANG_ON ? "on" : "auto");
+    printf("# %-36s %6.0f /s, credit2-like %6.0f, ideal %.0f, skew", tag, us, them, ideal(&c));
+    for (unsigned i = 0; i < r.nr_doms; i++)
+        printf(" %.2f", (double)r.skew[i] / MS);
+    printf(" ms, use %.2f %%\n", 100 * r.utilisation);
+    snprintf(name, sizeof(name), "gangs %s: / credit2-like", tag);
+    report(name, ratio(us, them), ">=", *what == '4' ? 4 : 0.97);
+    if (c.mode == GANG_ON && c.kind != 'M') {
+        snprintf(name, sizeof(name), "gangs %s: %% of ideal", tag);
+        report(name, 100 * us / ideal(&c), ">=", 95);
+        for (unsigned i = 0; i < (c.kind == 'A' ? 2 : c.kind == 'C' ? 6 : 1); i++)
+            most = max_of(most, (double)r.skew[i]);
+        snprintf(name, sizeof(name), "gangs %s: skew, ms", tag);
+        report(name, r.failed ? 1e9 : most / MS, "<=", (double)SLOT / MS);
+    }
+    snprintf(name, sizeof(name), "gangs %s: utilisation, %%", tag);
+    report(name, r.failed ? 0 : 100 * r.utilisation, ">=", 99);
+}
+
+static void figures_gangs(void)
+{
+    static const ns_t grains[] = {50 * US, 100 * US, 300 * US, 2 * MS};
+
+    for (const char *k = "ABC"; *k; k++)
+        gang_row((struct gang_case){*k, 100 * US, 0, GANG_ON}, "4");
+    for (const char *k = "ABCM"; *k; k++)
+        for (unsigned g = 0; g < ARRAY_SIZE(grains); g++)
+            for (ns_t spin = 0; spin <= 50 * US; spin += 50 * US)
+                gang_row((struct gang_case){*k, grains[g], spin, GANG_AUTO}, "");
+}
+
+/* ---- guests that wait for their own -------------------------------------------------------- */
+
+static void load_sync(struct sim *s, const void *arg)
+{
+    char kind = *(const char *)arg; /* first letter of what it does */
+    struct wl_dom p = WL(.units = 8, .gang = s->pol == &policy_serai ? GANG_AUTO : GANG_OFF);
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (kind == 'l')
+            wl_lock(s, p, 60 * US, 5 * US);
+        else if (kind == 'I')
+            wl_ipi(s, p, 200 * US);
+        else
+            wl_pipe(s, p, 40 * US, 40 * US);
+    }
+}
+
+static void figures_sync(void)
+{
+    static const char *const what[] = {"locks", "IPIs to all", "pipes"};
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(what); i++) {
+        struct result us = run((struct run){&policy_serai, "8", load_sync, what[i]});
+        struct result them = run((struct run){&policy_credit2, "8", load_sync, what[i]});
+        u64 a = us.count[0] + us.count[1], b = them.count[0] + them.count[1];
+
+        snprintf(name, sizeof(name), "2 guests of 8 on 8 CPUs, %s: / credit2-like", what[i]);
+        report(name, us.failed ? 0 : ratio((double)a, (double)b), ">=", 0.97);
+    }
+}
+
+/* ---- strict ----------------------------------------------------------------------------- */
+
+struct strict_case {
+    const char *name;
+    unsigned doms, units;
+    char kind;
+};
+
+static void load_strict(struct sim *s, const void *arg)
+{
+    const struct strict_case *c = arg;
+    enum sched_gang g = cpuset_count(s->cpu[0].core) > 1 ? GANG_STRICT : GANG_OFF;
+
+    for (unsigned i = 0; i < c->doms; i++) {
+        struct wl_dom p = WL(.units = c->units, .gang = g);
+
+        if (c->kind == 'h')
+            wl_hog(s, p);
+        else if (c->kind == 'i')
+            wl_interactive(s, p, 500 * US, 500 * US);
+        else
+            wl_pipe(s, p, 100 * US, 100 * US);
+    }
+}
+
+static void figures_strict(void)
+{
+    static const struct strict_case t[] = {
+        {"2 domains of 8 hogs", 2, 8, 'h'},      {"2 domains of 4 hogs", 2, 4, 'h'},
+        {"8 domains of 1 hog", 8, 1, 'h'},       {"3 domains of 3 hogs", 3, 3, 'h'},
+        {"2 domains of 8 sleepers", 2, 8, 'i'},  {"4 domains of 4 sleepers", 4, 4, 'i'},
+        {"4 domains of 2 pipes", 4, 4, 'p'},     {"8 domains of 2 sleepers", 8, 2, 'i'},
+    };
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+        struct result on = run((struct run){&policy_serai, "8smt", load_strict, &t[i]});
+        struct result off = run((struct run){&policy_serai, "4", load_strict, &t[i]});
+
+        snprintf(name, sizeof(name), "strict, %s: work / SMT off", t[i].name);
+        report(name,
+               on.failed ? 0 : ratio((double)on.useful_total, (double)off.useful_total), ">=",
+               0.97);
+    }
+}
+
+/* ---- guests that misbehave -------------------------------------------------------------- */
+
+static void load_hostile(struct sim *s, const void *arg)
+{
+    char kind = *(const char *)arg;
+    unsigned n = s->topo.nr_cpus;
+
+    wl_hog(s, WL(.units = n));
+    wl_interactive(s, WL(.units = 1, .quick = true), 5 * MS, 100 * US);
+    switch (kind) {
+    case 's':
+        wl_storm(s, WL(.units = 2 * n));
+        break;
+    case 'p':
+        wl_poll_storm(s, WL(.units = 4 * n));
+        break;
+    case 'y':
+        wl_yielder(s, WL(.units = 2 * n), 5 * US);
+        break;
+    case 'i':
+        wl_ipi(s, WL(.units = 2 * n), 5 * US);
+        break;
+    case 'h':
+        wl_hog(s, WL(.units = 2 * n));
+    }
+}
+
+static void figures_hostile(void)
+{
+    static const struct {
+        char kind;
+        const char *what;
+    } t[] = {{'s', "wakes itself in a storm"},
+             {'p', "hands polled ports round"},
+             {'y', "yields all the time"},
+             {'i', "sends IPIs in a storm"},
+             {'h', "never yields"}};
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
+        for (unsigned k = 0; k < 2; k++) {
+            const char *topo = k ? "4" : "1";
+            struct result r = run((struct run){&policy_serai, topo, load_hostile, &t[i].kind});
+
+            snprintf(name, sizeof(name), "a guest %s (%s CPU): the hog's part of its share, %%",
+                     t[i].what, topo);
+            report(name,
+                   r.failed ? 0 : 100 * (double)r.ran[0] / ((double)(r.total - r.ran[1]) / 2),
+                   ">=", 99);
+            snprintf(name, sizeof(name), "a guest %s (%s CPU): others' wake-up p99, ms", t[i].what,
+                     topo);
+            report(name, r.failed ? 1e9 : (double)r.p99 / MS, "<=", 0.5);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            seed = strtoul(argv[++i], NULL, 0);
+        else if (!strcmp(argv[i], "-v"))
+            verbose = true;
+        else
+            only = argv[i];
+    }
+    printf("# figures, seed %llu\n", (unsigned long long)seed);
+    if (wanted("idle"))
+        figures_idle();
+    if (wanted("shares"))
+        figures_shares();
+    if (wanted("latency"))
+        figures_latency();
+    if (wanted("gangs"))
+        figures_gangs();
+    if (wanted("sync"))
+        figures_sync();
+    if (wanted("strict"))
+        figures_strict();
+    if (wanted("hostile"))
+        figures_hostile();
+    printf("1..%u\n# %u figures, %u missed\n", nr_figures, nr_figures, nr_missed);
+    return nr_missed != 0;
+}
