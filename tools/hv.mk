@@ -19,7 +19,7 @@ HV_CPPFLAGS := -MMD -MP
 
 # Decoders and parsers run only at boot; their whole object files go to the init sections.
 HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage base/cmdline \
-        base/checksum base/lzma base/zstd_entropy guest/dom0_build core/acpi core/multiboot core/e820
+        base/checksum base/lzma base/zstd_entropy guest/dom0_build core/acpi core/multiboot core/e820 core/topology
 
 $(B)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)

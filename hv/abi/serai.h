@@ -13,6 +13,13 @@
 #define SERAI_OP_VERSION  0 /* no argument: SERAI_ABI_VERSION */
 #define SERAI_OP_COUNTERS 1 /* struct serai_counters */
 
+/* Scheduling; what the words mean: docs/scheduling.md. */
+#define SERAI_OP_SCHED_DOMAIN 2 /* struct serai_sched_domain */
+#define SERAI_OP_SCHED_VCPU   3 /* struct serai_sched_vcpu */
+#define SERAI_OP_SCHED_CPU    4 /* struct serai_sched_cpu */
+#define SERAI_OP_SCHED_POOL   5 /* struct serai_sched_pool */
+#define SERAI_OP_SCHED_TRACE  6 /* struct serai_sched_trace */
+
 /*
  * Counters since boot, summed over CPUs. The caller sets 'capacity' and 'entries'; up to that
  * many are stored and 'count' tells how many there are.
@@ -26,6 +33,87 @@ struct serai_counters {
     uint32_t capacity; /* in */
     uint32_t count;    /* out */
     uint64_t entries;  /* in: address of struct serai_counter[capacity] */
+};
+
+/*
+ * Each of the following reads, and with 'set' other than 0 changes first; then -XEN_EINVAL means
+ * a value out of range, and nothing has changed. -XEN_ESRCH: no such domain; -XEN_ENOENT: no
+ * such vcpu, CPU or pool. Times are nanoseconds.
+ */
+
+/* A vcpu is off, blocked, ready (waiting for a CPU), running, or parked (its cap is used up). */
+#define SERAI_SCHED_STATES    5
+#define SERAI_SCHED_DISTANCES 5  /* same CPU, core, cache, node, farther */
+#define SERAI_SCHED_LATENCIES 16 /* within 2^(n + 10) ns; the last one: or later */
+
+struct serai_sched_domain {
+    uint16_t domid;           /* in */
+    uint8_t set;              /* in: take over the parameters up to 'pool' */
+    uint8_t gang;             /* 0 off, 1 on, 2 auto, 3 strict */
+    uint8_t latency;          /* class: 0 low, 1 normal, 2 batch */
+    uint8_t pool;             /* whose CPUs it runs on */
+    uint16_t nr_vcpus;        /* out */
+    uint32_t weight;          /* 1 to 65535; -XEN_EINVAL otherwise */
+    uint32_t cap_ppm;         /* 1000000: one whole CPU; 0: none */
+    uint32_t reservation_ppm; /* -XEN_ENOSPC: beyond 90 % of the pool together with others' */
+    uint32_t reserved;
+    /* out, sums over its vcpus */
+    uint64_t time[SERAI_SCHED_STATES];
+    uint64_t picks;
+    uint64_t migrations[SERAI_SCHED_DISTANCES];
+    uint64_t latencies[SERAI_SCHED_LATENCIES]; /* of wake-ups */
+    uint64_t forced_idle;   /* threads kept empty beside its vcpus, gang mode strict */
+    uint64_t gang_windows;  /* slots in which its vcpus had their CPUs together */
+    uint64_t window_breaks; /* a vcpu of class low went into one */
+    uint64_t skew_samples, skew_sum, skew_max;
+};
+
+struct serai_sched_vcpu {
+    uint16_t domid, vcpu; /* in */
+    uint8_t set;          /* in: take over the affinities */
+    uint8_t state;        /* out, and all below except the affinities */
+    uint16_t cpu;         /* runs there, or ran there last */
+    uint64_t hard, soft;  /* a bit per CPU: may run there; had better run there */
+    uint64_t time[SERAI_SCHED_STATES];
+    uint64_t picks;
+    uint64_t migrations[SERAI_SCHED_DISTANCES];
+    uint64_t latencies[SERAI_SCHED_LATENCIES];
+};
+
+struct serai_sched_cpu {
+    uint16_t cpu;   /* in */
+    uint8_t set;    /* in: take over 'online' */
+    uint8_t online; /* may run vcpus; the last one of a pool with domains cannot leave */
+    uint8_t thread, core, cache, package, node; /* out, and all below */
+    uint8_t pool;
+    uint16_t nr_cpus;
+    uint16_t domid, vcpu; /* what runs there; 0xffff: nothing */
+    uint64_t picks, steals, spreads, idle;
+};
+
+struct serai_sched_pool {
+    uint16_t pool;        /* in */
+    uint8_t set;          /* in: give it these CPUs, taken from the pools that had them */
+    uint8_t reserved[5];
+    uint64_t cpus;
+};
+
+/* One event of the scheduler, as in hv/core/sched_trace.h. */
+struct serai_sched_event {
+    int64_t time;
+    uint64_t arg, more;
+    uint16_t kind, cpu, domid, vcpu;
+};
+
+/* Records events from when 'set' is 1, with 'capacity' the size of the ring, a power of two. */
+struct serai_sched_trace {
+    uint8_t set; /* in: 0 read, 1 start anew, 2 stop */
+    uint8_t reserved[3];
+    uint32_t capacity; /* in: of 'entries' when reading; at most 16384 when starting */
+    uint64_t next;     /* in and out: number of the first event wanted; then of the one to come */
+    uint32_t count;    /* out: events stored; they end before 'next' */
+    uint32_t lost;     /* out: wanted, and overwritten before they were read */
+    uint64_t entries;  /* in: address of struct serai_sched_event[capacity] */
 };
 
 #endif

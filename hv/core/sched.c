@@ -40,6 +40,7 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
     default:
         unit_set_state(u, UNIT_OFF, now);
     }
+    u->blocking = false;
 }
 
 /* Somebody waits for a sibling, and says so. */
@@ -55,10 +56,10 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
     struct sched_queue *q = queue_of(s, u);
 
     trace_unit(s, TRACE_WAKE, u, now, why, 0);
-    if (u->state == UNIT_RUNNING)
+    if (u->state != UNIT_BLOCKED) {
         u->blocking = false;
-    if (u->state != UNIT_BLOCKED)
         return;
+    }
     u->woken = true;
     u->boost_until = 0;
     queue_become_ready(s, q, u, now);
@@ -77,7 +78,8 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
 void sched_block(struct sched *s, struct sched_unit *u)
 {
     trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
-    u->blocking = u->state == UNIT_RUNNING;
+    /* A knob may have put it into a queue already, of another cluster even: see saved(). */
+    u->blocking = u->state == UNIT_RUNNING || (u->state == UNIT_READY && u->on_cpu != NO_CPU);
 }
 
 void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)
@@ -103,21 +105,37 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     __atomic_compare_exchange_n(&s->cpu[u->on_cpu].leaving, &leaving, NULL, false,
                                 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
     queue_saved(q, u);
+    if (u->blocking && u->state == UNIT_READY) {
+        u->blocking = false;
+        queue_remove(q, u);
+        queue_stop_competing(q, u, UNIT_BLOCKED, now);
+    }
     if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
         place_idle(s, q, kick);
+    if (q->nr_ready)
+        place_timer(s, q, kick);
 }
 
 /* ---- what runs where -------------------------------------------------------------------- */
 
-/* Forgets what the last pick and later kicks said about this CPU. */
-static void awake(struct sched *s, unsigned cpu)
+/*
+ * Forgets what the last pick and later kicks said about this CPU. True: it was idle and told to
+ * look for work.
+ */
+static bool awake(struct sched *s, unsigned cpu)
 {
-    if ((s->kicked | s->idle) & BIT(cpu)) {
-        __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
-        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
-    }
+    struct sched_cpu *c = &s->cpu[cpu];
+    bool told = c->looking;
+
+    c->looking = false;
+    if (!((s->kicked | s->idle) & BIT(cpu)))
+        return told;
+    told |= s->kicked & s->idle & BIT(cpu);
+    __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    return told;
 }
 
 /* The current unit's time is counted, it leaves if it must. True: its request is finished. */
@@ -199,7 +217,7 @@ static ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
 
     if (q->nr_ready) {
         cpuset_remove(&q->untimed, u->cpu);
-        end = now + MAX(to_real(u, u->vdl - u->vrt), MIN_TIMER);
+        end = now + MAX(unit_remaining(u), MIN_TIMER);
         end = MIN(end, q->slot_end);
     } else {
         cpuset_add(&q->untimed, u->cpu);
@@ -215,17 +233,21 @@ static ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
 static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
                                     cpuset_t *kick)
 {
+    struct sched_cpu *c = &s->cpu[cpu];
     struct sched_unit *u;
     bool again = false;
 
     __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
-    s->cpu[cpu].forced = s->nr_strict && s->queue[s->cpu[cpu].queue].nr_ready;
-    if (s->cpu[cpu].forced || s->cpu[cpu].given)
+    c->forced = s->nr_strict && s->queue[c->queue].nr_ready;
+    if (c->given || s->core[s->topo.cpu[cpu].core].changing)
         return NULL;
     u = place_steal(s, cpu, now, &again, kick);
-    if (u)
+    if (u) {
         __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
-    if (again)
+        c->forced = false;
+    }
+    c->looking = again && !u;
+    if (c->looking)
         *until = MIN(*until, now + STEAL_AGAIN);
     return u;
 }
@@ -305,10 +327,9 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     struct sched_queue *q = &s->queue[c->queue];
     struct sched_unit *old = c->current, *next;
     ns_t soon = NEVER;
-    bool done = true;
+    bool done = true, told = awake(s, cpu);
 
     c->stats.picks++;
-    awake(s, cpu);
     if (unlikely(!c->usable)) {
         c->until = *until = NEVER;
         return NULL;
@@ -333,6 +354,8 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
         place_timer(s, q, kick);
         place_idle(s, q, kick);
     }
+    if (told && next && q->nr_victims)
+        place_elsewhere(s, q, kick);
     c->until = *until = soon;
     trace_other(s, next ? TRACE_PICK : TRACE_IDLE, cpu, next ? next->dom->id : 0,
                 next ? next->id : 0, now, (u64)soon, kick->bits);

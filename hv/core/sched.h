@@ -191,6 +191,7 @@ struct sched_cpu {
     u8 queue, cluster, pool;
     bool usable; /* online and in a pool */
     bool yielded, hand_over;
+    bool looking; /* idle, and a lock was taken when it looked for work */
     bool forced; /* idle because of mode strict */
     struct sched_cpu_stats stats;
 };
@@ -326,7 +327,7 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
  *   7 a CPU that is marked idle has no unit and is in a queue
  *   8 a unit is in a queue of its domain's pool where it may run
  *   9 a domain's counts are right, and its cap was not refilled beyond one period
- *  10 while units wait, a CPU of their queue has a timer or was kicked
+ *  10 while units wait, a CPU of their queue has a timer, or one was kicked
  *  11 no two domains on a core, if one is strict and no thread was kicked
  */
 int sched_check(const struct sched *s);

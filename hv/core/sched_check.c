@@ -73,18 +73,18 @@ static int check_parked(const struct sched_queue *q, u32 expected)
     return n == expected && !q->parked == (q->unpark_at == NEVER) ? 0 : 5;
 }
 
-/* Somebody waits: a running CPU of the queue has a timer, or was told to look. */
+/* Somebody waits: a CPU of the queue has a timer, or some CPU was told to look. */
 static int check_timer(const struct sched *s, const struct sched_queue *q)
 {
     cpuset_t left = q->cpus;
     bool any = false;
     unsigned cpu;
 
-    if (!q->nr_ready)
+    if (q->nr_ready == q->nr_unsaved || s->kicked)
         return 0;
     for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
         cpu = cpuset_lowest(left);
-        if (s->kicked & BIT(cpu) || s->cpu[cpu].until != NEVER)
+        if (s->cpu[cpu].until != NEVER)
             return 0;
         any |= s->cpu[cpu].current != NULL;
     }

@@ -181,13 +181,19 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 {
     struct sched_unit *u = s->cpu[cpu].current;
     struct sched_queue *q;
+    bool blocking;
 
     place_kick(s, cpu, kick);
     if (!u)
         return;
     q = queue_of(s, u);
+    blocking = u->blocking;
     queue_charge(q, u, now);
     queue_take_off(s, q, u, now);
+    if (blocking) {
+        queue_stop_competing(q, u, UNIT_BLOCKED, now);
+        return;
+    }
     unit_set_state(u, UNIT_READY, now);
     queue_insert(q, u);
 }
@@ -261,9 +267,13 @@ static void rebuild(struct sched *s, cpuset_t changed, ns_t now, cpuset_t *kick)
     }
 }
 
+/* Domains begin in pool 0. */
 static bool pool_in_use(const struct sched *s, unsigned pool)
 {
     const struct sched_domain *d;
+
+    if (!pool)
+        return true;
 
     for (d = s->domains; d; d = d->next) {
         if (d->pool == pool)

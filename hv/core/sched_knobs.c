@@ -107,30 +107,40 @@ static bool reservations_fit(const struct sched *s, const struct sched_domain *d
     return sum <= cpus * ONE_CPU / 10 * 9;
 }
 
+/* What was admitted stays so, also when its pool shrank since. */
 static int check_params(const struct sched *s, const struct sched_domain *d,
                         const struct sched_params *p)
 {
     u64 cpus = count_cpus(cpus_online_of(s, d->pool));
 
     if (!p->weight || p->weight > SCHED_WEIGHT_MAX || (unsigned)p->gang > GANG_STRICT ||
-        (unsigned)p->latency > LATENCY_BATCH || p->cap_ppm > cpus * ONE_CPU ||
-        p->reservation_ppm > cpus * ONE_CPU)
+        (unsigned)p->latency > LATENCY_BATCH ||
+        (p->cap_ppm > cpus * ONE_CPU && p->cap_ppm != d->params.cap_ppm))
         return -XEN_EINVAL;
-    if (p->reservation_ppm && !reservations_fit(s, d, d->pool, p->reservation_ppm))
+    if (p->reservation_ppm > d->params.reservation_ppm &&
+        !reservations_fit(s, d, d->pool, p->reservation_ppm))
         return -XEN_ENOSPC;
     return 0;
 }
 
+/* A new quota counts for the rest of this period; setting the old one again gives nothing. */
+static void set_quota(s64 *quota, s64 *left, u32 ppm, ns_t now)
+{
+    s64 new = (s64)ppm * PERIOD / (s64)ONE_CPU;
+
+    if (new == *quota)
+        return;
+    *quota = new;
+    *left = new * (period_end(now) - now) / PERIOD;
+}
+
 static void set_budgets(struct sched_domain *d, ns_t now)
 {
-    const struct sched_params *p = &d->params;
     struct sched_unit *u;
 
-    d->cap_quota = (s64)p->cap_ppm * PERIOD / (s64)ONE_CPU;
-    d->reserve_quota = (s64)p->reservation_ppm * PERIOD / (s64)ONE_CPU;
-    d->cap_left = d->cap_quota;
-    d->reserve_left = d->reserve_quota;
-    d->period = (u64)(now / PERIOD);
+    budget_refill(d, now);
+    set_quota(&d->cap_quota, &d->cap_left, d->params.cap_ppm, now);
+    set_quota(&d->reserve_quota, &d->reserve_left, d->params.reservation_ppm, now);
     d->special = d->reserve_quota;
     d->metered = d->cap_quota || d->reserve_quota;
     d->nr_running = 0;

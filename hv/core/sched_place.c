@@ -152,8 +152,7 @@ void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
             continue;
         due = c->until;
         if (cpuset_has(q->untimed, cpu))
-            due = c->current->charged +
-                  to_real(c->current, MAX((s64)(c->current->vdl - c->current->vrt), 0L));
+            due = c->current->charged + unit_remaining(c->current);
         if (due < first) {
             first = due;
             chosen = cpu;
@@ -185,7 +184,7 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
     }
     if (cpu != NO_CPU)
         place_kick(s, cpu, kick);
-    else
+    if (cpu == NO_CPU || !cpuset_has(q->cpus, cpu)) /* elsewhere it may find other work */
         place_timer(s, q, kick);
 }
 
@@ -223,6 +222,29 @@ void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
             if (!all)
                 break;
         }
+    }
+}
+
+/*
+ * This CPU was told to look, perhaps for somebody in another queue, and found work of its own:
+ * others are told instead, which is guesswork without that queue's lock.
+ */
+void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+{
+    cpuset_t free = cpuset_and(free_cpus(s), s->pool_cpus[q->pool]);
+    bool limited = false;
+    unsigned i, cpu;
+    s64 n;
+
+    if (likely(cpuset_empty(free)))
+        return;
+    for (i = 0; i < q->nr_victims; i++)
+        limited |= s->queue[q->victims[i]].nr_limited;
+    n = limited ? CPUSET_MAX : nr_unserved(s, q);
+    for (; n > 0 && !cpuset_empty(free); n--) {
+        cpu = cpuset_lowest(free);
+        cpuset_remove(&free, cpu);
+        place_kick(s, cpu, kick);
     }
 }
 

@@ -32,7 +32,8 @@ static inline void place_kick(struct sched *s, unsigned cpu, cpuset_t *kick)
 /* May this READY unit start on 'cpu', as far as the unit is concerned? */
 static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)
 {
-    return cpuset_has(u->allowed, cpu) && (u->on_cpu == NO_CPU || u->on_cpu == cpu);
+    return cpuset_has(u->allowed, cpu) &&
+           (u->on_cpu == NO_CPU || (u->on_cpu == cpu && !u->blocking));
 }
 
 /* How long the current unit is safe from being preempted by 'u'. */
@@ -47,6 +48,9 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
 
 /* Kick idle CPUs as long as there are READY units that nobody was kicked for. */
 void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+
+/* A CPU that was told to look for others' work found its own. */
+void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick);
 
 /*
  * A CPU that had nothing waiting set no timer. Now that somebody waits, the CPU whose unit has

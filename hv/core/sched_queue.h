@@ -41,6 +41,12 @@ static inline struct sched_queue *queue_of(struct sched *s, const struct sched_u
     return &s->queue[u->queue];
 }
 
+/* How long until its request is finished. */
+static inline ns_t unit_remaining(const struct sched_unit *u)
+{
+    return virtual_before(u->vrt, u->vdl) ? to_real(u, u->vdl - u->vrt) : 0;
+}
+
 /* The baseline CPU has no instruction for it. */
 static inline unsigned count_cpus(cpuset_t s)
 {

@@ -41,6 +41,9 @@ HYPERCALL(physdev_op);
 HYPERCALL(sysctl);
 HYPERCALL(serai_op);
 
+/* SERAI_OP_SCHED_: 'u_arg' as abi/serai.h says. */
+s64 hcall_sched_control(u64 op, u64 u_arg);
+
 /* Runs hypercall 'nr'; -XEN_ENOSYS for one that does not exist. Not for iret. */
 s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *args);
 

@@ -207,6 +207,12 @@ HYPERCALL(serai_op)
         return SERAI_ABI_VERSION;
     case SERAI_OP_COUNTERS:
         return give_counters(a2);
+    case SERAI_OP_SCHED_DOMAIN:
+    case SERAI_OP_SCHED_VCPU:
+    case SERAI_OP_SCHED_CPU:
+    case SERAI_OP_SCHED_POOL:
+    case SERAI_OP_SCHED_TRACE:
+        return hcall_sched_control(a1, a2);
     default:
         return -XEN_ENOSYS;
     }

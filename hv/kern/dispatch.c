@@ -58,6 +58,23 @@ static void kick(cpuset_t set)
     }
 }
 
+struct sched *dispatch_lock_all(void)
+{
+    lock(&cluster_locks[0]);
+    for (unsigned i = 1; i < policy.nr_clusters; i++)
+        while (!lock_try(&cluster_locks[i]))
+            tlb_relax();
+    return &policy;
+}
+
+void dispatch_unlock_all(cpuset_t kicks)
+{
+    for (unsigned i = 1; i < policy.nr_clusters; i++)
+        lock_untry(&cluster_locks[i]);
+    unlock(&cluster_locks[0]);
+    kick(kicks);
+}
+
 static void raise_sched(void *arg)
 {
     softirq_raise(SOFTIRQ_SCHED);

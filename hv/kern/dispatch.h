@@ -58,6 +58,13 @@ static inline struct runnable *dispatch_current(void)
     return (struct runnable *)this_cpu()->unit;
 }
 
+/*
+ * Knobs and figures: the policy with all its locks held, and giving them back with the CPUs that
+ * have to look again. Nothing between the two may wait or touch guest memory.
+ */
+struct sched *dispatch_lock_all(void);
+void dispatch_unlock_all(cpuset_t kicks);
+
 /* On a CPU's idle stack, when it has nothing else to do any more. */
 __noreturn void dispatch_idle(void);
 

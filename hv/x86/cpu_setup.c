@@ -69,6 +69,10 @@ static __init void feed_policy(void)
         cpuid_count(leaves[i], 0, &r.eax, &r.ebx, &r.ecx, &r.edx);
         cpuid_host_add(&cpuid_host, leaves[i], 0, &r);
     }
+    for (u32 sub = 0; sub < TOPOLOGY_SUBLEAVES; sub++) {
+        cpuid_count(4, sub, &r.eax, &r.ebx, &r.ecx, &r.edx);
+        cpuid_host_add(&cpuid_host, 4, sub, &r);
+    }
     for (u32 sub = 0; cpuid_host.max_leaf >= 0xd && sub < CPUID_XSTATE_MAX; sub++) {
         cpuid_count(0xd, sub, &r.eax, &r.ebx, &r.ecx, &r.edx);
         cpuid_host_add(&cpuid_host, 0xd, sub, &r);

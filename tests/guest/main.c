@@ -13,8 +13,8 @@ static const struct {
     {"ptwr", test_ptwr},       {"hostile", test_hostile},   {"handles", test_handles},
     {"emul", test_emul},       {"events", test_events},     {"regress", test_regress},
     {"fuzz", test_fuzz},       {"smp-life", test_smp_life}, {"smp-flip", test_smp_flip},
-    {"smp-tlb", test_smp_tlb},
-    {"attacks", test_attacks}, {"attacks2", test_attacks2}, {"abi", test_abi}, {"abi2", test_abi2},
+    {"smp-tlb", test_smp_tlb}, {"attacks", test_attacks},   {"attacks2", test_attacks2},
+    {"abi", test_abi},         {"abi2", test_abi2},         {"smp-events", test_smp_events},
 };
 
 void guest_main(struct start_info *si);

@@ -7,6 +7,8 @@
 USER_CODE_TEXT(u_int80, "int $0x80; ud2");
 USER_CODE_TEXT(u_mov_ss, "mov (%rdi), %ss; syscall; ud2");
 USER_CODE_TEXT(u_mov_ss_int, "mov (%rdi), %ss; int $0x80; ud2");
+USER_CODE_TEXT(u_syscall, "syscall; ud2");
+USER_CODE_TEXT(u_load, "mov (%rdi), %rax; ud2");
 USER_CODE_TEXT(u_icebp, ".byte 0xf1; ud2");
 USER_CODE_TEXT(u_inl, "mov %edi, %edx; inl %dx, %eax; ud2");
 USER_CODE_TEXT(u_inb, "mov %edi, %edx; inb %dx, %al; ud2");
@@ -382,6 +384,37 @@ static void mov_ss(void)
     hc_set_debugreg(6, 0);
 }
 
+/* XSA-156: breakpoints on what the hypervisor itself writes and reads at each way in and out. */
+static void watched_ways(void)
+{
+    static const struct {
+        const char *name;
+        const void *code;
+        u64 len, vec;
+    } ways[] = {{"system call", u_syscall, 4, VEC_SYSCALL},
+                {"page fault", u_load, 5, 14},
+                {"int 0x80", u_int80, 4, 0x80},
+                {"#UD", u_syscall + 2, 2, 6}};
+    u64 bad = 0, missed = 0;
+
+    trap_table_install(4); /* gates that mask events take shorter ways */
+    for (unsigned w = 0; w < 4; w++)
+        for (unsigned slot = 0; slot < 10; slot++) {
+            hc_set_debugreg(0, (u64)trap_stack_top - 8 * slot - 8);
+            hc_set_debugreg(1, (u64)trap_stack_top - 8 * slot - 88);
+            hc_set_debugreg(7, 0xbb000a);
+            user_exec(ways[w].code, ways[w].len, UNMAPPED, 0, 0, 0x200);
+            hc_set_debugreg(7, 0);
+            bad += trap.vec != ways[w].vec && trap.vec != 1;
+            user_exec(ways[w].code, ways[w].len, UNMAPPED, 0, 0, 0x200);
+            missed += trap.vec != ways[w].vec || trap.r.rip - USER_CODE > 4;
+        }
+    trap_table_install(0);
+    hc_set_debugreg(6, 0);
+    is(bad, 0, "XSA-156: frames of every kind on a watched stack");
+    is(missed, 0, "XSA-156: and without breakpoints all is as before");
+}
+
 /* XSA-265: a breakpoint where the handler of a trap begins, and one without any condition. */
 static void breakpoint_on_handler(void)
 {
@@ -468,6 +501,7 @@ void test_attacks2(void)
     initialise();
     int80_storm();
     mov_ss();
+    watched_ways();
     breakpoint_on_handler();
     port_bitmap_ends();
     iopl_by_assist();

@@ -50,6 +50,13 @@ static void double_fault(void)
     ok(false, "a push to an unmapped stack was survived");
 }
 
+/* The same with the kernel's own stack pointer. */
+static void kernel_rsp(u64 rsp)
+{
+    asm volatile("mov %0, %%rsp; ud2" : : "r"(rsp) : "memory");
+    ok(false, "a trap with the stack at %lx was survived", rsp);
+}
+
 void test_crash(const char *how)
 {
     if (has_prefix(how, "kernel-stack-unmapped"))
@@ -60,16 +67,32 @@ void test_crash(const char *how)
         kernel_stack(NON_CANONICAL + 0x1000);
     else if (has_prefix(how, "kernel-stack-edge"))
         kernel_stack(HOLE_END + 8);
+    else if (has_prefix(how, "kernel-stack-start"))
+        kernel_stack(HOLE_START);
+    else if (has_prefix(how, "kernel-stack-zero"))
+        kernel_stack(0);
     else if (has_prefix(how, "kernel-stack-m2p"))
         kernel_stack(HOLE_START + 0x1000);
     else if (has_prefix(how, "kernel-stack-table"))
         kernel_stack((u64)l4_table() + PAGE_SIZE);
+    else if (has_prefix(how, "kernel-rsp-hole"))
+        kernel_rsp(HOLE_START + (1UL << 39) + 0x1000);
+    else if (has_prefix(how, "kernel-rsp-start"))
+        kernel_rsp(HOLE_START + 8);
+    else if (has_prefix(how, "kernel-rsp-edge"))
+        kernel_rsp(HOLE_END + 8);
+    else if (has_prefix(how, "kernel-rsp-noncanonical"))
+        kernel_rsp(NON_CANONICAL + 0x1000);
+    else if (has_prefix(how, "kernel-rsp-table"))
+        kernel_rsp((u64)l4_table() + PAGE_SIZE);
     else if (has_prefix(how, "user-without-tables"))
         no_tables();
     else if (has_prefix(how, "no-handler"))
         no_handler();
     else if (has_prefix(how, "iret-frame-unmapped"))
         iret_frame(UNMAPPED);
+    else if (has_prefix(how, "iret-frame-edge"))
+        iret_frame(HOLE_END - 8);
     else if (has_prefix(how, "iret-frame-hole"))
         iret_frame(HOLE_END - 0x1000);
     else if (has_prefix(how, "double-fault"))

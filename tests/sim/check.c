@@ -1,9 +1,14 @@
 #include <string.h>
 
-#include "sim/check.h"
+#include "sim/internal.h"
 
 #define EXCUSE_MAX (300 * US) /* a kick that is on its way for longer is lost */
 #define CAP_PERIOD (10 * MS)
+
+static bool agree(const struct sim_dom *a, const struct sim_dom *b)
+{
+    return a == b || (a->p.gang != GANG_STRICT && b->p.gang != GANG_STRICT);
+}
 
 static bool may_share(const struct sim *s, const struct sim_dom *d, unsigned cpu)
 {
@@ -12,11 +17,24 @@ static bool may_share(const struct sim *s, const struct sim_dom *d, unsigned cpu
     for (; others; others &= others - 1) {
         const struct sim_unit *o = s->cpu[__builtin_ctzl(others)].cur;
 
-        if (o && o->dom != d &&
-            (o->dom->p.gang == GANG_STRICT || d->p.gang == GANG_STRICT))
+        if (o && !agree(o->dom, d))
             return false;
     }
     return true;
+}
+
+/* A thread may well wait until its sibling has saved what another domain left there. */
+static bool core_clears(const struct sim *s, const struct sim_dom *d, unsigned cpu)
+{
+    u64 others = s->cpu[cpu].core.bits & ~BIT(cpu);
+
+    for (; others; others &= others - 1) {
+        const struct sim_unit *o = s->cpu[__builtin_ctzl(others)].leaving;
+
+        if (o && !agree(o->dom, d))
+            return true;
+    }
+    return false;
 }
 
 static bool is_parked(struct sim *s, const struct sim_unit *u)
@@ -113,7 +131,8 @@ static cpuset_t may_take(const struct sim *s, const struct sim_unit *u, cpuset_t
         can = cpuset_and(can, cpuset_of((unsigned)u->held));
     if (s->strict_any)
         for (u64 b = can.bits; b; b &= b - 1)
-            if (!may_share(s, u->dom, (unsigned)__builtin_ctzl(b)))
+            if (!may_share(s, u->dom, (unsigned)__builtin_ctzl(b)) ||
+                core_clears(s, u->dom, (unsigned)__builtin_ctzl(b)))
                 cpuset_remove(&can, (unsigned)__builtin_ctzl(b));
     return can;
 }

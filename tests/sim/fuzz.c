@@ -111,6 +111,7 @@ static void expect_rc(struct sim *s, const char *what, int rc, bool valid)
 
 static void change_params(struct sim *s, struct sim_dom *d)
 {
+    u64 most = 1000000UL * cpuset_count(cpuset_and(s->pool[d->pool], s->online));
     struct sched_params p = d->p;
     bool valid = true;
 
@@ -139,6 +140,7 @@ static void change_params(struct sim *s, struct sim_dom *d)
         else
             p.latency = LATENCY_BATCH + 1;
     }
+    valid &= p.cap_ppm <= most || p.cap_ppm == d->p.cap_ppm; /* what is there may stay */
     expect_rc(s, "params", sim_set_params(s, d, &p), valid);
 }
 
@@ -329,7 +331,8 @@ int main(int argc, char **argv)
     }
     signal(SIGABRT, crashed);
     signal(SIGSEGV, crashed);
-    printf("# fuzz: seed %llu, %llu events\n", (unsigned long long)seed, (unsigned long long)events);
+    printf("# fuzz: seed %llu, %llu events\n", (unsigned long long)seed,
+           (unsigned long long)events);
     fflush(stdout);
     for (u64 w = first; (done = w * WORLD_EVENTS) < events; w++) {
         struct sim *s = current = create_world(seed, w);

@@ -39,7 +39,7 @@ struct policy {
     int (*pool_set_cpus)(struct sim *s, unsigned pool, cpuset_t cpus, cpuset_t *kick);
     int (*domain_move)(struct sim *s, struct sim_dom *d, unsigned pool, cpuset_t *kick);
 
-    int (*check)(struct sim *s);                            /* 0 or the broken invariant */
+    int (*check)(struct sim *s);                             /* 0 or the broken invariant */
     bool (*parked)(struct sim *s, const struct sim_unit *u); /* its cap is used up */
 };
 

@@ -102,7 +102,8 @@ static int repeat_knob(const struct sched_trace *t, struct sched_unit *u, cpuset
     case TRACE_PARAMS:
         return dom(t) ? sched_set_params(s, dom(t), &p, t->time, kick) : 0;
     case TRACE_AFFINITY:
-        return u ? sched_set_affinity(s, u, (cpuset_t){t->arg}, (cpuset_t){t->more}, t->time, kick)
+        return u ? sched_set_affinity(s, u, (cpuset_t){t->arg}, (cpuset_t){t->more}, t->time,
+                                      kick)
                  : 0;
     case TRACE_CPU:
         return t->arg ? sched_cpu_online(s, t->cpu, t->time, kick)
@@ -171,7 +172,8 @@ static int replay(const struct header *h, const struct sched_trace *t, u64 n, bo
             break;
     }
     if (broken)
-        printf("# record %llu: invariant %d is broken\n", (unsigned long long)r.records, broken);
+        printf("# record %llu: invariant %d is broken\n", (unsigned long long)r.records,
+               broken);
     printf("%s - replay: %llu of %llu answers equal, %llu records\n",
            broken || (exact && r.answers != r.equal) || !r.answers ? "not ok" : "ok",
            (unsigned long long)r.equal, (unsigned long long)r.answers,

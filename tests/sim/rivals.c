@@ -17,7 +17,6 @@
 
 #define C2_INIT     (10 * MS)
 #define C2_RESIST   (500 * US)
-#define C2_WEIGHT   64 /* burns credit as time goes by */
 #define C2_TIMER    (500 * US)
 #define RATE_LIMIT  (1 * MS)
 #define C1_SLICE    (30 * MS)
@@ -41,6 +40,7 @@ struct rival_queue {
     double load;                 /* decaying average of runnable units */
     ns_t load_at;
     unsigned runnable;
+    s64 heaviest; /* weight that burns credit as time goes by */
 };
 
 struct rival {
@@ -140,6 +140,7 @@ static void rival_online(struct sim *s, struct sim_unit *u)
     struct rival_queue *q = &rival(s)->q[ru(s, u)->q];
 
     load_track(s, q, -1);
+    q->heaviest = MAX(q->heaviest, unit_weight(u));
 }
 
 static void set_queued(struct sim *s, struct sim_unit *u, bool queued)
@@ -181,7 +182,8 @@ static bool allowed(struct sim *s, const struct sim_unit *u, unsigned cpu)
 /* An idle CPU of 'cpus' that was not told: the old one, else on an idle core, else any. */
 static int find_idle(struct sim *s, struct sim_unit *u, cpuset_t cpus, cpuset_t told)
 {
-    cpuset_t idle = cpuset_minus(cpuset_and(cpuset_and(cpus, s->idle), sim_allowed(s, u)), told);
+    cpuset_t idle =
+        cpuset_minus(cpuset_and(cpuset_and(cpus, s->idle), sim_allowed(s, u)), told);
     cpuset_t cores = CPUSET_NONE;
 
     for (u64 b = idle.bits; b; b &= b - 1)
@@ -204,9 +206,10 @@ static void tell(struct rival_queue *q, unsigned cpu, cpuset_t *kick)
 
 static void c2_burn(struct sim *s, struct sim_unit *u)
 {
+    struct rival *r = rival(s);
     struct rival_unit *x = ru(s, u);
 
-    x->credit -= (s->now - x->burnt_at) * C2_WEIGHT / unit_weight(u);
+    x->credit -= (s->now - x->burnt_at) * r->q[x->q].heaviest / unit_weight(u);
     x->burnt_at = s->now;
 }
 
@@ -250,6 +253,7 @@ static void c2_move(struct sim *s, struct sim_unit *u, unsigned to)
     load_track(s, &rival(s)->q[x->q], -1);
     x->q = to;
     load_track(s, &rival(s)->q[to], 1);
+    rival(s)->q[to].heaviest = MAX(rival(s)->q[to].heaviest, unit_weight(u));
     if (queued)
         set_queued(s, u, true);
 }
@@ -388,7 +392,7 @@ static struct sim_unit *c2_pick(struct sim *s, unsigned cpu, ns_t *until, cpuset
         ru(s, next)->came_at = ru(s, next)->burnt_at = s->now;
     }
     slice = second == INT64_MIN ? C2_INIT : MAX(ru(s, next)->credit - second, 0);
-    slice = slice * unit_weight(next) / C2_WEIGHT;
+    slice = slice * unit_weight(next) / q->heaviest;
     slice = MAX(slice, next == prev ? C2_TIMER : RATE_LIMIT);
     *until = s->now + MIN(slice, C2_INIT);
     return next;
@@ -461,7 +465,8 @@ static void c1_wake(struct sim *s, struct sim_unit *u, enum sched_wake why, cpus
 }
 
 /* The best of a queue above 'prio' that may run on 'cpu'. */
-static struct sim_unit *c1_best(struct sim *s, const struct rival_queue *q, unsigned cpu, int prio)
+static struct sim_unit *c1_best(struct sim *s, const struct rival_queue *q, unsigned cpu,
+                                int prio)
 {
     struct sim_unit *best = NULL;
 
@@ -549,15 +554,23 @@ static void c1_saved(struct sim *s, struct sim_unit *u, cpuset_t *kick)
 }
 
 #define RIVAL                                                                                  \
-    .fini = rival_fini, .dom_init = no_dom, .dom_remove = no_dom, .unit_init = rival_unit_init, \
-    .online = rival_online, .block = rival_block, .yield = rival_yield,                        \
-    .set_params = rival_params, .set_affinity = rival_affinity
+    .fini = rival_fini, .dom_init = no_dom, .dom_remove = no_dom,                              \
+    .unit_init = rival_unit_init, .online = rival_online, .block = rival_block,                \
+    .yield = rival_yield, .set_params = rival_params, .set_affinity = rival_affinity
 
 const struct policy policy_credit2 = {
-    .name = "credit2-like", .init = c2_init, .wake = c2_wake, .pick = c2_pick,
-    .saved = c2_saved,      RIVAL,
+    .name = "credit2-like",
+    .init = c2_init,
+    .wake = c2_wake,
+    .pick = c2_pick,
+    .saved = c2_saved,
+    RIVAL,
 };
 const struct policy policy_percpu = {
-    .name = "per-cpu", .init = c1_init, .wake = c1_wake, .pick = c1_pick,
-    .saved = c1_saved, RIVAL,
+    .name = "per-cpu",
+    .init = c1_init,
+    .wake = c1_wake,
+    .pick = c1_pick,
+    .saved = c1_saved,
+    RIVAL,
 };

@@ -82,7 +82,8 @@ struct sim_unit {
 struct sim_cpu {
     bool online, resched, kicked;
     struct sim_unit *cur;
-    unsigned gen, saving, siblings_busy;
+    struct sim_unit *leaving; /* not saved yet */
+    unsigned gen, siblings_busy;
     cpuset_t core; /* all its threads */
     ns_t retry;    /* a try_lock failed at its last pick: it looks again by then */
     u64 switches;
@@ -135,7 +136,7 @@ struct sim {
     bool lock_failed;
     ns_t (*wait_bound)(struct sim *s, struct sim_unit *u);
     ns_t fluid_at;
-    double fluid_lag;    /* largest so far */
+    double fluid_lag; /* largest so far */
     void (*call)(struct sim *s, unsigned id);
     u64 event_base;
     jmp_buf *escape; /* where a failed check goes; NULL: exit */
@@ -162,9 +163,9 @@ void sim_run(struct sim *s, ns_t end, u64 events);
 void sim_fail(struct sim *s, const char *fmt, ...) __printf(2, 3) __noreturn;
 
 u64 sim_random(struct sim *s);
-u64 sim_below(struct sim *s, u64 n);                /* 0..n-1 */
+u64 sim_below(struct sim *s, u64 n);                    /* 0..n-1 */
 ns_t sim_about(struct sim *s, ns_t mean, unsigned pct); /* mean +- pct % */
-ns_t sim_exp(struct sim *s, ns_t mean);             /* exponential, at most 8 means */
+ns_t sim_exp(struct sim *s, ns_t mean);                 /* exponential, at most 8 means */
 
 struct sim_dom *sim_dom_create(struct sim *s);
 void sim_dom_destroy(struct sim *s, struct sim_dom *d);
@@ -189,6 +190,7 @@ void sim_yield(struct sim *s, struct sim_unit *u, struct sim_unit *to);
 void sim_signal(struct sim *s, struct sim_unit *u);
 void sim_wake(struct sim *s, struct sim_unit *from, struct sim_unit *u, enum sched_wake why);
 void sim_interrupt(struct sim *s, struct sim_unit *from, struct sim_unit *u);
+void sim_wake_at(struct sim *s, struct sim_unit *u, ns_t delay);
 /* s->call(s, id) after 'delay'. */
 void sim_call(struct sim *s, ns_t delay, u16 id);
 

@@ -41,7 +41,7 @@ static struct sim_dom *start(struct sim *s, struct wl_dom p,
     }
     for (unsigned i = 0; i < p.units; i++) {
         sim_online(s, g->unit[i]);
-        sim_wake(s, NULL, g->unit[i], WAKE_EVENT);
+        sim_wake_at(s, g->unit[i], (ns_t)sim_below(s, 5 * MS));
     }
     return d;
 }

@@ -12,7 +12,7 @@ struct wl_dom {
     u32 weight; /* 0: SCHED_WEIGHT_DEFAULT */
     u32 cap_ppm;
     enum sched_gang gang;
-    bool quick; /* latency class LOW */
+    bool quick;   /* latency class LOW */
     cpuset_t pin; /* no CPU: anywhere */
 };
 #define WL(...) ((struct wl_dom){__VA_ARGS__})
