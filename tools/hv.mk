@@ -14,7 +14,7 @@ HV_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fpie -fvisibility=hidden -mno-red
         -mgeneral-regs-only -fno-strict-aliasing -fno-delete-null-pointer-checks \
         -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables \
         -fcf-protection=none -ftrivial-auto-var-init=zero -fno-common \
-        -D__XEN_TOOLS__ -Ihv -include hv/base/hidden.h $(WARN)
+        -D__XEN_TOOLS__ -Ihv -include hv/base/hidden.h $(WARN) $(TORTURE)
 HV_CPPFLAGS := -MMD -MP
 
 # Decoders and parsers run only at boot; their whole object files go to the init sections.
@@ -70,5 +70,14 @@ $(B)/serai: $(HV_OBJ) $(B)/hv/syms.o hv/x86/serai.lds
 $(B)/serai.gz: $(B)/serai
 	$(Q)objcopy --strip-debug $< $(B)/serai.stripped
 	$(Q)gzip -9nc $(B)/serai.stripped > $@
+
+# Builds that force rare paths (hv/kern/torture.h), each in a directory of its own; the last one
+# is broken on purpose, and tests must notice.
+TORTURE_torture  := -DTORTURE_PREEMPT=1 -DTORTURE_MIGRATE=1 -DTORTURE_FLUSH=1
+TORTURE_no-flush := -DTORTURE_NO_FLUSH=1
+
+.PHONY: $(B)/torture/serai $(B)/no-flush/serai
+$(B)/torture/serai $(B)/no-flush/serai: $(B)/%/serai:
+	$(Q)$(MAKE) --no-print-directory B=$(B)/$* TORTURE='$(TORTURE_$*)' $(B)/$*/serai
 
 -include $(HV_OBJ:.o=.d) $(B)/hv/asm_offsets.h.d

@@ -98,11 +98,12 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
 {
     struct sched_queue *q = queue_of(s, u);
     struct sched_unit *leaving = u;
+    unsigned cpu = u->on_cpu;
 
     trace_unit(s, TRACE_SAVED, u, now, 0, 0);
-    if (u->on_cpu == NO_CPU || u->state == UNIT_RUNNING)
+    if (cpu == NO_CPU || u->state == UNIT_RUNNING)
         return;
-    __atomic_compare_exchange_n(&s->cpu[u->on_cpu].leaving, &leaving, NULL, false,
+    __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false,
                                 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
     queue_saved(q, u);
     if (u->blocking && u->state == UNIT_READY) {
@@ -116,6 +117,8 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
         place_idle(s, q, kick);
     if (q->nr_ready)
         place_timer(s, q, kick);
+    if (unlikely(s->nr_strict))
+        strict_saved(s, cpu, kick);
 }
 
 /* ---- what runs where -------------------------------------------------------------------- */
@@ -354,8 +357,10 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
         place_timer(s, q, kick);
         place_idle(s, q, kick);
     }
-    if (told && next && q->nr_victims)
+    if (unlikely(told && next && q->nr_victims))
         place_elsewhere(s, q, kick);
+    if (unlikely(s->nr_strict && next))
+        strict_started(s, cpu, kick);
     c->until = *until = soon;
     trace_other(s, next ? TRACE_PICK : TRACE_IDLE, cpu, next ? next->dom->id : 0,
                 next ? next->id : 0, now, (u64)soon, kick->bits);

@@ -104,6 +104,7 @@ struct sched_unit {
     bool odd;      /* in the tree, and not every CPU of the queue may take it now */
     bool clamped;  /* its weight is cut to what one CPU can give */
     bool limited;  /* may not run on every CPU of its queue */
+    bool picky;    /* ... of its pool */
     u16 cpu;       /* runs there, or ran there last */
     u16 on_cpu;    /* its state is loaded there and not saved; or NO_CPU */
     u16 id;
@@ -159,7 +160,7 @@ struct sched_queue {
     cpuset_t untimed;        /* run a unit without a timer, because nobody was waiting */
     u32 nr_cpus, nr_units, nr_run;
     u32 nr_ready; /* in the tree; and of those: */
-    u32 nr_odd, nr_limited, nr_unsaved;
+    u32 nr_odd, nr_picky, nr_unsaved;
 
     /* Virtual time = base + sum / weight, the weighted mean vrt of READY and RUNNING units. */
     u64 base;
@@ -320,7 +321,7 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
  * 0, or the number of an invariant that does not hold:
  *   1 the tree of a queue holds exactly its READY units
  *   2 the tree is in order, heaped, and knows its least vrt
- *   3 the counts of odd, limited and unsaved units are right
+ *   3 the counts of odd, picky and unsaved units are right
  *   4 a queue's weight and sums are those of its competing units (so their lags add up to 0)
  *   5 the parked list holds exactly the PARKED units, and has a time
  *   6 what runs on a CPU says so, and may run there

@@ -7,7 +7,7 @@ struct totals {
     u64 weight;
     wide sum;
     ns_t charged;
-    u32 units, ready, running, parked, odd, limited, unsaved;
+    u32 units, ready, running, parked, odd, picky, unsaved;
 };
 
 static bool is_competing(const struct sched_unit *u)
@@ -24,7 +24,7 @@ static void add_unit(const struct sched_queue *q, const struct sched_unit *u, st
     t->running += u->state == UNIT_RUNNING;
     t->parked += u->state == UNIT_PARKED;
     t->odd += ready && u->odd;
-    t->limited += ready && u->limited;
+    t->picky += ready && u->picky;
     t->unsaved += ready && u->on_cpu != NO_CPU;
     if (u->state == UNIT_RUNNING)
         t->charged += u->charged;
@@ -100,7 +100,7 @@ static int check_queue(const struct sched *s, unsigned index, const struct total
         return rc;
     if (t->units != q->nr_units || t->ready != q->nr_ready || t->running != q->nr_run)
         return 1;
-    if (t->odd != q->nr_odd || t->limited != q->nr_limited || t->unsaved != q->nr_unsaved)
+    if (t->odd != q->nr_odd || t->picky != q->nr_picky || t->unsaved != q->nr_unsaved)
         return 3;
     if (t->weight != q->weight || t->sum != q->sum || t->charged != q->charged_sum)
         return 4;

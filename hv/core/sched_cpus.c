@@ -236,7 +236,7 @@ void cpus_settle_unit(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t 
     if (to != u->queue)
         change_queue(s, u, to, now, kick);
     q = &s->queue[to];
-    queue_refresh_limited(q, u);
+    queue_refresh_limited(s, q, u);
     if (u->state != UNIT_READY)
         return;
     queue_insert(q, u);

@@ -179,7 +179,7 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
     if (cpu == NO_CPU) {
         queue_virtual_time(q, now);
         cpu = find_victim(s, q, u, now);
-        if (unlikely(q->nr_limited))
+        if (unlikely(q->nr_picky))
             place_idle(s, q, kick);
     }
     if (cpu != NO_CPU)
@@ -205,7 +205,7 @@ static s64 nr_unserved(const struct sched *s, const struct sched_queue *q)
 
 void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
-    bool all = q->nr_limited || s->nr_strict;
+    bool all = q->nr_picky || s->nr_strict;
     struct sched_unit *u;
     unsigned cpu;
     s64 n;
@@ -232,15 +232,15 @@ void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
     cpuset_t free = cpuset_and(free_cpus(s), s->pool_cpus[q->pool]);
-    bool limited = false;
+    bool picky = s->nr_strict;
     unsigned i, cpu;
     s64 n;
 
     if (likely(cpuset_empty(free)))
         return;
     for (i = 0; i < q->nr_victims; i++)
-        limited |= s->queue[q->victims[i]].nr_limited;
-    n = limited ? CPUSET_MAX : nr_unserved(s, q);
+        picky |= s->queue[q->victims[i]].nr_picky;
+    n = picky ? CPUSET_MAX : nr_unserved(s, q);
     for (; n > 0 && !cpuset_empty(free); n--) {
         cpu = cpuset_lowest(free);
         cpuset_remove(&free, cpu);

@@ -132,7 +132,7 @@ void queue_insert(struct sched_queue *q, struct sched_unit *u)
 
     u->odd = u->limited || unsaved || u->dom->special;
     q->nr_odd += u->odd;
-    q->nr_limited += u->limited;
+    q->nr_picky += u->picky;
     q->nr_unsaved += unsaved;
     q->nr_ready++;
     tree_insert(&q->root, u);
@@ -143,7 +143,7 @@ void queue_remove(struct sched_queue *q, struct sched_unit *u)
     tree_remove(&q->root, u);
     q->nr_ready--;
     q->nr_odd -= u->odd;
-    q->nr_limited -= u->limited;
+    q->nr_picky -= u->picky;
     q->nr_unsaved -= u->on_cpu != NO_CPU;
     u->odd = false;
 }
@@ -235,5 +235,5 @@ void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now)
     q->nr_units++;
     u->queue = (u8)to;
     u->cluster = q->cluster;
-    queue_refresh_limited(q, u);
+    queue_refresh_limited(s, q, u);
 }

@@ -97,9 +97,13 @@ void queue_stop(struct sched_queue *q, struct sched_unit *u);
 void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 /* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the tree. */
-static inline void queue_refresh_limited(const struct sched_queue *q, struct sched_unit *u)
+static inline void queue_refresh_limited(const struct sched *s, const struct sched_queue *q,
+                                         struct sched_unit *u)
 {
+    cpuset_t pool = {s->pool_cpus[q->pool].bits & s->online};
+
     u->limited = !cpuset_empty(cpuset_minus(q->cpus, u->allowed));
+    u->picky = !cpuset_empty(cpuset_minus(pool, u->allowed));
 }
 
 /* Sleeping or off -> READY. */

@@ -55,30 +55,37 @@ static bool beats_others(struct sched *s, struct sched_queue *q, unsigned cpu,
     return true;
 }
 
-/* A change is under way: NULL until the others are gone. 'cur' is of the old kind, or NULL. */
+/*
+ * A change is under way: NULL until the others are gone, or when the units of the new kind are
+ * for other threads of the core. 'cur' is of the old kind, or NULL.
+ */
 static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct sched_unit *cur,
-                                          u64 v, ns_t now, ns_t *soon)
+                                          u64 v, ns_t now, ns_t *soon, cpuset_t *kick)
 {
     struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
     struct sched_queue *q = &s->queue[s->cpu[cpu].queue];
-    struct sched_unit *u;
+    struct sched_unit *u, *best = NULL;
+    bool wanted = false;
 
     for (u = tree_first(q->root); u; u = tree_next(u)) {
-        if (kind(u) != k->want || !place_may_run(u, cpu))
+        if (kind(u) != k->want)
             continue;
-        if (!strict_allows(s, u->dom, cpu)) {
-            *soon = MIN(*soon, now + LOOK);
-            return NULL;
-        }
+        wanted |= !cpuset_empty(cpuset_and(u->allowed, s->cpu[cpu].core));
+        if (place_may_run(u, cpu) && (!best || (!unit_eligible(best, v) && unit_eligible(u, v))))
+            best = u;
     }
-    k->changing = false;
-    k->since = now;
-    for (u = tree_first(q->root); u; u = tree_next(u)) {
-        if (kind(u) == k->want && place_may_run(u, cpu) && unit_eligible(u, v))
-            return u;
+    if (!wanted) { /* overtaken by events */
+        k->changing = false;
+        kick_others(s, cpu, kick);
+        return cur ? cur : place_best(s, q, cpu, v, now, true);
     }
-    u = place_best(s, q, cpu, v, now, true);
-    return u ? u : cur;
+    if (best && strict_allows(s, best->dom, cpu)) {
+        k->changing = false;
+        k->since = now;
+        return best;
+    }
+    *soon = MIN(*soon, now + LOOK);
+    return NULL;
 }
 
 struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
@@ -95,7 +102,7 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     if (k->changing && now - k->since > GIVE_UP)
         k->changing = false;
     if (k->changing && !(cur && kind(cur) == k->want))
-        return choose_new_kind(s, cpu, cur, v, now, soon);
+        return choose_new_kind(s, cpu, cur, v, now, soon, kick);
     do
         any = place_best(s, q, cpu, v, now, false);
     while (any && any->dom->metered && budget_parks(s, q, any->dom, now, kick));
@@ -118,6 +125,41 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     if (!cur || !best)
         return cur ? cur : best;
     return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
+}
+
+static bool anybody_waits(const struct sched *s, const struct sched_queue *q)
+{
+    u32 n = q->nr_ready;
+    unsigned i;
+
+    for (i = 0; i < q->nr_victims; i++)
+        n += __atomic_load_n(&s->queue[q->victims[i]].nr_ready, __ATOMIC_RELAXED);
+    return n;
+}
+
+void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick)
+{
+    cpuset_t told = {s->idle & s->kicked & s->cpu[cpu].core.bits};
+    struct sched_queue *q;
+
+    for (; !cpuset_empty(told); told.bits &= told.bits - 1) {
+        q = &s->queue[s->cpu[cpuset_lowest(told)].queue];
+        place_idle(s, q, kick);
+        place_elsewhere(s, q, kick);
+    }
+}
+
+void strict_saved(struct sched *s, unsigned cpu, cpuset_t *kick)
+{
+    cpuset_t others = cpuset_minus(s->cpu[cpu].core, cpuset_of(cpu));
+    unsigned other;
+
+    others.bits &= __atomic_load_n(&s->idle, __ATOMIC_RELAXED);
+    for (; !cpuset_empty(others); cpuset_remove(&others, other)) {
+        other = cpuset_lowest(others);
+        if (anybody_waits(s, &s->queue[s->cpu[other].queue]))
+            place_kick(s, other, kick);
+    }
 }
 
 void strict_account(struct sched *s, unsigned cpu, ns_t d)

@@ -21,6 +21,12 @@ bool strict_allows(const struct sched *s, const struct sched_domain *d, unsigned
 struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
                                  cpuset_t *kick);
 
+/* A unit started on 'cpu': whoever was promised a thread beside it may be out of luck. */
+void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick);
+
+/* A unit's state was saved on 'cpu': threads beside it may be free to do something now. */
+void strict_saved(struct sched *s, unsigned cpu, cpuset_t *kick);
+
 /* The CPU was idle for 'd' because of this mode. */
 void strict_account(struct sched *s, unsigned cpu, ns_t d);
 

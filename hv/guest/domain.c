@@ -4,6 +4,7 @@
 #include "kern/console.h"
 #include "kern/irq.h"
 #include "kern/panic.h"
+#include "kern/torture.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
 #include "x86/lapic.h"
@@ -121,6 +122,8 @@ void preempt_point(void)
         count(COUNT_PREEMPTION);
         softirq_run();
     }
+    if (TORTURE_PREEMPT && dispatch_current())
+        dispatch_yield(NULL);
 }
 
 void vcpu_yield(struct vcpu *to)

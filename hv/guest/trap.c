@@ -307,7 +307,7 @@ void trap_from_assembly(struct cpu_user_regs *regs)
     if (is_interrupt(vector))
         irq_dispatch(vector);
     else if (vector == X86_NMI)
-        nmi_count();
+        nmi_interrupt();
     else if (vector == X86_DF || vector == X86_MC)
         panic_trap(regs);
     else if (regs->cs & 3)

@@ -2,6 +2,7 @@
 #include "kern/irq.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
+#include "kern/torture.h"
 #include "x86/cpu_setup.h"
 #include "x86/entry.h"
 #include "x86/lapic.h"
@@ -51,7 +52,10 @@ static void kick(cpuset_t set)
 
         if (c == this_cpu()) {
             softirq_raise(SOFTIRQ_SCHED);
-        } else {
+            continue;
+        }
+        __atomic_store_n(&c->wake, 1, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&c->monitored, __ATOMIC_SEQ_CST)) {
             count(COUNT_IPI_SCHED);
             lapic_send_ipi(c->apic_id, VECTOR_IPI_SCHED);
         }
@@ -101,6 +105,17 @@ void dispatch_prepare(struct runnable *r, void *stack_top, void (*first)(void))
     r->sp = (u64)sp;
 }
 
+/* Sends a runnable to the next CPU. */
+static void migrate(struct runnable *r)
+{
+    cpuset_t kicks = CPUSET_NONE;
+    struct sched *s = dispatch_lock_all();
+
+    (void)!sched_set_affinity(s, &r->unit, cpuset_of((r->unit.cpu + 1U) % nr_cpus),
+                              cpuset_first(nr_cpus), time_now(), &kicks);
+    dispatch_unlock_all(kicks);
+}
+
 /* First thing on the stack that was switched to: the one that was left is complete now. */
 static void finish_switch(struct runnable *left)
 {
@@ -109,6 +124,8 @@ static void finish_switch(struct runnable *left)
 
     if (!left)
         return;
+    if (TORTURE_MIGRATE)
+        migrate(left);
     l = lock_unit(&left->unit);
     sched_saved(&policy, &left->unit, time_now(), &kicks);
     unlock(l);
@@ -191,9 +208,19 @@ void dispatch_wake(struct runnable *r, enum sched_wake why)
     kick(kicks);
 }
 
+/* Without the lock: what this misses had not happened when it looked. */
+static bool nobody_waits(unsigned cpu)
+{
+    return !__atomic_load_n(&policy.queue[policy.cpu[cpu].queue].nr_ready, __ATOMIC_RELAXED);
+}
+
 void dispatch_yield(struct runnable *to)
 {
-    struct spinlock *l = lock_cpu(this_cpu()->id);
+    struct spinlock *l;
+
+    if (nobody_waits(this_cpu()->id))
+        return;
+    l = lock_cpu(this_cpu()->id);
 
     sched_yield(&policy, &dispatch_current()->unit, to ? &to->unit : NULL, time_now());
     pick_and_switch(l);
@@ -221,6 +248,25 @@ void dispatch_offline(struct runnable *r)
     kick(kicks);
 }
 
+/*
+ * Sleeps until an interrupt, or a kick by memory: 'wake' is looked at after 'monitored' is set
+ * and after it is cleared, so that a kick that relied on it is seen.
+ */
+static void wait_for_work(struct cpu *c)
+{
+    if (!cpu_features.mwait) {
+        cpu_halt_irq_on();
+        return;
+    }
+    __atomic_store_n(&c->monitored, 1, __ATOMIC_SEQ_CST);
+    cpu_monitor(&c->wake);
+    if (!__atomic_load_n(&c->wake, __ATOMIC_SEQ_CST))
+        cpu_mwait_irq_on();
+    __atomic_store_n(&c->monitored, 0, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&c->wake, 0, __ATOMIC_SEQ_CST))
+        softirq_raise(SOFTIRQ_SCHED);
+}
+
 void dispatch_idle(void)
 {
     struct cpu *c = this_cpu();
@@ -230,7 +276,7 @@ void dispatch_idle(void)
         softirq_run();
         c->softirq_pending = 0;
         __atomic_store_n(&c->idle, 1, __ATOMIC_SEQ_CST);
-        cpu_halt_irq_on();
+        wait_for_work(c);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "kern/console.h"
 #include "x86/cpu.h"
+#include "x86/lapic.h"
 #include "x86/layout.h"
 #include "x86/paging.h"
 #include "x86/percpu.h"
@@ -13,6 +14,7 @@ extern const u32 symtable_count, symtable_addr[], symtable_name[];
 extern const char symtable_text[];
 
 static const struct acpi_info *acpi_for_reset;
+static u32 ended_by; /* (atomic) number + 1 of the CPU that ends the machine; 0: none */
 static bool halt_at_end = true; /* until the machine runs, halting keeps the text readable */
 
 void machine_end_setup(const struct acpi_info *acpi, bool noreboot)
@@ -26,8 +28,28 @@ const struct acpi_info *machine_acpi(void)
     return acpi_for_reset;
 }
 
+/*
+ * The other CPUs stop where they are, by an interrupt that nothing masks. When another CPU has
+ * begun to end the machine, this one only waits; the CPU that did may come here again.
+ */
+static void stop_others(void)
+{
+    u32 self = this_cpu()->id + 1, nobody = 0;
+
+    if (!__atomic_compare_exchange_n(&ended_by, &nobody, self, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST)) {
+        if (nobody != self)
+            cpu_stop();
+        return;
+    }
+    for (unsigned i = 0; i < nr_cpus; i++)
+        if (cpus[i] != this_cpu())
+            lapic_send_nmi(cpus[i]->apic_id);
+}
+
 void machine_end(bool reboot)
 {
+    stop_others();
     if (reboot && !halt_at_end)
         machine_reset(acpi_for_reset);
     console_force_unlock();
@@ -99,6 +121,7 @@ void panic(const char *fmt, ...)
     u64 here;
 
     irq_disable();
+    stop_others();
     console_force_unlock();
     va_start(ap, fmt);
     format_va(text, sizeof(text), fmt, ap);
@@ -127,6 +150,7 @@ void cannot_start(const char *fmt, ...)
 void panic_trap(const struct cpu_user_regs *regs)
 {
     irq_disable();
+    stop_others();
     console_force_unlock();
     log_at(LOG_ERROR, "\n");
     log_at(LOG_ERROR, "PANIC: exception %u in the hypervisor on CPU %u\n", regs->entry_vector,
@@ -135,9 +159,12 @@ void panic_trap(const struct cpu_user_regs *regs)
     machine_end(true);
 }
 
-void nmi_count(void)
+void nmi_interrupt(void)
 {
     /* Nothing may be locked or printed here: it may have interrupted just that. */
+    if (__atomic_load_n(&ended_by, __ATOMIC_SEQ_CST) &&
+        __atomic_load_n(&ended_by, __ATOMIC_SEQ_CST) != this_cpu()->id + 1)
+        cpu_stop();
     count(COUNT_NMI);
 }
 

@@ -19,8 +19,8 @@ __noreturn void cannot_start(const char *fmt, ...) __printf(1, 2);
 
 /* An exception inside the hypervisor. */
 __noreturn void panic_trap(const struct cpu_user_regs *regs);
-/* A non-maskable interrupt: counted, no more. */
-void nmi_count(void);
+/* A non-maskable interrupt: counted, unless another CPU ends the machine by it. */
+void nmi_interrupt(void);
 
 /* Registers and, for the hypervisor's own, the stack with names. */
 void dump_regs(const struct cpu_user_regs *regs);

@@ -219,6 +219,17 @@ static inline void cpu_halt_irq_on(void)
     asm volatile("sti; hlt; cli" : : : "memory");
 }
 
+/* The next mwait ends at a write to this cache line. */
+static inline void cpu_monitor(const void *line)
+{
+    asm volatile("monitor" : : "a"(line), "c"(0), "d"(0) : "memory");
+}
+
+static inline void cpu_mwait_irq_on(void)
+{
+    asm volatile("sti; mwait; cli" : : "a"(0), "c"(0) : "memory");
+}
+
 static inline __noreturn void cpu_stop(void)
 {
     for (;;)

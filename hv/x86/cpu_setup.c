@@ -102,6 +102,7 @@ __init void cpu_detect(void)
     cpuid_count(0, 0, &max, (u32 *)&f->vendor[0], (u32 *)&f->vendor[8], (u32 *)&f->vendor[4]);
     cpuid_count(1, 0, &a, &b, &c, &d);
     f->xsave = c & BIT(26);
+    f->mwait = c & BIT(3) && !(c & BIT(31));
     f->pat = d & BIT(16);
     if (max >= 7) {
         cpuid_count(7, 0, &a, &b, &c, &d);

@@ -11,7 +11,8 @@
 
 struct cpu_features {
     bool nx, smep, smap, fsgsbase, xsave, rdtscp, pat;
-    u64 xcr0;       /* what we let guests enable */
+    bool mwait; /* to be used: not below another hypervisor, where it often means spinning */
+    u64 xcr0;   /* what we let guests enable */
     u32 xsave_size; /* bytes of an area for xcr0 */
     unsigned maddr_bits;
     char vendor[13];

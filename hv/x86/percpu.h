@@ -85,6 +85,8 @@ struct cpu {
     u64 flushed_at;  /* flush clock of the last complete flush */
     u32 guest_owner; /* domain whose page table may be loaded, NO_OWNER: none */
     u32 flush_asked; /* an interrupt for it is on its way */
+    u32 monitored;   /* waits for a write to 'wake': needs no interrupt */
+    u32 wake;        /* has to look at its queue */
     u32 idle;        /* nothing of a guest is used before 'stale' has been looked at */
     u32 stale;       /* flush before a guest runs here again */
 

@@ -39,7 +39,7 @@
 #define OPS 2
 #endif
 #ifndef SWITCHES
-#define SWITCHES 4
+#define SWITCHES 3
 #endif
 
 #define VCPUS  3

@@ -127,8 +127,8 @@ static cpuset_t may_take(const struct sim *s, const struct sim_unit *u, cpuset_t
 {
     cpuset_t can = cpuset_and(sim_allowed(s, u), cpus);
 
-    if (u->held >= 0)
-        can = cpuset_and(can, cpuset_of((unsigned)u->held));
+    if (u->held >= 0) /* its core may be changing over to another domain */
+        can = s->strict_any ? CPUSET_NONE : cpuset_and(can, cpuset_of((unsigned)u->held));
     if (s->strict_any)
         for (u64 b = can.bits; b; b &= b - 1)
             if (!may_share(s, u->dom, (unsigned)__builtin_ctzl(b)) ||

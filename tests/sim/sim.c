@@ -429,7 +429,4 @@ void sim_run(struct sim *s, ns_t end, u64 events)
         check_time_passes(s, end);
         s->now = end;
     }
-    sim_account(s);
-    if (s->fluid)
-        fluid_advance(s);
 }

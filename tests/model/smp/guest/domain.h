@@ -1,0 +1,17 @@
+/* What guest/frame.c needs of a domain, in the world of explorer.c. */
+#ifndef SERAI_GUEST_DOMAIN_H
+#define SERAI_GUEST_DOMAIN_H
+
+#include "base/assert.h"
+#include "base/types.h"
+#include <xen/xen.h>
+
+struct domain {
+    u16 id;
+};
+
+struct vcpu;
+/* Every vcpu of explorer.c has a CPU of its own: others get nothing by this one's giving way. */
+void vcpu_yield(struct vcpu *to);
+
+#endif

@@ -1,0 +1,1 @@
+#include "../../stubs/kern/heap.h"
