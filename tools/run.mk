@@ -33,10 +33,12 @@ $(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initr
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
 
 # The serai command; static, so that it runs in any image.
-$(DOM0)/serai: dom0/serai/serai.c hv/abi/serai.h
+$(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(wildcard dom0/serai/*.h) hv/abi/serai.h \
+               hv/core/sched.h hv/core/sched_trace.h | packages-run
 	@mkdir -p $(@D)
-	@echo '  CC      $<'
-	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -Ihv -o $@ $<
+	@echo '  CC      $@'
+	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -DSERAI_HOST -Ihv \
+	  -o $@ $(filter %.c,$^) -ljson-c
 
 $(DOM0)/root.img: $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai tools/make-dom0-image \
                   $(shell find tools/dom0 -type f) | packages-run

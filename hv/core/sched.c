@@ -47,7 +47,7 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
 static void note_hint(struct sched_domain *d)
 {
     if (unlikely(d->params.gang == GANG_AUTO))
-        __atomic_add_fetch(&d->evidence, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&d->seen_hints, 1, __ATOMIC_RELAXED);
 }
 
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
@@ -62,6 +62,8 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
     }
     u->woken = true;
     u->boost_until = 0;
+    if (unlikely(u->dom->gang_active))
+        gang_join(q, u, now);
     queue_become_ready(s, q, u, now);
     if (why == WAKE_POLL) {
         u->boost_until = now + BOOST;
@@ -103,8 +105,8 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     trace_unit(s, TRACE_SAVED, u, now, 0, 0);
     if (cpu == NO_CPU || u->state == UNIT_RUNNING)
         return;
-    __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false,
-                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
     queue_saved(q, u);
     if (u->blocking && u->state == UNIT_READY) {
         u->blocking = false;
@@ -147,6 +149,8 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
 {
     queue_charge(q, u, now);
     if (u->blocking) {
+        if (unlikely(u->dom->params.gang == GANG_AUTO))
+            __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
         queue_take_off(s, q, u, now);
         queue_stop_competing(q, u, UNIT_BLOCKED, now);
         return true;
@@ -205,6 +209,8 @@ static void start(struct sched *s, struct sched_queue *q, struct sched_unit *u, 
         c->leaving = NULL;
     c->current = u;
     c->picked_at = now;
+    if (!virtual_before(u->vrt, u->vdl))
+        u->vdl = u->vrt + to_virtual(u, queue_request(u));
     note_start(s, u, cpu, now);
     u->cpu = u->on_cpu = (u16)cpu;
     unit_set_state(u, UNIT_RUNNING, now);

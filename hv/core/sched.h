@@ -92,9 +92,11 @@ struct sched_trace {
 };
 
 struct sched_unit {
-    /* Node of the tree of READY units, in the order of vdl; least_vrt is that of the subtree. */
+    /* Node of the tree of READY units, in the order of vdl. It is eligible from vrt - grace on. */
     struct sched_unit *left, *right, *parent;
-    u64 vdl, vrt, least_vrt;
+    u64 vdl, vrt;
+    u64 grace;      /* it is eligible so much before its turn: a latency unit's loan */
+    u64 least_from; /* of the subtree */
     u32 prio;
 
     u8 state;      /* enum unit_state */
@@ -143,11 +145,17 @@ struct sched_domain {
     s64 cap_quota, cap_left, reserve_quota, reserve_left;
     u64 period;
 
-    u64 windows;                /* queues in which it has a window; atomic */
-    u32 evidence_ipi, evidence; /* for mode auto, since evidence_at; atomic */
-    u32 calm;                   /* looks in a row that found little */
+    u64 windows; /* queues in which it has a window; atomic */
+    /* For mode auto, since evidence_at; atomic. */
+    u32 seen_ipis;   /* to READY siblings */
+    u32 seen_hints;  /* polls and yields */
+    u32 seen_wakes;  /* of sleeping siblings */
+    u32 seen_blocks; /* its units went to sleep */
+    u32 calm;        /* looks in a row that found little */
+    u32 calm_needed; /* before windows end */
     ns_t evidence_at;
-    ns_t gang_lead; /* the largest gang_ran */
+    ns_t gang_lead;  /* the largest gang_ran */
+    s64 gang_behind; /* virtual: the mean of its members when the last slot began */
     struct sched_gang_stats gang_stats;
     struct sched_unit *units;
     struct sched_domain *next;
@@ -193,7 +201,7 @@ struct sched_cpu {
     bool usable; /* online and in a pool */
     bool yielded, hand_over;
     bool looking; /* idle, and a lock was taken when it looked for work */
-    bool forced; /* idle because of mode strict */
+    bool forced;  /* idle because of mode strict */
     struct sched_cpu_stats stats;
 };
 
@@ -320,7 +328,7 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
 /*
  * 0, or the number of an invariant that does not hold:
  *   1 the tree of a queue holds exactly its READY units
- *   2 the tree is in order, heaped, and knows its least vrt
+ *   2 the tree is in order, heaped, and knows from when on somebody is eligible
  *   3 the counts of odd, picky and unsaved units are right
  *   4 a queue's weight and sums are those of its competing units (so their lags add up to 0)
  *   5 the parked list holds exactly the PARKED units, and has a time

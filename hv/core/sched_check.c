@@ -36,12 +36,12 @@ static void add_unit(const struct sched_queue *q, const struct sched_unit *u, st
 
 static u64 least_below(const struct sched_unit *u)
 {
-    u64 least = u->vrt;
+    u64 least = tree_from(u);
 
-    if (u->left && virtual_before(u->left->least_vrt, least))
-        least = u->left->least_vrt;
-    if (u->right && virtual_before(u->right->least_vrt, least))
-        least = u->right->least_vrt;
+    if (u->left && virtual_before(u->left->least_from, least))
+        least = u->left->least_from;
+    if (u->right && virtual_before(u->right->least_from, least))
+        least = u->right->least_from;
     return least;
 }
 
@@ -55,7 +55,7 @@ static int check_tree(const struct sched_queue *q, unsigned index)
             return 1;
         if (last && virtual_before(u->vdl, last->vdl))
             return 2;
-        if ((u->parent && u->parent->prio < u->prio) || u->least_vrt != least_below(u))
+        if ((u->parent && u->parent->prio < u->prio) || u->least_from != least_below(u))
             return 2;
     }
     return n == q->nr_ready ? 0 : 1;

@@ -1,6 +1,6 @@
 #include "core/sched_choose.h"
 
-#define LOAN_MAX (1 * MS)
+#define LOAN_MAX (200 * US)
 
 /*
  * A request is finished first, unless the other's deadline is earlier and it had its minimum;
@@ -29,23 +29,35 @@ bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sche
     return false;
 }
 
+/*
+ * May 'u' be preferred for a moment to 'best', whose turn it is? Not if it is far ahead of what
+ * it may have already, and not at the cost of a latency unit.
+ */
+static bool has_credit(const struct sched_unit *u, const struct sched_unit *best, u64 v)
+{
+    if (best->dom != u->dom && best->dom->params.latency == LATENCY_LOW &&
+        unit_eligible(best, v))
+        return false;
+    return !virtual_before(v + to_virtual(u, LOAN_MAX), u->vrt);
+}
+
 /* A ready sibling that the yielder waits for, if it may run here. */
-static struct sched_unit *yielded_to(const struct sched *s, const struct sched_cpu *c,
-                                     unsigned cpu)
+static struct sched_unit *yielded_to(const struct sched_cpu *c, unsigned cpu,
+                                     const struct sched_unit *best, u64 v)
 {
     struct sched_unit *to = c->yield_to;
 
     if (!to || to->queue != c->queue || to->state != UNIT_READY || !place_may_run(to, cpu))
         return NULL;
-    return to;
+    return has_credit(to, best, v) ? to : NULL;
 }
 
 /*
  * Who was handed a lock goes first for a moment, however urgent others are, as long as it is
  * not far ahead of what it may have: a loan, not a present.
  */
-static struct sched_unit *boosted(struct sched *s, struct sched_queue *q, unsigned cpu, u64 v,
-                                  ns_t now)
+static struct sched_unit *boosted(struct sched *s, struct sched_queue *q, unsigned cpu,
+                                  const struct sched_unit *best, u64 v, ns_t now)
 {
     struct sched_unit *u = q->boosted;
 
@@ -54,9 +66,7 @@ static struct sched_unit *boosted(struct sched *s, struct sched_queue *q, unsign
     q->boosted = NULL;
     if (queue_of(s, u) != q || u->state != UNIT_READY || now >= u->boost_until)
         return NULL;
-    if (!place_may_run(u, cpu) || virtual_before(v + to_virtual(u, LOAN_MAX), u->vrt))
-        return NULL;
-    return u;
+    return place_may_run(u, cpu) && has_credit(u, best, v) ? u : NULL;
 }
 
 struct sched_unit *choose_next(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
@@ -75,14 +85,14 @@ struct sched_unit *choose_next(struct sched *s, unsigned cpu, ns_t now, bool don
     while (best && unlikely(best->dom->metered) && budget_parks(s, q, best->dom, now, kick));
     if (!best)
         return cur;
-    to = boosted(s, q, cpu, v, now);
+    to = boosted(s, q, cpu, best, v, now);
     if (to || !cur)
         return to ? to : best;
     if (unlikely(c->yielded)) {
-        to = yielded_to(s, c, cpu);
+        to = yielded_to(c, cpu, best, v);
         if (to)
             return to;
-        cur->vdl += to_virtual(cur, queue_request(cur));
+        cur->vdl = cur->vrt + 2 * to_virtual(cur, queue_request(cur));
         done = true;
     }
     return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;

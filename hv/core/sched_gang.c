@@ -2,10 +2,13 @@
 
 #define MAX_GANGS 24 /* per queue that get windows; others run as singles do at the worst */
 
-#define LOOK_EVERY (100 * MS)
-#define CALM_LOOKS 10
-#define MANY_IPIS  50  /* per look: to siblings that wait for a CPU */
-#define MANY_HINTS 100 /* polls and yields */
+#define LOOK_EVERY (50 * MS)
+#define CALM_LOOKS 20U   /* windows end after so many looks that found nothing */
+#define MOST_CALM  1280U /* or more, up to this, if they had to come back */
+#define LOOK_AGAIN 40U   /* within so many looks */
+#define MANY_IPIS  25    /* per look: to siblings that wait for a CPU */
+#define MANY_HINTS 50    /* polls and yields */
+#define MANY_WAKES 15    /* of siblings, for each active unit */
 
 struct gang {
     struct sched_domain *d;
@@ -55,6 +58,7 @@ static void add_gang(struct sched *s, struct sched_queue *q, struct plan *p,
         return;
     sample_skew(d, least, most);
     g.behind /= g.n;
+    d->gang_behind = g.behind;
     for (i = p->nr++; i && p->gang[i - 1].behind < g.behind; i--)
         p->gang[i] = p->gang[i - 1];
     p->gang[i] = g;
@@ -133,6 +137,19 @@ void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
     }
 }
 
+/*
+ * Who slept while his gang had no window, because nobody was there to wake him, would lose what
+ * the others gained by waiting: he is in step with them. Half of that for who slept within a
+ * slot, and left a hole to others.
+ */
+void gang_join(const struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    bool over_slot = u->left_at < q->slot_end - SLOT;
+
+    if (q->slotted && now - u->left_at < 2 * SLOT)
+        u->lag = MAX(u->lag, over_slot ? u->dom->gang_behind : u->dom->gang_behind / 2);
+}
+
 void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                cpuset_t *kick)
 {
@@ -142,32 +159,63 @@ void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_
         gang_plan(s, q, now, kick);
 }
 
+static u32 take(u32 *counter)
+{
+    return __atomic_exchange_n(counter, 0, __ATOMIC_RELAXED);
+}
+
+/*
+ * Do its units wait for each other? Hints say so, and many wake-ups among siblings. Who never
+ * sleeps may be spinning at a barrier; windows do not harm if it is not.
+ */
+static bool is_synchronised(struct sched_domain *d, const struct sched_queue *q)
+{
+    u32 n = __atomic_load_n(&d->n_active, __ATOMIC_RELAXED);
+    u32 ipis = take(&d->seen_ipis), hints = take(&d->seen_hints);
+    u32 wakes = take(&d->seen_wakes), blocks = take(&d->seen_blocks);
+
+    if (n < 2 || !q->nr_ready)
+        return false;
+    return (ipis > MANY_IPIS && hints > MANY_HINTS) || wakes > MANY_WAKES * n || !blocks;
+}
+
 void gang_judge(struct sched *s, struct sched_queue *q, struct sched_domain *d, ns_t now)
 {
     ns_t since = __atomic_load_n(&d->evidence_at, __ATOMIC_RELAXED);
-    u32 ipis, hints;
+    bool again;
 
-    if (d->params.gang != GANG_AUTO || now - since < LOOK_EVERY ||
+    if (now - since < LOOK_EVERY ||
         !__atomic_compare_exchange_n(&d->evidence_at, &since, now, false, __ATOMIC_RELAXED,
                                      __ATOMIC_RELAXED))
         return;
-    ipis = __atomic_exchange_n(&d->evidence_ipi, 0, __ATOMIC_RELAXED);
-    hints = __atomic_exchange_n(&d->evidence, 0, __ATOMIC_RELAXED);
-    if (ipis > MANY_IPIS && hints > MANY_HINTS) {
-        if (!d->gang_active)
+    if (is_synchronised(d, q)) {
+        if (!d->gang_active) {
             q->slot_end = now; /* plan at once */
+            /* Windows cure what calls for them: who needs them again keeps them longer. */
+            again = d->calm_needed && d->calm < LOOK_AGAIN;
+            d->calm_needed = again ? MIN(2 * d->calm_needed, MOST_CALM) : CALM_LOOKS;
+        }
         d->gang_active = true;
         d->calm = 0;
-    } else if (ipis > MANY_IPIS / 2 && hints > MANY_HINTS / 2) {
-        d->calm = 0;
-    } else if (++d->calm >= CALM_LOOKS) {
+        return;
+    }
+    d->calm = MIN(d->calm + 1, MOST_CALM);
+    if (d->gang_active && d->calm >= d->calm_needed) {
         d->gang_active = false;
+        d->calm = 0;
     }
 }
 
 void sched_note_ipi(struct sched_unit *from, struct sched_unit *to)
 {
-    if (from->dom->params.gang == GANG_AUTO &&
-        __atomic_load_n(&to->state, __ATOMIC_RELAXED) == UNIT_READY)
-        __atomic_add_fetch(&from->dom->evidence_ipi, 1, __ATOMIC_RELAXED);
+    struct sched_domain *d = from->dom;
+    u8 state;
+
+    if (likely(d->params.gang != GANG_AUTO))
+        return;
+    state = __atomic_load_n(&to->state, __ATOMIC_RELAXED);
+    if (state == UNIT_READY)
+        __atomic_add_fetch(&d->seen_ipis, 1, __ATOMIC_RELAXED);
+    else if (state == UNIT_BLOCKED)
+        __atomic_add_fetch(&d->seen_wakes, 1, __ATOMIC_RELAXED);
 }

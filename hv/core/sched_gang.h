@@ -19,6 +19,9 @@
 /* A slot begins: who has a window? */
 void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick);
 
+/* A member is about to compete again. */
+void gang_join(const struct sched_queue *q, struct sched_unit *u, ns_t now);
+
 /* Somebody wakes up: a gang's member is in step with the others; a slot may be over. */
 void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                cpuset_t *kick);

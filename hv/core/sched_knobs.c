@@ -126,12 +126,12 @@ static int check_params(const struct sched *s, const struct sched_domain *d,
 /* A new quota counts for the rest of this period; setting the old one again gives nothing. */
 static void set_quota(s64 *quota, s64 *left, u32 ppm, ns_t now)
 {
-    s64 new = (s64)ppm * PERIOD / (s64)ONE_CPU;
+    s64 new = (s64)ppm *PERIOD / (s64)ONE_CPU;
 
     if (new == *quota)
         return;
     *quota = new;
-    *left = new * (period_end(now) - now) / PERIOD;
+    *left = new *(period_end(now) - now) / PERIOD;
 }
 
 static void set_budgets(struct sched_domain *d, ns_t now)
@@ -157,7 +157,8 @@ static void set_gang(struct sched *s, struct sched_domain *d, enum sched_gang ol
         return;
     d->gang_active = d->params.gang == GANG_ON;
     d->windows = 0;
-    d->evidence = d->evidence_ipi = d->calm = 0;
+    d->seen_ipis = d->seen_hints = d->seen_wakes = d->seen_blocks = 0;
+    d->calm = d->calm_needed = 0;
     d->evidence_at = now;
     for (u = d->units; u; u = u->next)
         u->gang_ran = d->gang_lead;

@@ -101,39 +101,58 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
     return cpu;
 }
 
+/* Whom a waking unit could preempt. */
+struct rivalry {
+    enum rank rank;
+    bool fair, boost;
+    u64 vdl;
+    ns_t gran;
+};
+
+/* Would it take over from the current unit of 'c', the minimum of that one aside? */
+static bool gives_way(const struct sched *s, const struct sched_queue *q,
+                      const struct sched_cpu *c, const struct rivalry *r, ns_t now)
+{
+    enum rank rank = place_rank(s, q, c->current, q->base, now);
+
+    if (rank != r->rank)
+        return rank > r->rank;
+    return r->boost || (r->fair && virtual_before(r->vdl, c->current->vdl));
+}
+
 /*
- * The CPU whose unit is the least urgent: of the highest rank, then of the latest deadline.
- * NO_CPU: nobody gives way to 'u'. A latency unit kicks also one that has not had its minimum,
- * whose pick sets a timer then.
+ * The CPU whose unit is the least urgent: of those that had their minimum the one with the
+ * latest deadline, else the one that has it first; its pick sets a timer then, unless it has
+ * one. NO_CPU: nobody is to be kicked.
  */
 static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
                             const struct sched_unit *u, ns_t now)
 {
+    struct rivalry r = {place_rank(s, q, u, q->base, now), unit_eligible(u, q->base),
+                        now < u->boost_until, u->vdl, place_gran(u)};
     cpuset_t from = cpuset_and(q->cpus, u->allowed);
-    enum rank own = place_rank(s, q, u, q->base, now), worst = own, r;
-    bool boost = now < u->boost_until;
-    bool fair = boost || unit_eligible(u, q->base);
-    u64 latest = boost ? q->base : u->vdl;
-    unsigned cpu, victim = NO_CPU;
-    const struct sched_cpu *c;
+    const struct sched_cpu *c, *best = NULL, *first = NULL;
+    unsigned cpu, victim = NO_CPU, next = NO_CPU;
 
     from.bits &= ~__atomic_load_n(&s->kicked, __ATOMIC_RELAXED);
     for (; !cpuset_empty(from); cpuset_remove(&from, cpu)) {
         cpu = cpuset_lowest(from);
         c = &s->cpu[cpu];
-        if (!c->current)
+        if (!c->current || !gives_way(s, q, c, &r, now))
             continue;
-        r = place_rank(s, q, c->current, q->base, now);
-        if (r < worst || (r == worst && !virtual_before(latest, c->current->vdl)) ||
-            (r == own && !fair))
-            continue;
-        worst = r;
-        latest = c->current->vdl;
-        victim = cpu;
+        if (now - c->picked_at < r.gran && !r.boost) {
+            if (!first || c->picked_at < first->picked_at) {
+                first = c;
+                next = cpu;
+            }
+        } else if (!best || virtual_before(best->current->vdl, c->current->vdl)) {
+            best = c;
+            victim = cpu;
+        }
     }
-    if (victim == NO_CPU || worst > own || boost || u->dom->params.latency == LATENCY_LOW)
+    if (best || !first)
         return victim;
-    return now - s->cpu[victim].picked_at >= place_gran(u) ? victim : NO_CPU;
+    return first->until > first->picked_at + r.gran ? next : NO_CPU;
 }
 
 void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
@@ -179,8 +198,10 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
     if (cpu == NO_CPU) {
         queue_virtual_time(q, now);
         cpu = find_victim(s, q, u, now);
-        if (unlikely(q->nr_picky))
+        if (unlikely(q->nr_picky || s->nr_strict))
             place_idle(s, q, kick);
+        if (unlikely(s->nr_strict))
+            place_elsewhere(s, q, kick);
     }
     if (cpu != NO_CPU)
         place_kick(s, cpu, kick);
@@ -232,15 +253,17 @@ void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
     cpuset_t free = cpuset_and(free_cpus(s), s->pool_cpus[q->pool]);
-    bool picky = s->nr_strict;
+    bool picky = s->nr_strict, any = false;
     unsigned i, cpu;
     s64 n;
 
     if (likely(cpuset_empty(free)))
         return;
-    for (i = 0; i < q->nr_victims; i++)
+    for (i = 0; i < q->nr_victims; i++) {
         picky |= s->queue[q->victims[i]].nr_picky;
-    n = picky ? CPUSET_MAX : nr_unserved(s, q);
+        any |= s->queue[q->victims[i]].nr_ready;
+    }
+    n = !any ? 0 : picky ? CPUSET_MAX : nr_unserved(s, q);
     for (; n > 0 && !cpuset_empty(free); n--) {
         cpu = cpuset_lowest(free);
         cpuset_remove(&free, cpu);

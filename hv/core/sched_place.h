@@ -7,7 +7,7 @@
 
 #include "core/sched_strict.h"
 
-#define GRAN_LATENCY (200 * US)
+#define GRAN_LATENCY (100 * US)
 #define GRAN         (1 * MS)
 #define BREAK_MAX    (400 * US) /* of a latency unit in somebody's window */
 

@@ -1,5 +1,8 @@
 #include "core/sched_budget.h"
 
+#define GRACE (1 * MS)
+#define WARP  (20UL * MS) /* virtual */
+
 typedef __int128 wide;
 
 ns_t queue_request(const struct sched_unit *u)
@@ -96,6 +99,18 @@ static s64 clamp_lag(const struct sched_unit *u, s64 lag)
 }
 
 /*
+ * A latency unit may be a little ahead of its turn and goes before others then, once: when it
+ * runs it gets a deadline like everybody's.
+ */
+static void set_deadline(struct sched_unit *u)
+{
+    bool low = u->dom->params.latency == LATENCY_LOW;
+
+    u->grace = low ? to_virtual(u, GRACE) : 0;
+    u->vdl = tree_from(u) + to_virtual(u, queue_request(u)) - (low ? WARP : 0);
+}
+
+/*
  * Who left behind the others gets that back, within limits; who left ahead of them waits until
  * virtual time has caught up, which it did in part while the unit slept.
  */
@@ -112,7 +127,7 @@ void queue_join(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns
     if (!q->weight)
         lag = 0;
     u->vrt = v - clamp_lag(u, lag);
-    u->vdl = u->vrt + to_virtual(u, queue_request(u));
+    set_deadline(u);
     sum_add(q, u);
 }
 

@@ -65,10 +65,10 @@ static inline void unit_set_state(struct sched_unit *u, enum unit_state state, n
     u->since = now;
 }
 
-/* Its lag is not negative: it may be chosen by its deadline. */
+/* Its lag is not negative, or covered by its grace: it may be chosen by its deadline. */
 static inline bool unit_eligible(const struct sched_unit *u, u64 v)
 {
-    return !virtual_before(v, u->vrt);
+    return !virtual_before(v, tree_from(u));
 }
 
 /* How long this unit runs per request. */

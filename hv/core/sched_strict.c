@@ -71,7 +71,8 @@ static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct 
         if (kind(u) != k->want)
             continue;
         wanted |= !cpuset_empty(cpuset_and(u->allowed, s->cpu[cpu].core));
-        if (place_may_run(u, cpu) && (!best || (!unit_eligible(best, v) && unit_eligible(u, v))))
+        if (place_may_run(u, cpu) &&
+            (!best || (!unit_eligible(best, v) && unit_eligible(u, v))))
             best = u;
     }
     if (!wanted) { /* overtaken by events */

@@ -2,13 +2,13 @@
 
 static void update(struct sched_unit *n)
 {
-    u64 least = n->vrt;
+    u64 least = tree_from(n);
 
-    if (n->left && virtual_before(n->left->least_vrt, least))
-        least = n->left->least_vrt;
-    if (n->right && virtual_before(n->right->least_vrt, least))
-        least = n->right->least_vrt;
-    n->least_vrt = least;
+    if (n->left && virtual_before(n->left->least_from, least))
+        least = n->left->least_from;
+    if (n->right && virtual_before(n->right->least_from, least))
+        least = n->right->least_from;
+    n->least_from = least;
 }
 
 static void replace(struct sched_unit **root, struct sched_unit *old, struct sched_unit *new)
@@ -52,13 +52,13 @@ void tree_insert(struct sched_unit **root, struct sched_unit *u)
 
     while (*at) {
         parent = *at;
-        if (virtual_before(u->vrt, parent->least_vrt))
-            parent->least_vrt = u->vrt;
+        if (virtual_before(tree_from(u), parent->least_from))
+            parent->least_from = tree_from(u);
         at = virtual_before(u->vdl, parent->vdl) ? &parent->left : &parent->right;
     }
     u->left = u->right = NULL;
     u->parent = parent;
-    u->least_vrt = u->vrt;
+    u->least_from = tree_from(u);
     *at = u;
     if (!parent || parent->prio >= u->prio)
         return;
@@ -82,12 +82,12 @@ void tree_remove(struct sched_unit **root, struct sched_unit *u)
 
 struct sched_unit *tree_earliest(struct sched_unit *n, u64 v)
 {
-    if (!n || virtual_before(v, n->least_vrt))
+    if (!n || virtual_before(v, n->least_from))
         return NULL;
     for (;;) {
-        if (n->left && !virtual_before(v, n->left->least_vrt))
+        if (n->left && !virtual_before(v, n->left->least_from))
             n = n->left;
-        else if (!virtual_before(v, n->vrt))
+        else if (!virtual_before(v, tree_from(n)))
             return n;
         else
             n = n->right;
@@ -96,10 +96,10 @@ struct sched_unit *tree_earliest(struct sched_unit *n, u64 v)
 
 struct sched_unit *tree_least(struct sched_unit *n)
 {
-    u64 least = n->least_vrt;
+    u64 least = n->least_from;
 
-    while (n->vrt != least)
-        n = n->left && n->left->least_vrt == least ? n->left : n->right;
+    while (tree_from(n) != least)
+        n = n->left && n->left->least_from == least ? n->left : n->right;
     return n;
 }
 

@@ -1,10 +1,10 @@
 /*
  * The READY units of a queue: a treap ordered by virtual deadline, first come first among equals,
- * in which every node knows the least virtual run time below it.
+ * in which every node knows from which virtual time on somebody below it is eligible.
  *
  *  1. in order, vdl never falls
  *  2. a parent's prio is not below its children's
- *  3. least_vrt is the minimum of vrt over the subtree
+ *  3. least_from is the minimum of tree_from() over the subtree
  *
  * Caller serialises. Virtual times wrap: they are compared by their difference.
  */
@@ -18,12 +18,17 @@ static inline bool virtual_before(u64 a, u64 b)
     return (s64)(a - b) < 0;
 }
 
+static inline u64 tree_from(const struct sched_unit *u)
+{
+    return u->vrt - u->grace;
+}
+
 void tree_insert(struct sched_unit **root, struct sched_unit *u);
 void tree_remove(struct sched_unit **root, struct sched_unit *u);
 
-/* The earliest deadline among units with vrt <= v; NULL: none. */
+/* The earliest deadline among units that are eligible at v; NULL: none. */
 struct sched_unit *tree_earliest(struct sched_unit *root, u64 v);
-/* The least vrt; the tree is not empty. */
+/* The one that becomes eligible first; the tree is not empty. */
 struct sched_unit *tree_least(struct sched_unit *root);
 
 struct sched_unit *tree_first(struct sched_unit *root);

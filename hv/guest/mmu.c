@@ -2,6 +2,7 @@
 #include "core/pte.h"
 #include "kern/tlb.h"
 #include "x86/cpu_setup.h"
+#include "x86/guest_mem.h"
 #include "x86/msi.h"
 #include "x86/paging.h"
 
@@ -140,31 +141,61 @@ static bool slot_is_guest(int level, unsigned i)
 }
 
 /* Most tables are nearly empty: eight entries at a glance. */
+#define GROUP 8
+
 static bool group_is_empty(const u64 *e)
 {
     return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
 }
 
-/* Drops entries [0, end) of a table that is no longer valid. */
-static void drop_entries(u64 *table, int level, unsigned end)
+/* The first group from index i on, a multiple of GROUP, that is not empty; PT_ENTRIES: none. */
+static unsigned next_group(const u64 *table, unsigned i)
 {
-    for (unsigned i = 0; i < end; i++) {
-        if (!(i & 7) && group_is_empty(&table[i])) {
-            i += 7;
-            continue;
-        }
-        if (!(table[i] & GPTE_P) || !slot_is_guest(level, i))
-            continue;
-        entry_put(level, table[i]);
-        if (level > 1)
-            preempt_point();
-    }
+    const u64 *e = table + i, *end = table + PT_ENTRIES;
+
+    while (e < end && group_is_empty(e))
+        e += GROUP;
+    return (unsigned)(e - table);
 }
 
 /*
  * R8: the preemption point after each lower table bounds how long interrupts wait; the progress
  * is on this vcpu's own stack.
  */
+static void drop_entry(u64 pte, int level, unsigned i)
+{
+    if (!(pte & GPTE_P) || !slot_is_guest(level, i))
+        return;
+    entry_put(level, pte);
+    if (level > 1)
+        preempt_point();
+}
+
+/* Drops entries [0, end) of a table that is no longer valid. */
+static void drop_entries(const u64 *table, int level, unsigned end)
+{
+    for (unsigned g = next_group(table, 0); g < end; g = next_group(table, g + GROUP))
+        for (unsigned i = g; i < MIN(g + GROUP, end); i++)
+            drop_entry(table[i], level, i);
+}
+
+static int take_entry(const struct pte_update *u, u64 *slot, int level, unsigned i)
+{
+    u64 pte = *slot;
+    int rc;
+
+    if (!(pte & GPTE_P) || !slot_is_guest(level, i))
+        return 0;
+    rc = entry_get(u, level, &pte);
+    if (rc)
+        return rc;
+    if (pte != *slot)
+        *slot = pte;
+    if (level > 1)
+        preempt_point();
+    return 0;
+}
+
 int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
 {
     const struct pte_update u = {.table_owner = owner, .target_owner = owner};
@@ -172,25 +203,15 @@ int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
     u64 *table = mfn_to_virt(mfn);
 
     count(COUNT_TABLE_VALIDATED);
-    for (unsigned i = 0; i < PT_ENTRIES; i++) {
-        u64 pte = table[i];
-        int rc;
+    for (unsigned g = next_group(table, 0); g < PT_ENTRIES; g = next_group(table, g + GROUP)) {
+        for (unsigned i = g; i < g + GROUP; i++) {
+            int rc = take_entry(&u, &table[i], level, i);
 
-        if (!(i & 7) && group_is_empty(&table[i])) {
-            i += 7;
-            continue;
+            if (rc) {
+                drop_entries(table, level, i);
+                return rc;
+            }
         }
-        if (!(pte & GPTE_P) || !slot_is_guest(level, i))
-            continue;
-        rc = entry_get(&u, level, &pte);
-        if (rc) {
-            drop_entries(table, level, i);
-            return rc;
-        }
-        if (pte != table[i])
-            table[i] = pte;
-        if (level > 1)
-            preempt_point();
     }
     if (level == 4)
         paging_fill_guest_l4(table);
@@ -266,10 +287,9 @@ u64 mmu_walk(mfn_t root, u64 va)
     if (!root.n || !va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
         return 0;
     for (int level = 4; level >= 1; level--) {
-        /* Tables that were freed meanwhile hold anything. */
-        if (!mfn_is_ram(root))
+        if (root.n >= max_mfn)
             return 0;
-        pte = __atomic_load_n(table_entry(root, va, level), __ATOMIC_RELAXED);
+        pte = read_or_zero(table_entry(root, va, level));
         if (!(pte & GPTE_P))
             return 0;
         root = pte_mfn(pte);
@@ -285,9 +305,9 @@ u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
     if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
         return NULL;
     for (int level = 4; level > 1; level--) {
-        u64 pte = __atomic_load_n(table_entry(mfn, va, level), __ATOMIC_RELAXED);
+        u64 pte = read_or_zero(table_entry(mfn, va, level));
 
-        if (!(pte & GPTE_P) || !mfn_is_ram(pte_mfn(pte)))
+        if (!(pte & GPTE_P) || pte_mfn(pte).n >= max_mfn)
             return NULL;
         mfn = pte_mfn(pte);
     }

@@ -162,6 +162,9 @@ static void switch_in(struct runnable *r)
         __atomic_exchange_n(&v->flush_pending, 0, __ATOMIC_SEQ_CST))
         tlb_flush_local();
     vtime_runstate_set(v, RUNSTATE_running);
+    /* What came while it was away and has no other way to be noticed. */
+    if (vcpu_has_nmi(v) || v->domain->crashed)
+        softirq_raise(SOFTIRQ_VCPU);
 }
 
 const struct switch_ops vcpu_switch_ops = {.out = switch_out, .in = switch_in};

@@ -39,6 +39,7 @@ HYPERCALL(xenpmu_op);
 HYPERCALL(event_channel_op);
 HYPERCALL(physdev_op);
 HYPERCALL(sysctl);
+HYPERCALL(mca);
 HYPERCALL(serai_op);
 
 /* SERAI_OP_SCHED_: 'u_arg' as abi/serai.h says. */

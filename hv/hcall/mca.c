@@ -13,8 +13,6 @@
 
 #define MSR_MCG_CAP 0x179
 
-HYPERCALL(mca); /* until hcall.h names it */
-
 /* How an APIC id divides into package, core and thread. */
 struct apic_layout {
     u32 thread_bits, package_shift;

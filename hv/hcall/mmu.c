@@ -178,14 +178,16 @@ static int copy_mask(const struct vcpu *v, u64 u_mask, u64 *mask)
  * Flushes what the guest asked for on these vcpus: one page on the caller's CPU is cheap, any
  * other is asked to flush everything.
  */
-static void flush_vcpus(struct vcpu *v, u64 vcpus, u64 va, u64 type)
+static inline void flush_vcpus(struct vcpu *v, u64 vcpus, u64 va, u64 type)
 {
+    if (type == UVMF_NONE)
+        return;
     if (type == UVMF_INVLPG && vcpus & BIT(v->id)) {
         vcpus &= ~BIT(v->id);
         count(COUNT_INVLPG);
         invlpg((void *)va);
     }
-    if (type != UVMF_NONE && vcpus)
+    if (vcpus)
         switch_flush_vcpus(v->domain, vcpus);
 }
 
@@ -196,9 +198,9 @@ HYPERCALL(update_va_mapping)
     mfn_t table;
     int rc;
 
-    if (who == UVMF_ALL)
+    if (unlikely(who == UVMF_ALL))
         vcpus = all_vcpus(v->domain);
-    else if (a3 & UVMF_FLUSHTYPE_MASK && who != UVMF_LOCAL && copy_mask(v, who, &vcpus))
+    else if (unlikely(who) && a3 & UVMF_FLUSHTYPE_MASK && copy_mask(v, who, &vcpus))
         return -XEN_EFAULT;
     slot = mmu_l1_slot_get(v, a1, &table);
     if (!slot)

@@ -1,5 +1,6 @@
 #include "hcall/hcall.h"
 #include "kern/irq.h"
+#include <xen/arch-x86/xen-mca.h>
 
 static HYPERCALL(none)
 {
@@ -41,6 +42,7 @@ const hypercall_fn hypercall_table_from_assembly[NR_HYPERCALLS] = {
     ENTRY(event_channel_op),
     ENTRY(physdev_op),
     ENTRY(sysctl),
+    ENTRY(mca),
     [__HYPERVISOR_arch_7] = hcall_serai_op,
 };
 #pragma GCC diagnostic pop

@@ -178,7 +178,7 @@ HYPERCALL(vcpu_op)
     case VCPUOP_stop_singleshot_timer:
         return target == v ? own_op(v, a1, a3) : -XEN_EINVAL;
     case VCPUOP_send_nmi:
-        return send_nmi(v, target);
+        return a3 ? -XEN_EINVAL : send_nmi(v, target);
     default:
         return -XEN_ENOSYS;
     }

@@ -29,7 +29,8 @@ static bool traps_ok(const struct trap_info *t)
 /* Everything that can be judged without taking hold of anything. */
 static bool context_ok(const struct vcpu_guest_context *c)
 {
-    return va_is_canonical(c->user_regs.rip) && va_is_canonical(c->event_callback_eip) &&
+    return va_is_canonical(c->user_regs.rip) && va_is_canonical(c->user_regs.rsp) &&
+           va_is_canonical(c->event_callback_eip) &&
            va_is_canonical(c->failsafe_callback_eip) &&
            va_is_canonical(c->syscall_callback_eip) && va_is_canonical(c->fs_base) &&
            va_is_canonical(c->gs_base_kernel) && va_is_canonical(c->gs_base_user) &&

@@ -1,5 +1,4 @@
 #include "kern/tlb.h"
-#include "kern/torture.h"
 #include "kern/vectors.h"
 #include "x86/lapic.h"
 
@@ -51,28 +50,22 @@ static bool may_hold(const struct cpu *c, u64 stamp, u32 owner)
     if (loaded == NO_OWNER || (owner != NO_OWNER && loaded != owner))
         return false;
     count(COUNT_TLB_CANDIDATE);
-    if (TORTURE_FLUSH || __atomic_load_n(&c->flushed_at, __ATOMIC_ACQUIRE) <= stamp)
+    if (__atomic_load_n(&c->flushed_at, __ATOMIC_ACQUIRE) <= stamp)
         return true;
     count(COUNT_TLB_FILTERED);
     return false;
 }
 
-void tlb_flush_since(u64 stamp, u32 owner)
+void tlb_shoot_down(u64 stamp, u32 owner)
 {
     struct cpu *self = this_cpu();
     cpuset_t need = CPUSET_NONE;
 
-    if (TORTURE_NO_FLUSH)
-        return;
     if (TORTURE_FLUSH)
         stamp = tlb_clock();
     for (unsigned i = 0; i < nr_cpus; i++)
         if (cpus[i] != self && may_hold(cpus[i], stamp, owner) && !defer(cpus[i]))
             cpuset_add(&need, i);
-    if (self->flushed_at <= stamp)
-        tlb_flush_local();
-    else
-        self->counters[COUNT_TLB_FLUSH_SKIPPED]++;
     flush_and_wait(need, stamp);
 }
 

@@ -16,6 +16,7 @@
 #define SERAI_KERN_TLB_H
 
 #include "core/cpuset.h"
+#include "kern/torture.h"
 #include "x86/cpu.h"
 #include "x86/percpu.h"
 
@@ -54,11 +55,24 @@ static inline void tlb_relax(void)
     cpu_relax();
 }
 
+/* The other CPUs' part of tlb_flush_since(). */
+void tlb_shoot_down(u64 stamp, u32 owner);
+
 /*
  * Makes sure that no CPU uses a translation of domain 'owner' (NO_OWNER: of any) from before
  * 'stamp'. Waits for the CPUs that it has to interrupt.
  */
-void tlb_flush_since(u64 stamp, u32 owner);
+static inline void tlb_flush_since(u64 stamp, u32 owner)
+{
+    if (TORTURE_NO_FLUSH)
+        return;
+    if (this_cpu()->flushed_at <= stamp)
+        tlb_flush_local();
+    else
+        this_cpu()->counters[COUNT_TLB_FLUSH_SKIPPED]++;
+    if (nr_cpus > 1)
+        tlb_shoot_down(stamp, owner);
+}
 
 /* A complete flush of each of these CPUs, from now on; returns when all are done. */
 void tlb_flush_cpus(cpuset_t cpus);

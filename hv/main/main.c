@@ -194,8 +194,8 @@ static __init void use_cpu(struct cpu *c)
 
 static __init void start_cpu(void)
 {
-    nr_cpus = 1;
     use_cpu(cpu_create(0, alloc_for_cpu));
+    nr_cpus = 1; /* from now on cpus[] is walked */
 }
 
 static void timer_interrupt(void *arg)
@@ -219,12 +219,15 @@ static __init void start_interrupts(void)
             log_at(LOG_WARNING, "PCI configuration window %u is not used\n", i);
     hz = tsc_calibrate(&acpi);
     if (!hz)
-        cannot_start("no usable timer: neither HPET, ACPI timer nor interval timer counts");
+        cannot_start(
+            "no usable timer: neither HPET, ACPI timer nor interval timer counts. Switch one "
+            "of them on in the firmware");
     time_init(hz);
     irq_set_handler(VECTOR_TIMER, timer_interrupt, NULL);
     softirq_set_handler(SOFTIRQ_TIMER, timer_softirq);
     if (lapic_timer_init(VECTOR_TIMER, hz))
-        cannot_start("no usable timer: the local APIC's does not count");
+        cannot_start(
+            "no usable timer: the local APIC's does not count. Run on another machine");
     printk("time-stamp counter: %lu kHz (%s)\n", hz / 1000, tsc_source());
 }
 

@@ -38,4 +38,26 @@ fault:
     return false;
 }
 
+/*
+ * A word that may not be there: of what was a page table a moment ago and holds anything now, the
+ * number of a frame in a hole of the one-to-one map for instance. 0 then.
+ */
+static inline u64 read_or_zero(const u64 *p)
+{
+    u64 x;
+
+    asm goto("1: mov %1, %0\n\t"
+             ".pushsection .extable, \"a\"\n\t"
+             ".balign 4\n\t"
+             ".long 1b - ., 1b - ., %l2 - .\n\t"
+             ".popsection"
+             : "=r"(x)
+             : "m"(*(const volatile u64 *)p)
+             :
+             : gone);
+    return x;
+gone:
+    return 0;
+}
+
 #endif

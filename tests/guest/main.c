@@ -9,12 +9,25 @@ static const struct {
     const char *name;
     void (*run)(void);
 } groups[] = {
-    {"boot", test_boot},       {"traps", test_traps},       {"mmu", test_mmu},
-    {"ptwr", test_ptwr},       {"hostile", test_hostile},   {"handles", test_handles},
-    {"emul", test_emul},       {"events", test_events},     {"regress", test_regress},
-    {"fuzz", test_fuzz},       {"smp-life", test_smp_life}, {"smp-flip", test_smp_flip},
-    {"smp-tlb", test_smp_tlb}, {"attacks", test_attacks},   {"attacks2", test_attacks2},
-    {"abi", test_abi},         {"abi2", test_abi2},         {"smp-events", test_smp_events},
+    {"boot", test_boot},
+    {"traps", test_traps},
+    {"mmu", test_mmu},
+    {"ptwr", test_ptwr},
+    {"hostile", test_hostile},
+    {"handles", test_handles},
+    {"emul", test_emul},
+    {"events", test_events},
+    {"regress", test_regress},
+    {"fuzz", test_fuzz},
+    {"smp-life", test_smp_life},
+    {"smp-flip", test_smp_flip},
+    {"smp-tlb", test_smp_tlb},
+    {"attacks", test_attacks},
+    {"attacks2", test_attacks2},
+    {"abi", test_abi},
+    {"abi2", test_abi2},
+    {"smp-events", test_smp_events},
+    {"smp-hostile", test_smp_hostile},
 };
 
 void guest_main(struct start_info *si);

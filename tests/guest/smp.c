@@ -88,6 +88,8 @@ void smp_trap(struct regs *r)
     }
     c->vec = r->vec;
     c->faults++;
+    if (r->vec == VEC_FAILSAFE)
+        return;
     c->cr2 = c->vi->arch.cr2;
     if (r->vec == 1 && !(r->rflags & 0x100)) {
         c->watched++;

@@ -23,17 +23,14 @@ static bool may_share(const struct sim *s, const struct sim_dom *d, unsigned cpu
     return true;
 }
 
-/* A thread may well wait until its sibling has saved what another domain left there. */
-static bool core_clears(const struct sim *s, const struct sim_dom *d, unsigned cpu)
+/* With strict domains a core may well wait until all its threads have saved what they ran. */
+static bool core_clears(const struct sim *s, unsigned cpu)
 {
-    u64 others = s->cpu[cpu].core.bits & ~BIT(cpu);
+    u64 threads = s->cpu[cpu].core.bits;
 
-    for (; others; others &= others - 1) {
-        const struct sim_unit *o = s->cpu[__builtin_ctzl(others)].leaving;
-
-        if (o && !agree(o->dom, d))
+    for (; threads; threads &= threads - 1)
+        if (s->cpu[__builtin_ctzl(threads)].leaving)
             return true;
-    }
     return false;
 }
 
@@ -67,6 +64,8 @@ void check_start(struct sim *s, struct sim_unit *u, unsigned cpu)
         sim_fail(s, "CPU %u starts unit %u in state %d", cpu, u->id, u->state);
     if (u->held >= 0)
         sim_fail(s, "CPU %u starts unit %u, CPU %d has not saved it", cpu, u->id, u->held);
+    if (u->cpu >= 0 && u->cpu != (int)cpu && s->cpu[u->cpu].cur == u)
+        sim_fail(s, "CPU %u starts unit %u that CPU %d runs", cpu, u->id, u->cpu);
     if (!s->cpu[cpu].online || !cpuset_has(sim_allowed(s, u), cpu))
         sim_fail(s, "CPU %u starts unit %u that may not run there", cpu, u->id);
     if (!may_share(s, u->dom, cpu)) {
@@ -78,7 +77,7 @@ void check_start(struct sim *s, struct sim_unit *u, unsigned cpu)
 
 void check_stay(struct sim *s, struct sim_unit *u, unsigned cpu)
 {
-    if (u->state != S_RUNNING || u->blocking)
+    if (u->state < S_READY || u->blocking)
         sim_fail(s, "CPU %u keeps unit %u that is to stop", cpu, u->id);
     if (!s->cpu[cpu].online || !cpuset_has(sim_allowed(s, u), cpu))
         sim_fail(s, "CPU %u keeps unit %u that may not run there", cpu, u->id);
@@ -127,12 +126,14 @@ static cpuset_t may_take(const struct sim *s, const struct sim_unit *u, cpuset_t
 {
     cpuset_t can = cpuset_and(sim_allowed(s, u), cpus);
 
+    if (u->cpu >= 0 && s->cpu[u->cpu].cur == u) /* back online before it left its CPU */
+        return CPUSET_NONE;
     if (u->held >= 0) /* its core may be changing over to another domain */
         can = s->strict_any ? CPUSET_NONE : cpuset_and(can, cpuset_of((unsigned)u->held));
     if (s->strict_any)
         for (u64 b = can.bits; b; b &= b - 1)
             if (!may_share(s, u->dom, (unsigned)__builtin_ctzl(b)) ||
-                core_clears(s, u->dom, (unsigned)__builtin_ctzl(b)))
+                core_clears(s, (unsigned)__builtin_ctzl(b)))
                 cpuset_remove(&can, (unsigned)__builtin_ctzl(b));
     return can;
 }
@@ -192,7 +193,7 @@ static void find_waiting(struct sim *s)
 {
     cpuset_t told = about_to_look(s);
     struct match m = {.s = s, .cpus = told};
-    bool limited = !cpuset_empty(s->retrying);
+    bool limited = s->strict_any || !cpuset_empty(s->retrying);
     u16 left[SIM_UNITS];
     unsigned n = 0;
 
@@ -217,10 +218,10 @@ static void find_waiting(struct sim *s)
         if (!place(&m, &s->unit[left[n]]))
             continue;
         /*
-         * Units with affinities may have been promised the same CPU, also one that waits for a
-         * lock: who comes too late is looked after when that CPU has looked.
+         * Units with affinities or of strict domains may have been promised the same CPU, also
+         * one that waits for a lock: who comes too late is looked after when that CPU has looked.
          */
-        if (limited && !cpuset_empty(may_take(s, &s->unit[left[n]], told))) {
+        if (limited && !cpuset_empty(cpuset_and(sim_allowed(s, &s->unit[left[n]]), told))) {
             check_excuse(s, &s->unit[left[n]]);
             continue;
         }

@@ -199,7 +199,7 @@ static void up_or_down(struct sim *s, struct sim_unit *u)
 {
     if (u->state != S_OFF) {
         sim_offline(s, u);
-    } else if (u->held < 0 && !(u->cpu >= 0 && s->cpu[u->cpu].cur == u)) {
+    } else {
         sim_online(s, u);
         if (sim_below(s, 2))
             sim_wake(s, NULL, u, WAKE_EVENT);

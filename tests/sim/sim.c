@@ -128,11 +128,10 @@ static void leave(struct sim *s, struct sim_unit *u, unsigned cpu)
     u->held = (int)cpu;
     s->cpu[cpu].leaving = u;
     u->gen++;
-    if (u->state != S_OFF) {
+    if (u->state == S_RUNNING) {
         sim_set_state(s, u, u->blocking ? S_BLOCKED : S_READY);
-        u->blocking = false;
+        u->blocking = u->woken = false;
     }
-    u->woken = false;
     if (SIM_MUTANT == SAVED_EARLY && s->pol == &policy_serai) {
         cpuset_t kick = CPUSET_NONE;
 
@@ -191,6 +190,8 @@ static void pick(struct sim *s, unsigned cpu)
         sim_fail(s, "CPU %u is to look again %lld ns ago", cpu, (long long)(s->now - until));
     if (next && next == prev)
         check_stay(s, next, cpu);
+    if (next && next == prev)
+        sim_set_state(s, next, S_RUNNING); /* went offline and came back in between */
     if (prev && prev != next)
         leave(s, prev, cpu);
     c->cur = next;
