@@ -43,7 +43,7 @@ static void print_times(const struct serai_sched_domain *d)
 {
     char steal[DURATION_SIZE], moves[96], p50[DURATION_SIZE], p99[DURATION_SIZE];
 
-    printf("%4u %10.3f %10.3f %10.3f %12.3f %6s %9llu %18s %8s %8s\n", d->domid,
+    printf("%4u %9.2f %9.2f %9.2f %10.2f %6s %9llu %15s %7s %7s\n", d->domid,
            (double)d->time[STATE_RUNNING] / 1e9, (double)d->time[STATE_READY] / 1e9,
            (double)d->time[STATE_PARKED] / 1e9, (double)d->time[STATE_BLOCKED] / 1e9,
            format_percent(steal, steal_ppm(d->time)), (unsigned long long)d->picks,
@@ -55,7 +55,7 @@ static void print_gang(const struct serai_sched_domain *d)
 {
     char mean[DURATION_SIZE], max[DURATION_SIZE], idle[DURATION_SIZE];
 
-    printf("%4u %10llu %7llu %10s %10s %12s\n", d->domid, (unsigned long long)d->gang_windows,
+    printf("%4u %9llu %7llu %10s %10s %12s\n", d->domid, (unsigned long long)d->gang_windows,
            (unsigned long long)d->window_breaks,
            format_duration(mean, d->skew_samples ? d->skew_sum / d->skew_samples : 0),
            format_duration(max, d->skew_max), format_duration(idle, d->forced_idle));
@@ -86,10 +86,10 @@ static int run(int argc, char **argv)
     printf("%4s %6s %6s %7s %-6s %-7s %4s %5s\n", "DOM", "WEIGHT", "CAP", "RESERVE", "GANG",
            "LATENCY", "POOL", "VCPUS");
     print_all(print_parameters);
-    printf("\n%4s %10s %10s %10s %12s %6s %9s %18s %8s %8s\n", "DOM", "RUN s", "READY s",
+    printf("\n%4s %9s %9s %9s %10s %6s %9s %15s %7s %7s\n", "DOM", "RUN s", "READY s",
            "PARKED s", "BLOCKED s", "STEAL", "PICKS", "MIGRATIONS", "WAKE50", "WAKE99");
     print_all(print_times);
-    printf("\n%4s %10s %7s %10s %10s %12s\n", "DOM", "WINDOWS", "BREAKS", "SKEW MEAN",
+    printf("\n%4s %9s %7s %10s %10s %12s\n", "DOM", "WINDOWS", "BREAKS", "SKEW MEAN",
            "SKEW MAX", "FORCED IDLE");
     print_all(print_gang);
     return DONE;

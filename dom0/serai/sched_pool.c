@@ -22,11 +22,13 @@ static void print(const struct serai_sched_pool *p)
     char list[CPULIST_SIZE];
     struct serai_sched_domain d;
 
+    bool used = false;
+
     printf("%4u  %-14s ", p->pool, cpulist_format(list, p->cpus));
     for (unsigned int i = 0; find_domain(i, &d); i = d.domid + 1U)
         if (d.pool == p->pool)
-            printf(" %u", d.domid);
-    putchar('\n');
+            used = printf(" %u", d.domid) > 0;
+    puts(used ? "" : " -");
 }
 
 /* One pool, or with NULL all. */

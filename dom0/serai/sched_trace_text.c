@@ -122,7 +122,8 @@ static void print_text(const struct serai_sched_event *e)
         printf("%7" PRId64 ".%09" PRId64, e->time / 1000000000, e->time % 1000000000);
     else
         printf("%17s", "-");
-    printf(" %-5s %-8s %-6s", cpu, e->kind < NR_KINDS ? kinds[e->kind].name : "?", unit);
+    printf(" %-5s %-*s%s", cpu, *unit ? 9 : 0, e->kind < NR_KINDS ? kinds[e->kind].name : "?",
+           unit);
     print_details(e);
     putchar('\n');
 }

@@ -26,7 +26,7 @@ static void print(const struct serai_sched_vcpu *v)
     char hard[CPULIST_SIZE], soft[CPULIST_SIZE], steal[DURATION_SIZE], moves[96],
         p50[DURATION_SIZE], p99[DURATION_SIZE];
 
-    printf("%4u %4u %-7s %3u %-9s %-9s %10.3f %9.3f %9.3f %11.3f %6s %14s %8s %8s\n", v->domid,
+    printf("%4u %4u %-7s %3u %-7s %-7s %8.2f %8.2f %8.2f %9.2f %6s %13s %7s %7s\n", v->domid,
            v->vcpu, name_of(state_names, SERAI_SCHED_STATES, v->state), v->cpu,
            cpulist_format(hard, v->hard), cpulist_format(soft, v->soft),
            (double)v->time[STATE_RUNNING] / 1e9, (double)v->time[STATE_READY] / 1e9,
@@ -63,7 +63,7 @@ static int run(int argc, char **argv)
         return rc;
     list = json ? json_object_new_array() : NULL;
     if (!json)
-        printf("%4s %4s %-7s %3s %-9s %-9s %10s %9s %9s %11s %6s %14s %8s %8s\n", "DOM", "VCPU",
+        printf("%4s %4s %-7s %3s %-7s %-7s %8s %8s %8s %9s %6s %13s %7s %7s\n", "DOM", "VCPU",
                "STATE", "CPU", "HARD", "SOFT", "RUN s", "READY s", "PARKED s", "BLOCKED s",
                "STEAL", "MIGRATIONS", "WAKE50", "WAKE99");
     if (optind < argc)

@@ -91,7 +91,7 @@ void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, n
     trace_unit(s, TRACE_YIELD, u, now, to ? to->id + 1U : 0, 0);
     if (u->state != UNIT_RUNNING)
         return;
-    c->yielded = true;
+    c->yielded = c->rare = true;
     c->yield_to = to;
     note_hint(u->dom);
 }
@@ -129,18 +129,15 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
  * Forgets what the last pick and later kicks said about this CPU. True: it was idle and told to
  * look for work.
  */
-static bool awake(struct sched *s, unsigned cpu)
+static inline bool awake(struct sched *s, const struct sched_cpu *c, unsigned cpu)
 {
-    struct sched_cpu *c = &s->cpu[cpu];
-    bool told = c->looking;
+    u64 bit = BIT(cpu), kicked = s->kicked & bit, idle = s->idle & bit;
 
-    c->looking = false;
-    if (!((s->kicked | s->idle) & BIT(cpu)))
-        return told;
-    told |= s->kicked & s->idle & BIT(cpu);
-    __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
-    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
-    return told;
+    if (kicked)
+        __atomic_and_fetch(&s->kicked, ~bit, __ATOMIC_SEQ_CST);
+    if (idle)
+        __atomic_and_fetch(&s->idle, ~bit, __ATOMIC_SEQ_CST);
+    return (kicked && idle) || c->looking;
 }
 
 /* The current unit's time is counted, it leaves if it must. True: its request is finished. */
@@ -155,14 +152,14 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
         queue_stop_competing(q, u, UNIT_BLOCKED, now);
         return true;
     }
+    if (unlikely(u->dom->params.gang == GANG_AUTO))
+        gang_judge(s, q, u->dom, now);
     if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
         queue_take_off(s, q, u, now);
         budget_park(q, u, now);
         budget_park_domain(s, q, u->dom, now, kick);
         return true;
     }
-    if (unlikely(u->dom->params.gang == GANG_AUTO))
-        gang_judge(s, q, u->dom, now);
     queue_refresh_weight(s, q, u);
     if (virtual_before(u->vrt, u->vdl))
         return false;
@@ -200,8 +197,8 @@ static void note_start(struct sched *s, struct sched_unit *u, unsigned cpu, ns_t
     u->woken = false;
 }
 
-static void start(struct sched *s, struct sched_queue *q, struct sched_unit *u, unsigned cpu,
-                  ns_t now)
+static inline void start(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                         unsigned cpu, ns_t now)
 {
     struct sched_cpu *c = &s->cpu[cpu];
 
@@ -220,7 +217,7 @@ static void start(struct sched *s, struct sched_queue *q, struct sched_unit *u, 
 }
 
 /* When a CPU that runs 'u' has to pick again, whoever it is that waits. */
-static ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
+static inline ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     ns_t end = NEVER;
 
@@ -243,25 +240,31 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
                                     cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
     struct sched_unit *u;
     bool again = false;
 
     __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
-    c->forced = s->nr_strict && s->queue[c->queue].nr_ready;
-    if (c->given || s->core[s->topo.cpu[cpu].core].changing)
+    if (unlikely(s->nr_strict)) {
+        c->forced = q->nr_ready;
+        c->rare |= c->forced;
+        if (s->core[s->topo.cpu[cpu].core].changing)
+            return NULL;
+    }
+    if (!q->nr_victims || c->given)
         return NULL;
     u = place_steal(s, cpu, now, &again, kick);
     if (u) {
         __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
         c->forced = false;
+    } else if (again) {
+        c->looking = c->rare = true;
+        *until = now + STEAL_AGAIN;
     }
-    c->looking = again && !u;
-    if (c->looking)
-        *until = MIN(*until, now + STEAL_AGAIN);
     return u;
 }
 
-/* 'next' is in the tree, or NULL. The one that ran waits; NULL: this CPU found nobody. */
+/* Who ran waits now, and 'next' starts; it is in the tree. Or NULL: this CPU has nobody. */
 static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_unit *next,
                                  ns_t now, ns_t *until, cpuset_t *kick)
 {
@@ -278,46 +281,79 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
         queue_remove(q, next);
     else
         next = find_work(s, cpu, now, until, kick);
-    if (next)
+    if (next) {
         start(s, q, next, cpu, now);
+        return next;
+    }
+    c->idle_at = now;
+    if (spread_possible(s, c, cpu))
+        *until = MIN(*until, spread_idle(s, cpu, now, kick));
+    return NULL;
+}
+
+/* A unit is on its way to an idle core, or should be. */
+static struct sched_unit *hand_over(struct sched *s, unsigned cpu, struct sched_unit *next,
+                                    cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+
+    if (c->hand_over && spread_gives(s, cpu)) {
+        c->given = c->current;
+        c->stats.spreads++;
+        place_kick(s, cpu, kick); /* in case that nobody takes it */
+        return NULL;
+    }
+    if (next && spread_given(s, cpu, next))
+        next = NULL;
+    c->given = NULL;
     return next;
 }
 
-static struct sched_unit *choose(struct sched *s, unsigned cpu, ns_t now, bool done,
-                                 ns_t *until, cpuset_t *kick)
+/* With everything that is not so on most picks. */
+static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, bool done,
+                                      ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
-    struct sched_unit *next = NULL;
+    struct sched_unit *next;
 
-    if (unlikely(now >= q->unpark_at))
+    if (now >= q->unpark_at)
         budget_unpark(s, q, now, kick);
-    if (unlikely(now >= q->slot_end))
+    if (now >= q->slot_end)
         gang_plan(s, q, now, kick);
-    if (unlikely(cpuset_has(*kick, cpu))) {
+    if (cpuset_has(*kick, cpu)) {
         /* It is picking already. */
         cpuset_remove(kick, cpu);
         __atomic_and_fetch(&s->kicked, ~BIT(cpu), __ATOMIC_SEQ_CST);
     }
-    if (unlikely(s->nr_strict))
+    if (s->nr_strict)
         next = strict_choose(s, cpu, now, done, until, kick);
     else
         next = choose_next(s, cpu, now, done, until, kick);
-    if (unlikely(c->hand_over) && spread_gives(s, cpu)) {
-        c->given = c->current;
-        c->stats.spreads++;
-        place_kick(s, cpu, kick); /* in case that nobody takes it */
-        next = NULL;
-    } else if (unlikely(c->given)) {
-        next = next && spread_given(s, cpu, next) ? NULL : next;
-        c->given = NULL;
-    }
-    c->yielded = false;
+    if (c->hand_over || c->given)
+        next = hand_over(s, cpu, next, kick);
+    c->yielded = c->hand_over = c->looking = false;
     c->yield_to = NULL;
+    c->rare = c->given;
     return next;
 }
 
-/* The CPU was idle until now; picked_at stays when that began. */
+/* After the choice: others may have something to do because of it. */
+static void tell_others(struct sched *s, unsigned cpu, bool told, const struct sched_unit *next,
+                        cpuset_t *kick)
+{
+    struct sched_queue *q = &s->queue[s->cpu[cpu].queue];
+
+    if (q->nr_ready) {
+        place_timer(s, q, kick);
+        place_idle(s, q, kick);
+    }
+    if (unlikely(told && next && q->nr_victims))
+        place_elsewhere(s, q, kick);
+    if (unlikely(s->nr_strict && next))
+        strict_started(s, cpu, kick);
+}
+
 static void note_idle(struct sched *s, unsigned cpu, ns_t now)
 {
     struct sched_cpu *c = &s->cpu[cpu];
@@ -329,46 +365,89 @@ static void note_idle(struct sched *s, unsigned cpu, ns_t now)
     c->idle_at = now;
 }
 
+static struct sched_unit *no_pick(struct sched_cpu *c, ns_t *until)
+{
+    c->until = *until = NEVER;
+    return NULL;
+}
+
+static inline struct sched_unit *finish(struct sched *s, unsigned cpu, struct sched_unit *next,
+                                        ns_t now, ns_t soon, ns_t *until, const cpuset_t *kick)
+{
+    s->cpu[cpu].until = *until = soon;
+    trace_other(s, next ? TRACE_PICK : TRACE_IDLE, cpu, next ? next->dom->id : 0,
+                next ? next->id : 0, now, (u64)soon, kick->bits);
+    return next;
+}
+
+/*
+ * The two picks of a machine with CPUs to spare: the only unit that waits starts on a CPU that
+ * idled, and a unit goes to sleep when nobody waits. Here they cost little.
+ */
+static inline bool is_simple(const struct sched *s, const struct sched_cpu *c,
+                             const struct sched_queue *q, ns_t now)
+{
+    if (c->rare || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end))
+        return false;
+    if (!c->current)
+        return q->nr_ready == 1 && !q->nr_odd && !q->nr_victims;
+    return c->current->blocking && !q->nr_ready && !q->nr_victims;
+}
+
+static inline struct sched_unit *pick_simple(struct sched *s, unsigned cpu, ns_t now,
+                                             ns_t *soon, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_unit *u = c->current;
+
+    if (u) {
+        settle_current(s, q, u, now, kick);
+        c->picked_at = c->idle_at = now;
+        __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
+        if (spread_possible(s, c, cpu))
+            *soon = spread_idle(s, cpu, now, kick);
+        return NULL;
+    }
+    u = q->root;
+    note_idle(s, cpu, now);
+    queue_remove_only(q);
+    start(s, q, u, cpu, now);
+    *soon = next_time(q, u, now);
+    return u;
+}
+
 struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
                               cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
     struct sched_unit *old = c->current, *next;
+    bool done = true, told = awake(s, c, cpu);
     ns_t soon = NEVER;
-    bool done = true, told = awake(s, cpu);
 
     c->stats.picks++;
-    if (unlikely(!c->usable)) {
-        c->until = *until = NEVER;
-        return NULL;
+    if (unlikely(!c->usable))
+        return no_pick(c, until);
+    if (is_simple(s, c, q, now)) {
+        next = pick_simple(s, cpu, now, &soon, kick);
+        return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
     }
     if (old)
         done = settle_current(s, q, old, now, kick);
     else
         note_idle(s, cpu, now);
-    next = choose(s, cpu, now, done, &soon, kick);
-    c->picked_at = old && !next ? now : c->picked_at;
+    if (unlikely(c->rare || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end)))
+        next = choose_rare(s, cpu, now, done, &soon, kick);
+    else
+        next = q->nr_ready ? choose_next(s, cpu, now, done, &soon, kick) : c->current;
+    if (!next && old)
+        c->picked_at = now; /* idle since */
     if (!next || next != c->current)
         next = change(s, cpu, next, now, &soon, kick);
-    if (next) {
+    if (next)
         soon = MIN(soon, next_time(q, next, now));
-    } else {
-        c->idle_at = now;
-        if (unlikely(c->core.bits & ~BIT(cpu)))
-            soon = MIN(soon, spread_idle(s, cpu, now, kick));
-    }
-    soon = MIN(soon, q->unpark_at);
-    if (q->nr_ready) {
-        place_timer(s, q, kick);
-        place_idle(s, q, kick);
-    }
-    if (unlikely(told && next && q->nr_victims))
-        place_elsewhere(s, q, kick);
-    if (unlikely(s->nr_strict && next))
-        strict_started(s, cpu, kick);
-    c->until = *until = soon;
-    trace_other(s, next ? TRACE_PICK : TRACE_IDLE, cpu, next ? next->dom->id : 0,
-                next ? next->id : 0, now, (u64)soon, kick->bits);
-    return next;
+    if (unlikely(told || q->nr_ready || s->nr_strict))
+        tell_others(s, cpu, told, next, kick);
+    return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
 }

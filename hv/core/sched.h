@@ -199,6 +199,7 @@ struct sched_cpu {
     ns_t idle_at;             /* idle time is counted up to there */
     u8 queue, cluster, pool;
     bool usable; /* online and in a pool */
+    bool rare;   /* one of the following may be set */
     bool yielded, hand_over;
     bool looking; /* idle, and a lock was taken when it looked for work */
     bool forced;  /* idle because of mode strict */

@@ -10,19 +10,25 @@
 bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sched_unit *best,
                        const struct sched_unit *cur, bool done, u64 v, ns_t now, ns_t *soon)
 {
-    bool b = unit_eligible(best, v), c = unit_eligible(cur, v);
-    enum rank rb = place_rank(s, q, best, v, now), rc = place_rank(s, q, cur, v, now);
-    ns_t safe = s->cpu[cur->cpu].picked_at + place_gran(best);
+    bool b = unit_eligible(best, v), c;
+    enum rank rb, rc;
+    ns_t safe;
 
-    if (unlikely(rb != rc))
-        return rb < rc;
+    if (unlikely(q->slotted || best->dom->special || cur->dom->special)) {
+        rb = place_rank(s, q, best, v, now);
+        rc = place_rank(s, q, cur, v, now);
+        if (rb != rc)
+            return rb < rc;
+    }
     if (done) {
+        c = unit_eligible(cur, v);
         if (b != c)
             return b;
         return b ? virtual_before(best->vdl, cur->vdl) : virtual_before(best->vrt, cur->vrt);
     }
     if (!b || !virtual_before(best->vdl, cur->vdl))
         return false;
+    safe = s->cpu[cur->cpu].picked_at + place_gran(best);
     if (now >= safe)
         return true;
     *soon = MIN(*soon, safe);

@@ -1,13 +1,5 @@
 #include "core/sched_place.h"
 
-/* Idle and not yet told to look for work. */
-static cpuset_t free_cpus(const struct sched *s)
-{
-    u64 idle = __atomic_load_n(&s->idle, __ATOMIC_SEQ_CST);
-
-    return (cpuset_t){idle & ~__atomic_load_n(&s->kicked, __ATOMIC_SEQ_CST)};
-}
-
 enum rank place_rank(const struct sched *s, const struct sched_queue *q,
                      const struct sched_unit *u, u64 v, ns_t now)
 {
@@ -90,9 +82,14 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
 static unsigned find_free(const struct sched *s, const struct sched_queue *q,
                           const struct sched_unit *u)
 {
-    cpuset_t free = free_cpus(s), usable = startable(s, u, free);
+    cpuset_t free = place_free(s), usable;
     unsigned i, cpu;
 
+    if (cpuset_empty(free))
+        return NO_CPU;
+    usable = startable(s, u, free);
+    if (q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) && core_free(s, u->cpu, free))
+        return u->cpu;
     if (cpuset_empty(usable))
         return NO_CPU;
     cpu = choose_free(s, u, cpuset_and(usable, q->cpus), free);
@@ -155,15 +152,13 @@ static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
     return first->until > first->picked_at + r.gran ? next : NO_CPU;
 }
 
-void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
     cpuset_t left = q->cpus;
     ns_t due, first = NEVER;
     unsigned cpu, chosen = NO_CPU;
     const struct sched_cpu *c;
 
-    if (likely(cpuset_empty(q->untimed)))
-        return;
     for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
         cpu = cpuset_lowest(left);
         c = &s->cpu[cpu];
@@ -224,15 +219,13 @@ static s64 nr_unserved(const struct sched *s, const struct sched_queue *q)
     return n - (s64)count_cpus(told);
 }
 
-void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
     bool all = q->nr_picky || s->nr_strict;
     struct sched_unit *u;
     unsigned cpu;
     s64 n;
 
-    if (likely(!(free_cpus(s).bits & s->pool_cpus[q->pool].bits)))
-        return;
     /* Some can use few CPUs only: who takes whom is open, so all that can be used are told. */
     n = all ? CPUSET_MAX : nr_unserved(s, q);
     for (u = tree_first(q->root); u && n > 0; u = tree_next(u)) {
@@ -252,7 +245,7 @@ void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
  */
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
-    cpuset_t free = cpuset_and(free_cpus(s), s->pool_cpus[q->pool]);
+    cpuset_t free = cpuset_and(place_free(s), s->pool_cpus[q->pool]);
     bool picky = s->nr_strict, any = false;
     unsigned i, cpu;
     s64 n;

@@ -46,8 +46,22 @@ static inline ns_t place_gran(const struct sched_unit *u)
 void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                  cpuset_t *kick);
 
+/* Idle and not yet told to look for work. */
+static inline cpuset_t place_free(const struct sched *s)
+{
+    u64 idle = __atomic_load_n(&s->idle, __ATOMIC_SEQ_CST);
+
+    return (cpuset_t){idle & ~__atomic_load_n(&s->kicked, __ATOMIC_SEQ_CST)};
+}
+
 /* Kick idle CPUs as long as there are READY units that nobody was kicked for. */
-void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+
+static inline void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+{
+    if (unlikely(place_free(s).bits & s->pool_cpus[q->pool].bits))
+        place_some_idle(s, q, kick);
+}
 
 /* A CPU that was told to look for others' work found its own. */
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick);
@@ -56,7 +70,13 @@ void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick);
  * A CPU that had nothing waiting set no timer. Now that somebody waits, the CPU whose unit has
  * its turn over first needs one: it is kicked, to set it.
  */
-void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick);
+
+static inline void place_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
+{
+    if (unlikely(!cpuset_empty(q->untimed)))
+        place_some_timer(s, q, kick);
+}
 
 /*
  * The most urgent READY unit that may run here, or NULL. 'strict': not beside another domain

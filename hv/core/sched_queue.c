@@ -3,8 +3,6 @@
 #define GRACE (1 * MS)
 #define WARP  (20UL * MS) /* virtual */
 
-typedef __int128 wide;
-
 ns_t queue_request(const struct sched_unit *u)
 {
     switch (u->dom->params.latency) {
@@ -20,41 +18,21 @@ ns_t queue_request(const struct sched_unit *u)
 static void sum_add(struct sched_queue *q, const struct sched_unit *u)
 {
     q->weight += u->weight;
-    q->sum += (wide)(s64)(u->vrt - q->base) * u->weight;
+    q->sum += (wide_t)(s64)(u->vrt - q->base) * u->weight;
 }
 
 static void sum_sub(struct sched_queue *q, const struct sched_unit *u)
 {
     q->weight -= u->weight;
-    q->sum -= (wide)(s64)(u->vrt - q->base) * u->weight;
+    q->sum -= (wide_t)(s64)(u->vrt - q->base) * u->weight;
 }
 
-static void rebase(struct sched_queue *q, s64 by)
+void queue_catch_up(struct sched_queue *q, wide_t running)
 {
-    q->base += (u64)by;
-    q->sum -= (wide)by * q->weight;
-}
+    s64 step = (s64)BIT(__builtin_clzl(q->weight) - 3);
 
-/*
- * The base follows virtual time, so that the sum stays far from overflow and the quotient needs
- * 64 bits only; the loop is for queues that nobody looked at for hours.
- */
-u64 queue_virtual_time(struct sched_queue *q, ns_t now)
-{
-    wide running = ((wide)q->nr_run * now - q->charged_sum) << UNIT_SHIFT, sum;
-    s64 step;
-
-    if (!q->weight)
-        return q->base;
-    for (;;) {
-        sum = q->sum + running;
-        if (likely((s64)sum == sum))
-            break;
-        step = (s64)BIT(__builtin_clzl(q->weight) - 3);
-        rebase(q, sum < 0 ? -step : step);
-    }
-    rebase(q, (s64)sum / (s64)q->weight);
-    return q->base;
+    while ((s64)(q->sum + running) != q->sum + running)
+        queue_rebase(q, q->sum + running < 0 ? -step : step);
 }
 
 /*
@@ -119,26 +97,34 @@ void queue_join(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns
     u64 v = queue_virtual_time(q, now);
     s64 lag = u->lag;
 
-    make_weight(s, q, u, q->weight, q->nr_ready + q->nr_run);
+    if (u->active_seen != u->dom->n_active || u->clamped || q->nr_ready)
+        make_weight(s, q, u, q->weight, q->nr_ready + q->nr_run);
     if (lag > 0)
         lag = now - u->left_at >= LAG_FORGET ? 0 : lag;
     else
         lag = MIN((s64)(v - u->vrt), 0L);
-    if (!q->weight)
-        lag = 0;
-    u->vrt = v - clamp_lag(u, lag);
+    u->vrt = q->weight && lag ? v - clamp_lag(u, lag) : v;
     set_deadline(u);
     sum_add(q, u);
 }
 
 void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    u64 v = queue_virtual_time(q, now);
+    u64 v;
 
+    u->left_at = now;
+    if (!q->nr_ready) {
+        /* Nobody waits: what it did not get it did not want. */
+        sum_sub(q, u);
+        u->lag = 0;
+        if (!q->weight)
+            q->base = u->vrt;
+        return;
+    }
+    v = queue_virtual_time(q, now);
     sum_sub(q, u);
     u->lag = clamp_lag(u, (s64)(v - u->vrt));
     u->vrt = v - (u64)u->lag;
-    u->left_at = now;
 }
 
 void queue_insert(struct sched_queue *q, struct sched_unit *u)
@@ -175,39 +161,12 @@ void queue_saved(struct sched_queue *q, struct sched_unit *u)
     u->odd = odd;
 }
 
-void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now)
-{
-    u->charged = now;
-    q->charged_sum += now;
-    q->nr_run++;
-    if (unlikely(u->dom->metered))
-        __atomic_add_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
-}
-
-void queue_stop(struct sched_queue *q, struct sched_unit *u)
-{
-    q->charged_sum -= u->charged;
-    q->nr_run--;
-    if (unlikely(u->dom->metered))
-        __atomic_sub_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
-}
-
-void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+void queue_charge_special(struct sched_unit *u, ns_t d)
 {
     struct sched_domain *dom = u->dom;
-    ns_t d = now - u->charged;
-    u64 v;
 
-    if (d <= 0)
-        return;
-    v = to_virtual(u, d);
-    u->vrt += v;
-    q->sum += (wide)v * u->weight;
-    q->charged_sum += d;
-    u->charged = now;
-    if (unlikely(dom->gang_active))
-        u->gang_ran += d;
-    if (likely(!dom->metered))
+    u->gang_ran += d;
+    if (!dom->metered)
         return;
     __atomic_sub_fetch(&dom->cap_left, dom->cap_quota ? d : 0, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&dom->reserve_left, budget_reserved(dom) ? d : 0, __ATOMIC_RELAXED);

@@ -74,7 +74,32 @@ static inline bool unit_eligible(const struct sched_unit *u, u64 v)
 /* How long this unit runs per request. */
 ns_t queue_request(const struct sched_unit *u);
 
-u64 queue_virtual_time(struct sched_queue *q, ns_t now);
+typedef __int128 wide_t;
+
+static inline void queue_rebase(struct sched_queue *q, s64 by)
+{
+    q->base += (u64)by;
+    q->sum -= (wide_t)by * q->weight;
+}
+
+/* For a queue that nobody looked at for hours: until 64 bits suffice. */
+void queue_catch_up(struct sched_queue *q, wide_t running);
+
+/* The base follows virtual time, so that the sum stays small. */
+static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
+{
+    wide_t running = (wide_t)((s64)q->nr_run * now - q->charged_sum) << UNIT_SHIFT;
+    wide_t sum = q->sum + running;
+
+    if (unlikely(!q->weight))
+        return q->base;
+    if (unlikely((s64)sum != sum)) {
+        queue_catch_up(q, running);
+        sum = q->sum + running;
+    }
+    queue_rebase(q, (s64)sum / (s64)q->weight);
+    return q->base;
+}
 
 /* Its weight changes with the number of active siblings; call while it competes or not. */
 void queue_refresh_weight(struct sched *s, struct sched_queue *q, struct sched_unit *u);
@@ -90,11 +115,58 @@ void queue_saved(struct sched_queue *q, struct sched_unit *u);
 void queue_insert(struct sched_queue *q, struct sched_unit *u);
 void queue_remove(struct sched_queue *q, struct sched_unit *u);
 
+/* The only one that is READY. */
+static inline void queue_remove_only(struct sched_queue *q)
+{
+    q->nr_picky = 0;
+    q->nr_ready = 0;
+    q->root = NULL;
+}
+
 /* A competing unit, out of the tree, starts and stops to run. */
-void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now);
-void queue_stop(struct sched_queue *q, struct sched_unit *u);
+static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u->charged = now;
+    q->charged_sum += now;
+    q->nr_run++;
+    if (unlikely(u->dom->metered))
+        __atomic_add_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
+}
+
+static inline void queue_stop(struct sched_queue *q, struct sched_unit *u)
+{
+    q->charged_sum -= u->charged;
+    q->nr_run--;
+    if (unlikely(u->dom->metered))
+        __atomic_sub_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
+}
+
 /* Its run time until now enters its virtual run time and its domain's budget. */
-void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now);
+void queue_charge_special(struct sched_unit *u, ns_t d);
+
+static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    ns_t d = now - u->charged;
+    u64 v;
+
+    if (unlikely(d <= 0))
+        return;
+    v = to_virtual(u, d);
+    u->vrt += v;
+    q->sum += (wide_t)v * u->weight;
+    q->charged_sum += d;
+    u->charged = now;
+    if (unlikely(u->dom->gang_active || u->dom->metered))
+        queue_charge_special(u, d);
+}
+
+/* Sleeping or off -> READY. */
+void queue_become_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+/* A competing unit, in no tree and on no CPU, goes to sleep or off. */
+void queue_stop_competing(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
+                          ns_t now);
+/* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
+void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 /* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the tree. */
 static inline void queue_refresh_limited(const struct sched *s, const struct sched_queue *q,
@@ -105,14 +177,6 @@ static inline void queue_refresh_limited(const struct sched *s, const struct sch
     u->limited = !cpuset_empty(cpuset_minus(q->cpus, u->allowed));
     u->picky = !cpuset_empty(cpuset_minus(pool, u->allowed));
 }
-
-/* Sleeping or off -> READY. */
-void queue_become_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
-/* A competing unit, in no tree and on no CPU, goes to sleep or off. */
-void queue_stop_competing(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
-                          ns_t now);
-/* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
-void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 /* A unit in no tree that does not run changes its queue and keeps its lag. */
 void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);

@@ -2,11 +2,6 @@
 
 #define MIN_SPREAD (1 * MS)
 
-static bool whole_core_idle(const struct sched *s, unsigned cpu)
-{
-    return !(s->cpu[cpu].core.bits & ~s->idle);
-}
-
 /* A CPU of the queue whose unit could use the idle core 'to'; NO_CPU: none. */
 static unsigned crowded(const struct sched *s, const struct sched_queue *q, unsigned to)
 {
@@ -30,14 +25,14 @@ ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     struct sched_queue *q = &s->queue[c->queue];
     unsigned from;
 
-    if (q->nr_ready || cpu != cpuset_lowest(c->core) || !whole_core_idle(s, cpu))
+    if (q->nr_ready || cpu != cpuset_lowest(c->core))
         return NEVER;
     from = crowded(s, q, cpu);
     if (from == NO_CPU)
         return NEVER;
     if (now - c->picked_at < MIN_SPREAD)
         return c->picked_at + MIN_SPREAD;
-    s->cpu[from].hand_over = true;
+    s->cpu[from].hand_over = s->cpu[from].rare = true;
     place_kick(s, from, kick);
     return NEVER;
 }

@@ -7,6 +7,13 @@
 
 #include "core/sched_place.h"
 
+/* Is it worth a call of spread_idle()? */
+static inline bool spread_possible(const struct sched *s, const struct sched_cpu *c,
+                                   unsigned cpu)
+{
+    return c->core.bits != BIT(cpu) && !(c->core.bits & ~s->idle);
+}
+
 /* 'cpu' idles. When it should pick again for this purpose; a crowded thread may be kicked. */
 ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick);
 

@@ -150,7 +150,11 @@ void vcpu_sleep(struct vcpu *v, bool (*awake)(void *arg), void *arg)
 {
     struct sleep s = {v, awake, arg};
 
-    while (!must_run(&s)) {
+    /*
+     * Once: a wake-up counts even when its reason has gone again, with a port that was closed for
+     * instance. The guest looks for itself.
+     */
+    if (!must_run(&s)) {
         __atomic_store_n(&v->sleeping, 1, __ATOMIC_SEQ_CST);
         dispatch_sleep(must_run, &s);
         preempt_point();

@@ -208,8 +208,8 @@ void preempt_point(void);
 void vcpu_yield(struct vcpu *to);
 
 /*
- * Sleeps until awake(arg) holds, or the guest must run for another reason: the domain crashed,
- * an NMI. Whoever makes 'awake' true calls vcpu_wake() afterwards.
+ * Sleeps until vcpu_wake(), unless awake(arg) holds already or the guest must run for another
+ * reason: the domain crashed, an NMI. Whoever makes 'awake' true calls vcpu_wake() afterwards.
  */
 void vcpu_sleep(struct vcpu *v, bool (*awake)(void *arg), void *arg);
 

@@ -301,6 +301,7 @@ void test_abi2(void);
 void test_crash(const char *how);
 void test_smp_life(void);
 void test_smp_flip(void);
+void test_smp_over(void);
 void test_smp_hostile(void);
 void test_smp_events(void);
 void test_smp_tlb(void);

@@ -390,7 +390,10 @@ bool smp_exchangeable(void *page)
     rc = hc_memory(XENMEM_exchange, &ex);
     if (!rc && ex.nr_exchanged == 1)
         ((u64 *)start->mfn_list)[pfn_of(page)] = mfn = out;
-    if (hc_update_va(page, mfn << 12 | PTE_KERN, UVMF_INVLPG))
-        die("a page cannot be mapped again");
+    if (hc_update_va(page, mfn << 12 | PTE_KERN, UVMF_INVLPG)) {
+        print("Bail out! frame %lx cannot be mapped again; exchange said %ld, %lu, gave %lx\n",
+              mfn, rc, (u64)ex.nr_exchanged, out);
+        power_off();
+    }
     return !rc && ex.nr_exchanged == 1;
 }

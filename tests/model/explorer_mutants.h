@@ -12,7 +12,7 @@
 #define MUTANTS(X)                                                                             \
     X(NONE, "the sources as shipped")                                                          \
     X(NO_FLUSH, "R1: a change of type does not flush")                                         \
-    X(FLUSH_BEFORE_SWAP, "R1: the taker flushes, then swaps")                                  \
+    X(FLUSH_BEFORE_SWAP, "R1: the taker flushes, then swaps whatever stamp it finds")          \
     X(VALID_AT_ONCE, "R1: a table is marked valid by the swap that takes it")                  \
     X(WRITABLE_AT_ONCE, "R1: a former table is open to a second use before the flush")         \
     X(STAMP_EARLY, "R2: the last drop reads the clock, then swaps")                            \
@@ -29,8 +29,7 @@
     X(STALE_FIRST, "a CPU looks at its mark, then says that it idles no more")                 \
     X(REQUEST_LATE, "a flush request is cleared after the flush instead of before")            \
     X(DEAF, "who waits for another CPU does not serve requests")                               \
-    X(NEW_OWNER_ONLY, "at allocation only CPUs of the new owner flush")                        \
-    X(DEVALIDATE_OPEN, "the last drop of a table leaves it valid while it is taken apart")
+    X(NEW_OWNER_ONLY, "at allocation only CPUs of the new owner flush")
 
 #define MUTANT_ENUM(id, text) M_##id,
 #define MUTANT_TEXT(id, text) {#id, text},
@@ -49,6 +48,7 @@ void give_way(void);
 /* Seeded errors in what an access to shared memory sees or does. */
 u64 mutant_load(const void *p, u64 value);
 bool mutant_store(const void *p);
+void mutant_expect(const u64 *p, u64 *expect);
 void mutant_before_add(const void *p);
 void mutant_after_add(const void *p, u64 value);
 
@@ -100,6 +100,7 @@ void mutant_after_add(const void *p, u64 value);
 #define __atomic_compare_exchange_n(p, expect, value, weak, ok, fail)                          \
     ({                                                                                         \
         give_way();                                                                            \
+        mutant_expect((p), (expect));                                                          \
         __atomic_compare_exchange_n(p, expect, value, false, ok, fail);                        \
     })
 

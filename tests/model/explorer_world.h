@@ -19,18 +19,18 @@
 struct world {
     struct frame frames[FRAMES];
     struct cpu cpu[CPUS];
-    u64 early[CPUS];            /* STAMP_EARLY */
-    u8 cr3[CPUS];               /* domain whose table is loaded; 0: the hypervisor's own */
-    u8 may_write[CPUS];         /* bit per frame: a writable translation */
-    u8 may_walk[CPUS];          /* ... it is known to be a table */
-    bool in_guest[CPUS];        /* the guest's translations are used, by it or for it */
-    bool interrupt[CPUS];       /* one for a flush is on its way */
-    u8 entries[DOMAINS + 1];    /* writable entries of a domain that name frame 0 */
-    u8 held[FRAMES][TYPES];     /* uses that somebody was given */
-    u8 references;              /* to frame 0, besides */
+    u64 early[CPUS];         /* STAMP_EARLY */
+    u8 cr3[CPUS];            /* domain whose table is loaded; 0: the hypervisor's own */
+    u8 may_write[CPUS];      /* bit per frame: a writable translation */
+    u8 may_walk[CPUS];       /* ... it is known to be a table */
+    bool in_guest[CPUS];     /* the guest's translations are used, by it or for it */
+    bool interrupt[CPUS];    /* one for a flush is on its way */
+    u8 entries[DOMAINS + 1]; /* writable entries of a domain that name frame 0 */
+    u8 held[FRAMES][TYPES];  /* uses that somebody was given */
+    u8 references;           /* to frame 0, besides */
     bool pinned[FRAMES];
     bool validating[FRAMES];
-    bool free;                  /* frame 0 is in the heap */
+    bool free; /* frame 0 is in the heap */
     u64 freed_at;
 };
 
@@ -144,6 +144,17 @@ bool mutant_store(const void *p)
     return MUTANT != M_REQUEST_LATE || p != &w.cpu[me].flush_asked;
 }
 
+/* Of an unused frame only the type matters. */
+void mutant_expect(const u64 *p, u64 *expect)
+{
+    const u64 busy = TYP_INUSE | TYP_STAMPING;
+
+    for (int f = 0; f < FRAMES; f++)
+        if (MUTANT == M_FLUSH_BEFORE_SWAP && p == &w.frames[f].typ &&
+            !((*p | *expect) & busy) && typ_type(*p) == typ_type(*expect))
+            *expect = *p;
+}
+
 void mutant_before_add(const void *p)
 {
     if (MUTANT == M_TICK_AFTER_FLUSH && p == &flush_clock)
@@ -179,8 +190,6 @@ enum drop_verdict mutant_drop(u64 typ, u64 *next)
     v = typ_drop(typ, next);
     if (MUTANT == M_NO_STAMPING && v == DROP_STAMP)
         *next &= ~TYP_STAMPING;
-    if (MUTANT == M_DEVALIDATE_OPEN && v == DROP_TABLE)
-        *next |= TYP_VALID;
     return v;
 }
 

@@ -2,7 +2,7 @@
  * Random worlds, random programs, random knobs: every event is followed by all checks. A world
  * lasts 100,000 events; its topology, costs and lock failures follow from the seed and its
  * number, so any event can be reached again quickly:
- *      fuzz --events N --seed S [--until E: traces the events before E]
+ *      fuzz --events N --seed S [--until E: traces the events before E] [--no-strict]
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 #define MAX_DOMS     7
 
 static struct sim *current;
-static bool polite, no_caps, no_strict;
+static bool no_strict;
 
 static void crashed(int sig)
 {
@@ -120,7 +120,7 @@ static void change_params(struct sim *s, struct sim_dom *d)
         p.weight = 32 << sim_below(s, 6);
         break;
     case 1:
-        p.cap_ppm = sim_below(s, 2) || no_caps ? 0 : 20000 + (u32)sim_below(s, 3000000);
+        p.cap_ppm = sim_below(s, 2) ? 0 : 20000 + (u32)sim_below(s, 3000000);
         break;
     case 2:
         p.reservation_ppm = sim_below(s, 2) ? 0 : (u32)sim_below(s, 500000);
@@ -287,7 +287,6 @@ static struct sim *create_world(u64 seed, u64 number)
     s = sim_create(&policy_serai, &sim_topologies[t], seed * 1000003 + number);
     s->seed = seed;
     s->call = disturb;
-    s->polite = polite;
     s->wait_bound = bound;
     s->cost.kick = (ns_t)sim_below(s, 10000);
     s->cost.kick_jitter = (ns_t)sim_below(s, 20000);
@@ -318,10 +317,6 @@ int main(int argc, char **argv)
             seed = number_after(argv, &i);
         else if (!strcmp(argv[i], "--until"))
             until = number_after(argv, &i);
-        else if (!strcmp(argv[i], "--polite"))
-            polite = true;
-        else if (!strcmp(argv[i], "--no-caps"))
-            no_caps = true;
         else if (!strcmp(argv[i], "--no-strict"))
             no_strict = true;
     }

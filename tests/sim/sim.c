@@ -281,10 +281,6 @@ void sim_signal(struct sim *s, struct sim_unit *u)
 
 void sim_block(struct sim *s, struct sim_unit *u)
 {
-    if (s->polite && !cpuset_has(sim_allowed(s, u), (unsigned)u->cpu)) {
-        u->work = 1;
-        return;
-    }
     sim_note(s, "block", u->cpu, u->id, 0);
     u->blocking = true;
     if (SIM_MUTANT != NO_BLOCK || s->pol != &policy_serai)
@@ -414,7 +410,7 @@ static void handle(struct sim *s, const struct sim_event *e)
 
 void sim_run(struct sim *s, ns_t end, u64 events)
 {
-    while (events-- && s->nr_heap && s->heap[0].at <= end && !s->stop) {
+    while (events-- && s->nr_heap && s->heap[0].at <= end) {
         struct sim_event e = sim_pop(s);
 
         check_time_passes(s, e.at);

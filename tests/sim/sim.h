@@ -91,7 +91,7 @@ struct sim_cpu {
 
 struct sim_stats {
     u64 events, picks, switches, migrations[NR_DISTANCES], kicks, overlaps;
-    ns_t idle_while_runnable, ready_time, ready_busy, longest_wait, busy;
+    ns_t idle_while_runnable, ready_time, ready_busy, longest_wait;
     u64 nr_lat;
     ns_t *lat; /* wake latencies of units of latency class LOW */
 };
@@ -127,11 +127,11 @@ struct sim {
     unsigned nr_ready, nr_running;
     cpuset_t idle, online, kicked, retrying, pool[SIM_POOLS];
     struct sim_stats st;
-    bool checks, stop, trace, terse, polite, fluid, defer_block;
+    bool checks, trace, terse, fluid, defer_block;
     bool strict_any;
     bool waits; /* work waits beside an idle CPU right now */
     bool any_ready;
-    int waits_unit, waits_cpu;
+    int waits_unit;
     unsigned lock_fails; /* 1 in n try_locks fails; 0: none */
     bool lock_failed;
     ns_t (*wait_bound)(struct sim *s, struct sim_unit *u);

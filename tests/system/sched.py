@@ -37,7 +37,11 @@ def sched(words, seconds=60):
 
 def read(words):
     """The answer to a command with --json."""
-    text = sched(words + " --json")
+    return read_on("0-3", words)
+
+
+def read_on(vcpus, words):
+    text = domain0().shell(f"taskset -c {vcpus} serai sched {words} --json")
     try:
         return json.loads(text)
     except ValueError as error:
@@ -116,9 +120,9 @@ def test_vcpus():
     text = sched("vcpus 0")
     expect(f"four lines and a heading: {text}", len(text.splitlines()) == 5)
     expect(f"nothing is pinned: {text}", len(re.findall(r" all +all ", text)) == 4)
-    vcpus = read("vcpus")
+    vcpus = read_on(0, "vcpus")
     expect(f"four vcpus: {vcpus}", [v["vcpu"] for v in vcpus] == [0, 1, 2, 3])
-    expect(f"who looks, runs: {vcpus}", any(v["state"] == "running" for v in vcpus))
+    expect(f"who looks, runs: {vcpus}", vcpus[0]["state"] == "running")
     up = [sum(v["time_ns"].values()) for v in vcpus]
     expect(f"the states' times are all time since the start: {up}", max(up) - min(up) < 5e9)
 
@@ -130,7 +134,6 @@ def test_cpus():
     places = [(c["core"], c["thread"]) for c in cpus]
     expect(f"two cores of two threads: {places}", places == [(0, 0), (0, 1), (1, 0), (1, 1)])
     expect(f"one cache, all online in pool 0: {cpus}", all((c["cache"], c["pool"], c["online"]) == (0, 0, True) for c in cpus))
-    expect(f"somebody runs: {cpus}", any(c["runs"] and c["runs"]["domain"] == 0 for c in cpus))
     expect(f"all have worked and idled: {cpus}", all(c["picks"] and 0 < c["idle_ppm"] < 1e6 for c in cpus))
 
 
@@ -167,13 +170,19 @@ def test_cap():
 def test_pin():
     sched("pin 0 1 3 --soft 3")
     with Load([1]):
+        run_time(0.5)
         moved = read("vcpus")[1]["migrations"]
-        ran, _ = run_time(2)
+        sched("trace start")
+        ran, elapsed = run_time(2)
         v = read("vcpus")[1]
-        cpus = read("cpus")
+        cpus = read_on(1, "cpus")
+        picks = events_of(sched("trace read --json | grep pick"))
     expect(f"pinned to CPU 3: {v}", v["affinity"] == {"hard": [3], "soft": [3]} and v["cpu"] == 3)
     expect(f"it stayed there: {moved}, {v}", v["migrations"] == moved)
-    expect(f"it ran there, {ran[1]:.1f} s of 2", ran[1] > 1 and cpus[3]["runs"] == {"domain": 0, "vcpu": 1})
+    expect(f"it ran for {ran[1]:.1f} of {elapsed:.1f} s", ran[1] > elapsed / 2)
+    expect(f"CPU 3 runs who looks: {cpus[3]}", cpus[3]["runs"] == {"domain": 0, "vcpu": 1})
+    at = {e["cpu"] for e in picks if e["vcpu"] == 1}
+    expect(f"the trace has it on CPUs {at}", at == {3})
     sched("pin 0 1 0-1,3")
     v = read("vcpus")[1]
     expect(f"a list of CPUs, the preference kept: {v}", v["affinity"] == {"hard": [0, 1, 3], "soft": [3]})
@@ -191,9 +200,10 @@ def test_cpu_offline():
         expect(f"and idled all the time: {before}, {after}", after["picks"] - before["picks"] <= 1)
         expect("said once more", "offline already" in sched("cpu 2 offline"))
         sched("cpu 2 online")
-        run_time(1)
+        idle = read("cpus")[2]["idle_ns"]
+        _, elapsed = run_time(2)
         back = read("cpus")[2]
-    expect(f"CPU 2 works again: {back}", back["online"] and back["runs"])
+    expect(f"CPU 2 works again: {back}", back["online"] and back["idle_ns"] - idle < elapsed * 0.5e9)
     sched("cpu 1 offline")
     sched("cpu 2 offline")
     sched("cpu 3 offline")
@@ -255,7 +265,7 @@ def test_trace():
     expect(f"picks lack something: {picks[:3]}", all(e["domain"] == 0 and e["vcpu"] < 4 and e["cpu"] < 4 for e in picks))
     text = sched("trace read")
     expect(f"the same as text: {text[:500]}", re.search(r"^ +\d+\.\d{9} cpu\d +pick +d0v\d ", text, re.MULTILINE))
-    lines = sched("trace read --follow | head -n 3000 | tail -n 1")
+    lines = sched("trace read --follow | head -n 1500 | tail -n 1")
     expect(f"--follow goes on: {lines}", re.search(r"cpu\d", lines))
     expect("the ring's size was exceeded, and nothing said so", "overwritten" in sched("trace read | head -n 1"))
 
@@ -278,9 +288,7 @@ def test_trace_shows_knobs():
         ("affinity", None, [0, 1, 2, 3], None),
         ("params", 256, None, None),
     ]
-    if [(a, b, c, d) for a, b, c, d in seen if a in ("params", "affinity", "cpu")][:2] != expected[:2]:
-        raise Failure(f"knobs in the trace: {seen}")
-    expect(f"knobs in the trace: {seen}", [s[0] for s in seen] == [e[0] for e in expected])
+    expect(f"knobs in the trace: {seen}", seen == expected)
 
 
 def test_replay():
@@ -303,8 +311,7 @@ def test_replay():
 
 
 def refuse(words, status, pattern):
-    """The command fails with this status, and its message, which ends in a period or is followed
-    by the usage, matches."""
+    """The command fails with this status and a message that matches."""
     text = domain0().shell(f"serai sched {words} 2>&1; echo \"status $?\"")
     expect(f"'{words}' shall give status {status}: {text}", f"status {status}\n" in text)
     expect(f"'{words}' shall say '{pattern}': {text}", text.startswith("serai: ") and re.search(pattern, text))

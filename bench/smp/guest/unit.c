@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct node {
     struct node *left, *right;
@@ -44,17 +43,6 @@ static unsigned depth(const struct node *n)
     return 1 + (l > r ? l : r);
 }
 
-static void multiply(double out[8][8], double a[8][8], double b[8][8])
-{
-    for (int i = 0; i < 8; i++)
-        for (int j = 0; j < 8; j++) {
-            double sum = 0;
-            for (int k = 0; k < 8; k++)
-                sum += a[i][k] * b[k][j];
-            out[i][j] = sum;
-        }
-}
-
 static int words_of(const char *text, char out[][16], int most)
 {
     int n = 0, at = 0;
@@ -80,7 +68,6 @@ static int compare(const void *a, const void *b)
 int unit_main(int argc, char **argv)
 {
     struct node *root = NULL;
-    double a[8][8], b[8][8], c[8][8];
     char words[64][16];
 
     for (int i = 0; i < 1000; i++) {
@@ -89,15 +76,10 @@ int unit_main(int argc, char **argv)
             return 1;
         n->uses++;
     }
-    for (int i = 0; i < 64; i++) {
-        a[i / 8][i % 8] = (double)draw();
-        b[i / 8][i % 8] = 1.0 / (double)(1 + i);
-    }
-    multiply(c, a, b);
     int n = words_of(argc > 1 ? argv[1] : "a few words", words, 64);
     qsort(words, (size_t)n, sizeof(words[0]), compare);
     for (int i = 0; i < n; i++)
         printf("%s ", words[i]);
-    printf("%u %f\n", depth(root), c[3][4]);
-    return (int)getpid() == 0;
+    printf("%u\n", depth(root));
+    return 0;
 }
