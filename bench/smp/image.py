@@ -15,13 +15,14 @@ import subprocess
 TOP = pathlib.Path(__file__).resolve().parents[2]
 OUT = TOP / "build" / "bench-smp"
 GUEST = pathlib.Path(__file__).resolve().parent / "guest"
-PACKAGES = ["rt-tests", "sysbench", "stress-ng", "dash", "gcc-12", "libc6-dev"]
+PACKAGES = ["rt-tests", "sysbench", "stress-ng", "dash", "util-linux", "gcc-12", "libc6-dev"]
 LIBRARIES = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "lib64"]
 COMPILER = "usr/lib/gcc/x86_64-linux-gnu/12"
 
 # Place in the image: file of the packages.
 PROGRAMS = {
     "bin/dash": "bin/dash",
+    "bin/chrt": "usr/bin/chrt",
     "bin/hackbench": "usr/bin/hackbench",
     "bin/cyclictest": "usr/bin/cyclictest",
     "bin/sysbench": "usr/bin/sysbench",

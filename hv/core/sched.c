@@ -140,16 +140,22 @@ static inline bool awake(struct sched *s, const struct sched_cpu *c, unsigned cp
     return (kicked && idle) || c->looking;
 }
 
+static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                               ns_t now)
+{
+    if (unlikely(u->dom->params.gang == GANG_AUTO))
+        __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
+    queue_take_off(s, q, u, now);
+    queue_stop_competing(q, u, UNIT_BLOCKED, now);
+}
+
 /* The current unit's time is counted, it leaves if it must. True: its request is finished. */
 static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_unit *u,
                            ns_t now, cpuset_t *kick)
 {
     queue_charge(q, u, now);
     if (u->blocking) {
-        if (unlikely(u->dom->params.gang == GANG_AUTO))
-            __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
-        queue_take_off(s, q, u, now);
-        queue_stop_competing(q, u, UNIT_BLOCKED, now);
+        fall_asleep(s, q, u, now);
         return true;
     }
     if (unlikely(u->dom->params.gang == GANG_AUTO))
@@ -387,7 +393,7 @@ static inline struct sched_unit *finish(struct sched *s, unsigned cpu, struct sc
 static inline bool is_simple(const struct sched *s, const struct sched_cpu *c,
                              const struct sched_queue *q, ns_t now)
 {
-    if (c->rare || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end))
+    if (c->rare || !c->usable || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end))
         return false;
     if (!c->current)
         return q->nr_ready == 1 && !q->nr_odd && !q->nr_victims;
@@ -395,30 +401,33 @@ static inline bool is_simple(const struct sched *s, const struct sched_cpu *c,
 }
 
 static inline struct sched_unit *pick_simple(struct sched *s, unsigned cpu, ns_t now,
-                                             ns_t *soon, cpuset_t *kick)
+                                             ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
     struct sched_unit *u = c->current;
+    ns_t soon = NEVER;
 
     if (u) {
-        settle_current(s, q, u, now, kick);
+        queue_charge(q, u, now);
+        fall_asleep(s, q, u, now);
         c->picked_at = c->idle_at = now;
         __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
         if (spread_possible(s, c, cpu))
-            *soon = spread_idle(s, cpu, now, kick);
-        return NULL;
+            soon = spread_idle(s, cpu, now, kick);
+        u = NULL;
+    } else {
+        u = q->root;
+        note_idle(s, cpu, now);
+        queue_remove_only(q);
+        start(s, q, u, cpu, now);
+        soon = next_time(q, u, now);
     }
-    u = q->root;
-    note_idle(s, cpu, now);
-    queue_remove_only(q);
-    start(s, q, u, cpu, now);
-    *soon = next_time(q, u, now);
-    return u;
+    return finish(s, cpu, u, now, MIN(soon, q->unpark_at), until, kick);
 }
 
-struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
-                              cpuset_t *kick)
+static __noinline struct sched_unit *pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                                          cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
@@ -426,13 +435,8 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     bool done = true, told = awake(s, c, cpu);
     ns_t soon = NEVER;
 
-    c->stats.picks++;
     if (unlikely(!c->usable))
         return no_pick(c, until);
-    if (is_simple(s, c, q, now)) {
-        next = pick_simple(s, cpu, now, &soon, kick);
-        return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
-    }
     if (old)
         done = settle_current(s, q, old, now, kick);
     else
@@ -450,4 +454,17 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     if (unlikely(told || q->nr_ready || s->nr_strict))
         tell_others(s, cpu, told, next, kick);
     return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
+}
+
+struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                              cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = &s->queue[c->queue];
+
+    c->stats.picks++;
+    if (!is_simple(s, c, q, now))
+        return pick(s, cpu, now, until, kick);
+    awake(s, c, cpu);
+    return pick_simple(s, cpu, now, until, kick);
 }

@@ -8,7 +8,7 @@
 #define LOOK_AGAIN 40U   /* within so many looks */
 #define MANY_IPIS  25    /* per look: to siblings that wait for a CPU */
 #define MANY_HINTS 50    /* polls and yields */
-#define MANY_WAKES 15    /* of siblings, for each active unit */
+#define MANY_WAKES 8    /* of siblings, for each active unit */
 
 struct gang {
     struct sched_domain *d;

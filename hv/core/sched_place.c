@@ -315,9 +315,11 @@ static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsign
     struct sched_unit *u;
     unsigned own = s->cpu[cpu].queue;
 
-    do
-        u = best_of_odd(s, from, cpu, v, now, s->nr_strict);
-    while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
+    do {
+        u = place_best(s, from, cpu, v, now, s->nr_strict);
+        if (u && !place_may_run(u, cpu))
+            u = best_of_odd(s, from, cpu, v, now, s->nr_strict);
+    } while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
     if (!u)
         return NULL;
     queue_remove(from, u);

@@ -8,6 +8,7 @@
 #include "base/string.h"
 #include "base/version.h"
 #include "core/acpi.h"
+#include "core/buddy.h"
 #include "core/multiboot.h"
 #include "guest/dom0_build.h"
 #include "guest/dom0_console.h"
@@ -155,6 +156,9 @@ static __init void claim_ram(void)
     }
 }
 
+/* Frame numbers that the free lists can link. */
+#define RAM_LIMIT (((u64)BUDDY_NONE - 1) << PAGE_SHIFT)
+
 static __init void start_memory(void)
 {
     static const struct frame_array frame_table __initconst = {
@@ -165,6 +169,11 @@ static __init void start_memory(void)
 
     if (e820_sanitise(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS))
         log_at(LOG_WARNING, "the memory map has too many pieces: some memory is not used\n");
+    if (e820_ram_top(boot.regions, boot.nr_regions) > RAM_LIMIT) {
+        log_at(LOG_WARNING, "memory above %lu GiB is not used\n", RAM_LIMIT >> 30);
+        (void)!e820_reserve(boot.regions, &boot.nr_regions, BOOT_MAX_REGIONS, RAM_LIMIT,
+                            BIT(52) - RAM_LIMIT);
+    }
     nr = e820_ram_top(boot.regions, boot.nr_regions) >> PAGE_SHIFT;
     early_memory_init(&boot);
     paging_init(boot.regions, boot.nr_regions, early_alloc);

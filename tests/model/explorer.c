@@ -394,7 +394,8 @@ static const struct config {
     {"frames freed", USES | L1 | FREES | FLUSH | SWITCH, 3, 2, {3, 2}, {1, 2}, 1},
     {"CPUs idle", USES | L1 | IDLE | SWITCH, 3, 2, {3, 2}, {1, 1}, 1},
     {"a table in a table", USES | L1 | NESTED, 3, 2, {2, 2}, {1, 1}, 0},
-    {"3 CPUs", USES | L1, 3, 3, {2, 1, 1}, {1, 1, 1}, 1},
+    {"3 CPUs", USES | L1, 3, 3, {1, 1, 1}, {1, 1, 1}, 1},
+    {"3 CPUs, longer", USES | L1, 2, 3, {2, 1, 1}, {1, 1, 1}, 1},
 };
 
 static void begin(const struct config *k)
