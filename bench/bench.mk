@@ -21,3 +21,36 @@ $(B)/bench/tiny: bench/guest/tiny.c
 $(B)/bench/count.so: bench/plugin/count.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared $< -o $@
+
+# `make bench-host`: instructions of the pure paths, compiled with the hypervisor's flags and
+# counted by callgrind. BENCH_HOST_FLAGS passes options to bench/host/run.
+BENCH_HOST    := $(B)/bench/host
+BENCH_HOST_HV := $(PURE_C:hv/%.c=$(BENCH_HOST)/hv/%.o) $(BENCH_HOST)/hv/guest/frame.o $(BENCH_HOST)/hot.o
+BENCH_HOST_C  := $(patsubst bench/host/%.c,$(BENCH_HOST)/%.o,$(filter-out %/hot.c,$(wildcard bench/host/*.c)))
+
+.PHONY: bench-host
+bench-host: $(BENCH_HOST)/paths
+	bench/host/run $(BENCH_HOST_FLAGS)
+
+$(BENCH_HOST)/hv/%.o: hv/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+
+$(BENCH_HOST)/hot.o: bench/host/hot.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+
+$(BENCH_HOST_C): $(BENCH_HOST)/%.o: bench/host/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(HOST_FLAGS) -O2 -MMD -MP -c $< -o $@
+
+$(BENCH_HOST)/host_stubs.o: tests/host_stubs.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(HOST_FLAGS) -O2 -MMD -MP -c $< -o $@
+
+# Static, because the hypervisor's objects hide their symbols.
+$(BENCH_HOST)/paths: $(BENCH_HOST_HV) $(BENCH_HOST_C) $(BENCH_HOST)/host_stubs.o
+	@echo '  LD      $@'
+	$(Q)$(CC) -static $^ -o $@
+
+-include $(BENCH_HOST_HV:.o=.d) $(BENCH_HOST_C:.o=.d)

@@ -1,5 +1,4 @@
 #include "core/sched_budget.h"
-#include "core/sched_place.h"
 
 #define SHORTEST (20 * US)
 
@@ -16,13 +15,14 @@ static void add_up_to(s64 *left, s64 more, s64 limit)
 /* What was not used of a cap is gone; a reservation waits for one more period. */
 void budget_refill(struct sched_domain *d, ns_t now)
 {
-    u64 period = (u64)(now / PERIOD), old = __atomic_load_n(&d->period, __ATOMIC_RELAXED);
+    ns_t end = __atomic_load_n(&d->period_end, __ATOMIC_RELAXED);
     s64 n;
 
-    if (period <= old || !__atomic_compare_exchange_n(&d->period, &old, period, false,
-                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    if (likely(now < end) ||
+        !__atomic_compare_exchange_n(&d->period_end, &end, period_end(now), false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
-    n = (s64)MIN(period - old, 1000UL);
+    n = MIN((now - end) / PERIOD + 1, 1000L);
     add_up_to(&d->cap_left, n * d->cap_quota, d->cap_quota);
     add_up_to(&d->reserve_left, n * d->reserve_quota, 2 * d->reserve_quota);
 }
@@ -83,11 +83,11 @@ void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_dom
             queue_remove(q, u);
             budget_park(q, u, now);
         } else if (u->state == UNIT_RUNNING) {
-            place_kick(s, u->cpu, kick);
+            queue_kick(s, u->cpu, kick);
         }
     }
     if (none && q->parked) /* somebody has to set the timer */
-        place_kick(s, cpuset_lowest(q->cpus), kick);
+        queue_kick(s, cpuset_lowest(q->cpus), kick);
 }
 
 void budget_unlist(struct sched_queue *q, struct sched_unit *u)
@@ -102,28 +102,4 @@ void budget_unlist(struct sched_queue *q, struct sched_unit *u)
     }
     if (!q->parked)
         q->unpark_at = NEVER;
-}
-
-void budget_unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
-{
-    struct sched_unit *u, *list = q->parked;
-    struct sched_domain *d;
-
-    q->parked = NULL;
-    q->unpark_at = NEVER;
-    while (list) {
-        u = list;
-        list = u->right;
-        d = u->dom;
-        budget_refill(d, now);
-        if (d->cap_quota &&
-            __atomic_load_n(&d->cap_left, __ATOMIC_RELAXED) < d->cap_quota / 20) {
-            budget_list(q, u, now);
-            continue;
-        }
-        unit_set_state(u, UNIT_READY, now);
-        queue_join(s, q, u, now);
-        queue_insert(q, u);
-        place_ready(s, q, u, now, kick);
-    }
 }

@@ -25,11 +25,6 @@ static inline bool budget_exhausted(const struct sched_domain *d)
     return d->cap_quota && __atomic_load_n(&d->cap_left, __ATOMIC_RELAXED) <= 0;
 }
 
-static inline bool budget_reserved(const struct sched_domain *d)
-{
-    return d->reserve_quota && __atomic_load_n(&d->reserve_left, __ATOMIC_RELAXED) > 0;
-}
-
 /* Brings the domain up to date as far as this queue knows; true: its units have to park. */
 bool budget_settle(struct sched *s, struct sched_queue *q, struct sched_domain *d, ns_t now);
 
@@ -55,7 +50,4 @@ static inline bool budget_parks(struct sched *s, struct sched_queue *q, struct s
 void budget_list(struct sched_queue *q, struct sched_unit *u, ns_t now);
 /* Out of the list, state and activity are the caller's. */
 void budget_unlist(struct sched_queue *q, struct sched_unit *u);
-/* At unpark_at: whose domain has something again becomes READY. */
-void budget_unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick);
-
 #endif

@@ -1,3 +1,4 @@
+#include "core/sched.h"
 #include "core/sched_budget.h"
 
 typedef __int128 wide;

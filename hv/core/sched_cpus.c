@@ -1,4 +1,5 @@
 #include "base/string.h"
+#include "core/sched.h"
 #include "core/sched_cpus.h"
 #include "core/sched_trace.h"
 
@@ -183,7 +184,7 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     struct sched_queue *q;
     bool blocking;
 
-    place_kick(s, cpu, kick);
+    queue_kick(s, cpu, kick);
     if (!u)
         return;
     q = queue_of(s, u);
@@ -214,7 +215,7 @@ static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_
         budget_unlist(from, u);
         queue_move(s, u, to, now);
         budget_list(q, u, now);
-        place_kick(s, cpuset_lowest(q->cpus), kick);
+        queue_kick(s, cpuset_lowest(q->cpus), kick);
         break;
     default:
         queue_move(s, u, to, now);
@@ -263,7 +264,7 @@ static void rebuild(struct sched *s, cpuset_t changed, ns_t now, cpuset_t *kick)
     }
     for (cpu = 0; cpu < s->nr_cpus; cpu++) {
         if (s->cpu[cpu].usable)
-            place_kick(s, cpu, kick);
+            queue_kick(s, cpu, kick);
     }
 }
 

@@ -8,7 +8,7 @@
 #define LOOK_AGAIN 40U   /* within so many looks */
 #define MANY_IPIS  25    /* per look: to siblings that wait for a CPU */
 #define MANY_HINTS 50    /* polls and yields */
-#define MANY_WAKES 8    /* of siblings, for each active unit */
+#define MANY_WAKES 8     /* of siblings, for each active unit */
 
 struct gang {
     struct sched_domain *d;
@@ -204,18 +204,4 @@ void gang_judge(struct sched *s, struct sched_queue *q, struct sched_domain *d, 
         d->gang_active = false;
         d->calm = 0;
     }
-}
-
-void sched_note_ipi(struct sched_unit *from, struct sched_unit *to)
-{
-    struct sched_domain *d = from->dom;
-    u8 state;
-
-    if (likely(d->params.gang != GANG_AUTO))
-        return;
-    state = __atomic_load_n(&to->state, __ATOMIC_RELAXED);
-    if (state == UNIT_READY)
-        __atomic_add_fetch(&d->seen_ipis, 1, __ATOMIC_RELAXED);
-    else if (state == UNIT_BLOCKED)
-        __atomic_add_fetch(&d->seen_wakes, 1, __ATOMIC_RELAXED);
 }

@@ -1,4 +1,5 @@
 #include "base/string.h"
+#include "core/sched.h"
 #include "core/sched_cpus.h"
 #include "core/sched_gang.h"
 #include "core/sched_trace.h"
@@ -177,7 +178,7 @@ static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *k
     } else {
         u->active_seen = 0;
         if (u->state == UNIT_RUNNING)
-            place_kick(s, u->cpu, kick);
+            queue_kick(s, u->cpu, kick);
         return;
     }
     if (u->state == UNIT_PARKED)

@@ -3,12 +3,15 @@
 enum rank place_rank(const struct sched *s, const struct sched_queue *q,
                      const struct sched_unit *u, u64 v, ns_t now)
 {
-    const struct sched_domain *d = u->dom;
+    struct sched_domain *d = u->dom;
 
     if (likely(!d->special && !q->slotted))
         return RANK_SINGLE;
-    if (budget_reserved(d))
-        return RANK_RESERVED;
+    if (d->special) {
+        budget_refill(d, now);
+        if (queue_reserved(d))
+            return RANK_RESERVED;
+    }
     if (!q->slotted)
         return RANK_SINGLE;
     if (d->gang_active)
@@ -73,7 +76,7 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
         return usable;
     for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
         cpu = cpuset_lowest(left);
-        if (!strict_allows(s, u->dom, cpu))
+        if (!beside_allows(s, u->dom, cpu))
             cpuset_remove(&usable, cpu);
     }
     return usable;
@@ -175,7 +178,7 @@ void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     if (chosen == NO_CPU || !cpuset_has(q->untimed, chosen))
         return;
     cpuset_remove(&q->untimed, chosen);
-    place_kick(s, chosen, kick);
+    queue_kick(s, chosen, kick);
 }
 
 void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
@@ -186,7 +189,7 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
     if (u->on_cpu != NO_CPU) {
         /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
         if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
-            place_kick(s, u->on_cpu, kick);
+            queue_kick(s, u->on_cpu, kick);
         return;
     }
     cpu = find_free(s, q, u);
@@ -199,7 +202,7 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
             place_elsewhere(s, q, kick);
     }
     if (cpu != NO_CPU)
-        place_kick(s, cpu, kick);
+        queue_kick(s, cpu, kick);
     if (cpu == NO_CPU || !cpuset_has(q->cpus, cpu)) /* elsewhere it may find other work */
         place_timer(s, q, kick);
 }
@@ -232,7 +235,7 @@ void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
         if (u->on_cpu != NO_CPU)
             continue;
         while (n-- > 0 && (cpu = find_free(s, q, u)) != NO_CPU) {
-            place_kick(s, cpu, kick);
+            queue_kick(s, cpu, kick);
             if (!all)
                 break;
         }
@@ -260,7 +263,7 @@ void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     for (; n > 0 && !cpuset_empty(free); n--) {
         cpu = cpuset_lowest(free);
         cpuset_remove(&free, cpu);
-        place_kick(s, cpu, kick);
+        queue_kick(s, cpu, kick);
     }
 }
 
@@ -281,7 +284,7 @@ static struct sched_unit *best_of_odd(struct sched *s, struct sched_queue *q, un
     bool home;
 
     for (u = tree_first(q->root); u; u = tree_next(u)) {
-        if (!place_may_run(u, cpu) || (strict && !strict_allows(s, u->dom, cpu)))
+        if (!place_may_run(u, cpu) || (strict && !beside_allows(s, u->dom, cpu)))
             continue;
         r = place_rank(s, q, u, v, now);
         /* In a window all run at once: each where it ran. */

@@ -5,7 +5,8 @@
 #ifndef SERAI_CORE_SCHED_PLACE_H
 #define SERAI_CORE_SCHED_PLACE_H
 
-#include "core/sched_strict.h"
+#include "core/sched_beside.h"
+#include "core/sched_budget.h"
 
 #define GRAN_LATENCY (100 * US)
 #define GRAN         (1 * MS)
@@ -20,14 +21,6 @@ enum rank {
 };
 enum rank place_rank(const struct sched *s, const struct sched_queue *q,
                      const struct sched_unit *u, u64 v, ns_t now);
-
-static inline void place_kick(struct sched *s, unsigned cpu, cpuset_t *kick)
-{
-    u64 old = __atomic_fetch_or(&s->kicked, BIT(cpu), __ATOMIC_SEQ_CST);
-
-    if (!(old & BIT(cpu)))
-        cpuset_add(kick, cpu);
-}
 
 /* May this READY unit start on 'cpu', as far as the unit is concerned? */
 static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)

@@ -1,4 +1,4 @@
-#include "core/sched_budget.h"
+#include "core/sched_queue.h"
 
 #define GRACE (1 * MS)
 #define WARP  (20UL * MS) /* virtual */
@@ -169,7 +169,7 @@ void queue_charge_special(struct sched_unit *u, ns_t d)
     if (!dom->metered)
         return;
     __atomic_sub_fetch(&dom->cap_left, dom->cap_quota ? d : 0, __ATOMIC_RELAXED);
-    __atomic_sub_fetch(&dom->reserve_left, budget_reserved(dom) ? d : 0, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&dom->reserve_left, queue_reserved(dom) ? d : 0, __ATOMIC_RELAXED);
 }
 
 void queue_become_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
@@ -195,7 +195,6 @@ void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u
     queue_stop(q, u);
     c->current = NULL;
     c->leaving = u;
-    u->last_ran = now;
     u->blocking = false;
     cpuset_remove(&q->untimed, u->cpu);
 }

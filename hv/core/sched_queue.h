@@ -47,6 +47,21 @@ static inline ns_t unit_remaining(const struct sched_unit *u)
     return virtual_before(u->vrt, u->vdl) ? to_real(u, u->vdl - u->vrt) : 0;
 }
 
+/* 'cpu' has to pick soon; once is enough. */
+static inline void queue_kick(struct sched *s, unsigned cpu, cpuset_t *kick)
+{
+    u64 old = __atomic_fetch_or(&s->kicked, BIT(cpu), __ATOMIC_SEQ_CST);
+
+    if (!(old & BIT(cpu)))
+        cpuset_add(kick, cpu);
+}
+
+/* It goes before others: some of its reservation is left. */
+static inline bool queue_reserved(const struct sched_domain *d)
+{
+    return d->reserve_quota && __atomic_load_n(&d->reserve_left, __ATOMIC_RELAXED) > 0;
+}
+
 /* The baseline CPU has no instruction for it. */
 static inline unsigned count_cpus(cpuset_t s)
 {

@@ -25,7 +25,7 @@ ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     struct sched_queue *q = &s->queue[c->queue];
     unsigned from;
 
-    if (q->nr_ready || cpu != cpuset_lowest(c->core))
+    if (q->nr_ready)
         return NEVER;
     from = crowded(s, q, cpu);
     if (from == NO_CPU)
@@ -33,7 +33,7 @@ ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     if (now - c->picked_at < MIN_SPREAD)
         return c->picked_at + MIN_SPREAD;
     s->cpu[from].hand_over = s->cpu[from].rare = true;
-    place_kick(s, from, kick);
+    queue_kick(s, from, kick);
     return NEVER;
 }
 

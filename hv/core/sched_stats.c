@@ -1,3 +1,4 @@
+#include "core/sched.h"
 #include "core/sched_queue.h"
 #include "core/sched_trace.h"
 

@@ -1,32 +1,12 @@
-#include "core/sched_choose.h"
+#include "core/sched_strict.h"
 
 #define DWELL   (1 * MS)  /* a core does not change over more often */
 #define GIVE_UP (1 * MS)  /* a change that was overtaken by events */
 #define LOOK    (50 * US) /* while a change is under way; the last one saved kicks anyway */
 
-static bool same(const struct sched_domain *a, const struct sched_domain *b)
-{
-    return a == b || (a->params.gang != GANG_STRICT && b->params.gang != GANG_STRICT);
-}
-
 static struct sched_domain *kind(const struct sched_unit *u)
 {
     return u->dom->params.gang == GANG_STRICT ? u->dom : NULL;
-}
-
-bool strict_allows(const struct sched *s, const struct sched_domain *d, unsigned cpu)
-{
-    cpuset_t others = cpuset_minus(s->cpu[cpu].threads, cpuset_of(cpu));
-    const struct sched_unit *u;
-    const struct sched_cpu *c;
-
-    for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
-        c = &s->cpu[cpuset_lowest(others)];
-        u = __atomic_load_n(&c->leaving, __ATOMIC_ACQUIRE);
-        if ((u && !same(u->dom, d)) || (c->current && !same(c->current->dom, d)))
-            return false;
-    }
-    return true;
 }
 
 static void kick_others(struct sched *s, unsigned cpu, cpuset_t *kick)
@@ -34,7 +14,7 @@ static void kick_others(struct sched *s, unsigned cpu, cpuset_t *kick)
     cpuset_t others = cpuset_minus(s->cpu[cpu].core, cpuset_of(cpu));
 
     for (; !cpuset_empty(others); others.bits &= others.bits - 1)
-        place_kick(s, cpuset_lowest(others), kick);
+        queue_kick(s, cpuset_lowest(others), kick);
 }
 
 /* 'u' goes before everything that the other threads run. */
@@ -46,7 +26,7 @@ static bool beats_others(struct sched *s, struct sched_queue *q, unsigned cpu,
 
     for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
         x = s->cpu[cpuset_lowest(others)].current;
-        if (!x || same(x->dom, u->dom) || queue_of(s, x) != q)
+        if (!x || beside_same(x->dom, u->dom) || queue_of(s, x) != q)
             continue;
         queue_charge(q, x, now);
         if (!choose_takes_over(s, q, u, x, !virtual_before(x->vrt, x->vdl), v, now, soon))
@@ -80,7 +60,7 @@ static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct 
         kick_others(s, cpu, kick);
         return cur ? cur : place_best(s, q, cpu, v, now, true);
     }
-    if (best && strict_allows(s, best->dom, cpu)) {
+    if (best && beside_allows(s, best->dom, cpu)) {
         k->changing = false;
         k->since = now;
         return best;
@@ -98,7 +78,7 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     struct sched_unit *cur = c->current, *any, *best;
     u64 v = queue_virtual_time(q, now);
 
-    if (cur && !strict_allows(s, cur->dom, cpu))
+    if (cur && !beside_allows(s, cur->dom, cpu))
         cur = NULL;
     if (k->changing && now - k->since > GIVE_UP)
         k->changing = false;
@@ -109,7 +89,7 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     while (any && any->dom->metered && budget_parks(s, q, any->dom, now, kick));
     if (!any)
         return cur;
-    if (strict_allows(s, any->dom, cpu))
+    if (beside_allows(s, any->dom, cpu))
         best = any;
     else if (now - k->since >= DWELL && beats_others(s, q, cpu, any, v, now, soon) &&
              (!cur || choose_takes_over(s, q, any, cur, done, v, now, soon))) {
@@ -159,7 +139,7 @@ void strict_saved(struct sched *s, unsigned cpu, cpuset_t *kick)
     for (; !cpuset_empty(others); cpuset_remove(&others, other)) {
         other = cpuset_lowest(others);
         if (anybody_waits(s, &s->queue[s->cpu[other].queue]))
-            place_kick(s, other, kick);
+            queue_kick(s, other, kick);
     }
 }
 

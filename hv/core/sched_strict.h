@@ -12,10 +12,7 @@
 #ifndef SERAI_CORE_SCHED_STRICT_H
 #define SERAI_CORE_SCHED_STRICT_H
 
-#include "core/sched_budget.h"
-
-/* May a unit of 'd' start on 'cpu' now? */
-bool strict_allows(const struct sched *s, const struct sched_domain *d, unsigned cpu);
+#include "core/sched_choose.h"
 
 /* With any strict domain around: who runs next, NULL: nobody. *soon: pick again then. */
 struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,

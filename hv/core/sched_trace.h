@@ -23,7 +23,7 @@
 #ifndef SERAI_CORE_SCHED_TRACE_H
 #define SERAI_CORE_SCHED_TRACE_H
 
-#include "core/sched.h"
+#include "core/sched_state.h"
 
 enum sched_trace_kind {
     TRACE_NONE,

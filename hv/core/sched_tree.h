@@ -11,7 +11,7 @@
 #ifndef SERAI_CORE_SCHED_TREE_H
 #define SERAI_CORE_SCHED_TREE_H
 
-#include "core/sched.h"
+#include "core/sched_state.h"
 
 static inline bool virtual_before(u64 a, u64 b)
 {

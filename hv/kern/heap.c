@@ -85,7 +85,10 @@ void *heap_alloc_pages(unsigned order)
 
 void heap_free_pages(void *page, unsigned order)
 {
-    heap_free_frames(virt_to_mfn(page), order);
+    memset(page, 0, PAGE_SIZE << order);
+    lock(&heap_lock);
+    buddy_free(&buddy, (u32)virt_to_mfn(page).n, order);
+    unlock(&heap_lock);
 }
 
 static unsigned slab_class(size_t size)

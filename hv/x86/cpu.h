@@ -225,9 +225,10 @@ static inline void cpu_monitor(const void *line)
     asm volatile("monitor" : : "a"(line), "c"(0), "d"(0) : "memory");
 }
 
+/* The nop is a window for interrupts: emulators keep the shadow of sti through mwait. */
 static inline void cpu_mwait_irq_on(void)
 {
-    asm volatile("sti; mwait; cli" : : "a"(0), "c"(0) : "memory");
+    asm volatile("sti; mwait; nop; cli" : : "a"(0), "c"(0) : "memory");
 }
 
 static inline __noreturn void cpu_stop(void)

@@ -282,6 +282,21 @@ struct slot {
 struct slot smp_slot(unsigned n);
 bool smp_exchangeable(void *page); /* nothing holds it but its mapping at its own address */
 
+/*
+ * Fights: `for (rounds_start(c, cpus); rounds_left(c, n);)` on each vcpu goes on until the
+ * slowest has had its n rounds, however the host shares out its CPUs.
+ */
+void rounds_start(struct cpu *c, unsigned n_cpus);
+bool rounds_left(struct cpu *c, u64 n);
+/* Pages to fight for, and their frames; afterwards nothing may refer to them any more. */
+#define SMP_PAGES 8
+extern u64 *smp_page[SMP_PAGES];
+extern u64 smp_mfn[SMP_PAGES];
+void smp_pages_take(void);
+void smp_pages_are_free(const char *what); /* a check; the frames are others then */
+bool smp_table_is_free(void *table);       /* unpins it; it is writable and empty then */
+long smp_reservation(void);
+
 /* --- the groups -------------------------------------------------------------------------- */
 
 void test_boot(void);
@@ -303,6 +318,7 @@ void test_smp_life(void);
 void test_smp_flip(void);
 void test_smp_over(void);
 void test_smp_hostile(void);
+void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
 

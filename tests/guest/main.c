@@ -28,6 +28,7 @@ static const struct {
     {"abi2", test_abi2},
     {"smp-events", test_smp_events},
     {"smp-hostile", test_smp_hostile},
+    {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
 };
 

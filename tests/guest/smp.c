@@ -397,3 +397,68 @@ bool smp_exchangeable(void *page)
     }
     return !rc && ex.nr_exchanged == 1;
 }
+
+/* --- fights --- */
+
+u64 *smp_page[SMP_PAGES];
+u64 smp_mfn[SMP_PAGES];
+static volatile u64 turns[MAX_CPUS][8];
+static struct barrier start_line;
+static unsigned fighters;
+
+void smp_pages_take(void)
+{
+    for (unsigned i = 0; i < SMP_PAGES; i++) {
+        smp_page[i] = page_alloc();
+        smp_mfn[i] = mfn_of(smp_page[i]);
+    }
+}
+
+void smp_pages_are_free(const char *what)
+{
+    unsigned bad = 0;
+
+    for (unsigned i = 0; i < SMP_PAGES; i++) {
+        bad += !smp_exchangeable(smp_page[i]);
+        smp_mfn[i] = mfn_of(smp_page[i]);
+    }
+    is(bad, 0, "%s: no frame has a reference left", what);
+}
+
+bool smp_table_is_free(void *table)
+{
+    unpin(table);
+    if (set_rw(table))
+        return false;
+    memset(table, 0, PAGE_SIZE);
+    return smp_exchangeable(table);
+}
+
+long smp_reservation(void)
+{
+    domid_t self = DOMID_SELF;
+
+    return hc_memory(XENMEM_current_reservation, &self);
+}
+
+void rounds_start(struct cpu *c, unsigned n)
+{
+    fighters = n;
+    turns[c->id][0] = 0;
+    smp_barrier(c, &start_line, n);
+}
+
+bool rounds_left(struct cpu *c, u64 n)
+{
+    static u64 end[MAX_CPUS];
+    u64 mine = turns[c->id][0]++;
+
+    if (mine == 0)
+        end[c->id] = smp_clock(c) + LONG_NS;
+    if ((mine & 255) == 255 && smp_clock(c) > end[c->id])
+        die("a vcpu gets no rounds");
+    for (unsigned i = 0; i < fighters; i++)
+        if (turns[i][0] <= n)
+            return true;
+    return false;
+}

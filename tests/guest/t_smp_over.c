@@ -402,7 +402,7 @@ static volatile u64 baton;
 /* Each waits for its turn by yielding; with one CPU only a yield that works gets on. */
 static void relay(struct cpu *c)
 {
-    while (baton < 50 * n_cpus) {
+    while (baton < 5 * n_cpus) {
         if (baton % n_cpus == c->id)
             baton++, c->good++;
         else

@@ -40,6 +40,8 @@ struct world {
     cpuset_t kicked;
     unsigned long picks, switches, kicks;
     u64 seed;
+    bool idle_ok;    /* CPUs may idle beside work: mode strict */
+    bool save_later; /* sched_saved() is for the test to call */
 };
 
 /* 'threads' per core, 'cores' per cache, 'caches' in all; two caches a node. */
@@ -143,7 +145,7 @@ static inline void world_pick(struct world *w, unsigned cpu)
     w->picks++;
     w->switches += next != old;
     leaving = w->s.cpu[cpu].leaving;
-    if (leaving && leaving != (next ? &next->u : NULL))
+    if (leaving && !w->save_later)
         sched_saved(&w->s, leaving, w->now, &kick);
     world_check(w);
     w->kicked = cpuset_or(w->kicked, kick);
@@ -166,7 +168,7 @@ static inline void world_conserves(struct world *w)
     unsigned cpu, d, i;
     struct sched_unit *u;
 
-    for (cpu = 0; cpu < w->t.nr_cpus; cpu++) {
+    for (cpu = 0; cpu < w->t.nr_cpus && !w->idle_ok; cpu++) {
         if (w->s.cpu[cpu].current || !(w->s.cpu[cpu].usable))
             continue;
         for (d = 0; d < w->nr_domains; d++) {
@@ -236,6 +238,45 @@ static inline void world_run(struct world *w, ns_t until)
         world_credit(w, cpu, world_of(w->s.cpu[cpu].current));
 }
 
+static inline void world_wake_all(struct world *w)
+{
+    unsigned d, i;
+
+    for (d = 0; d < w->nr_domains; d++) {
+        for (i = 0; i < w->nr_units[d]; i++)
+            world_wake(w, &w->unit[d][i]);
+    }
+}
+
+/* A domain's units work 'burst' and sleep 'sleep' in turn. */
+static inline void world_sleepers(struct world *w, unsigned d, ns_t burst, ns_t sleep)
+{
+    unsigned i;
+
+    for (i = 0; i < w->nr_units[d]; i++) {
+        w->unit[d][i].burst = burst + (ns_t)(i * 1777);
+        w->unit[d][i].sleep = sleep;
+    }
+}
+
+static inline int world_params(struct world *w, unsigned d, const struct sched_params *p)
+{
+    cpuset_t kick = CPUSET_NONE;
+    int rc = sched_set_params(&w->s, &w->dom[d], p, w->now, &kick);
+
+    w->kicked = cpuset_or(w->kicked, kick);
+    world_check(w);
+    return rc;
+}
+
+#define WORLD_SET(w, d, field, value)                                                          \
+    do {                                                                                       \
+        struct sched_params p_;                                                                \
+        sched_get_params(&(w)->dom[d], &p_);                                                   \
+        p_.field = (value);                                                                    \
+        assert_int_equal(world_params(w, d, &p_), 0);                                          \
+    } while (0)
+
 static inline ns_t world_got(const struct world *w, unsigned d)
 {
     ns_t sum = 0;
@@ -244,6 +285,15 @@ static inline ns_t world_got(const struct world *w, unsigned d)
     for (i = 0; i < w->nr_units[d]; i++)
         sum += w->unit[d][i].got;
     return sum;
+}
+
+static inline void world_share(const struct world *w, unsigned d, ns_t expect, ns_t tolerance)
+{
+    ns_t got = world_got(w, d);
+
+    if (got < expect - tolerance || got > expect + tolerance)
+        fail_msg("domain %u got %ld us, expected %ld +- %ld", d, got / US, expect / US,
+                 tolerance / US);
 }
 
 #endif

@@ -1,0 +1,135 @@
+#include "core/sched.h"
+#include "core/sched_gang.h"
+#include "core/sched_strict.h"
+#include "core/sched_trace.h"
+
+#define BOOST (200 * US)
+
+void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
+{
+    trace_unit(s, TRACE_ONLINE, u, now, 0, 0);
+    if (u->state == UNIT_OFF)
+        unit_set_state(u, UNIT_BLOCKED, now);
+}
+
+void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+
+    trace_unit(s, TRACE_OFFLINE, u, now, 0, 0);
+    switch ((enum unit_state)u->state) {
+    case UNIT_RUNNING:
+        queue_charge(q, u, now);
+        queue_take_off(s, q, u, now);
+        queue_kick(s, u->cpu, kick);
+        queue_stop_competing(q, u, UNIT_OFF, now);
+        break;
+    case UNIT_READY:
+        queue_remove(q, u);
+        queue_stop_competing(q, u, UNIT_OFF, now);
+        break;
+    case UNIT_PARKED:
+        budget_unlist(q, u);
+        __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+        unit_set_state(u, UNIT_OFF, now);
+        break;
+    default:
+        unit_set_state(u, UNIT_OFF, now);
+    }
+    u->blocking = false;
+}
+
+/* Somebody waits for a sibling, and says so. */
+static void note_hint(struct sched_domain *d)
+{
+    if (unlikely(d->params.gang == GANG_AUTO))
+        __atomic_add_fetch(&d->seen_hints, 1, __ATOMIC_RELAXED);
+}
+
+void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
+                cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+
+    trace_unit(s, TRACE_WAKE, u, now, why, 0);
+    if (u->state != UNIT_BLOCKED) {
+        u->blocking = false;
+        return;
+    }
+    u->woken = true;
+    u->boost_until = 0;
+    if (unlikely(u->dom->gang_active))
+        gang_join(q, u, now);
+    queue_become_ready(s, q, u, now);
+    if (why == WAKE_POLL) {
+        u->boost_until = now + BOOST;
+        q->boosted = u;
+        note_hint(u->dom);
+    }
+    if (unlikely(u->dom->gang_active || q->slotted))
+        gang_wake(s, q, u, now, kick);
+    if (unlikely(u->dom->metered) && budget_parks(s, q, u->dom, now, kick))
+        return;
+    place_ready(s, q, u, now, kick);
+}
+
+void sched_block(struct sched *s, struct sched_unit *u)
+{
+    trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
+    /* A knob may have put it into a queue already, of another cluster even: see saved(). */
+    u->blocking = u->state == UNIT_RUNNING || (u->state == UNIT_READY && u->on_cpu != NO_CPU);
+}
+
+void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)
+{
+    struct sched_cpu *c = &s->cpu[u->cpu];
+
+    trace_unit(s, TRACE_YIELD, u, now, to ? to->id + 1U : 0, 0);
+    if (u->state != UNIT_RUNNING)
+        return;
+    c->yielded = c->rare = true;
+    c->yield_to = to;
+    note_hint(u->dom);
+}
+
+void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    struct sched_queue *q = queue_of(s, u);
+    struct sched_unit *leaving = u;
+    unsigned cpu = u->on_cpu;
+    u64 before = kick->bits;
+
+    trace_unit(s, TRACE_SAVED, u, now, 0, 0);
+    if (cpu == NO_CPU || u->state == UNIT_RUNNING)
+        return;
+    __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
+    queue_saved(q, u);
+    if (u->blocking && u->state == UNIT_READY) {
+        u->blocking = false;
+        queue_remove(q, u);
+        queue_stop_competing(q, u, UNIT_BLOCKED, now);
+    }
+    if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
+        place_ready(s, q, u, now, kick);
+    else if (u->state == UNIT_READY || s->nr_strict)
+        place_idle(s, q, kick);
+    if (q->nr_ready && kick->bits == before)
+        place_timer(s, q, kick);
+    if (unlikely(s->nr_strict))
+        strict_saved(s, cpu, kick);
+}
+
+void sched_note_ipi(struct sched_unit *from, struct sched_unit *to)
+{
+    struct sched_domain *d = from->dom;
+    u8 state;
+
+    if (likely(d->params.gang != GANG_AUTO))
+        return;
+    state = __atomic_load_n(&to->state, __ATOMIC_RELAXED);
+    if (state == UNIT_READY)
+        __atomic_add_fetch(&d->seen_ipis, 1, __ATOMIC_RELAXED);
+    else if (state == UNIT_BLOCKED)
+        __atomic_add_fetch(&d->seen_wakes, 1, __ATOMIC_RELAXED);
+}
