@@ -82,6 +82,12 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
     return usable;
 }
 
+/*
+ * After a nap a unit goes back to its last CPU even if the sibling there is busy: its state is
+ * still in that CPU's registers and caches, and those who work for long are spread anyway.
+ */
+#define NAP (1 * MS)
+
 static unsigned find_free(const struct sched *s, const struct sched_queue *q,
                           const struct sched_unit *u)
 {
@@ -91,7 +97,8 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
     if (cpuset_empty(free))
         return NO_CPU;
     usable = startable(s, u, free);
-    if (q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) && core_free(s, u->cpu, free))
+    if (q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
+        (core_free(s, u->cpu, free) || u->since - u->left_at < NAP))
         return u->cpu;
     if (cpuset_empty(usable))
         return NO_CPU;

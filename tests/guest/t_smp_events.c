@@ -631,7 +631,7 @@ void test_smp_events(void)
     unmask_for_another();
     timers();
     moves();
-    moving_targets(3000);
+    moving_targets(600);
     polls(3000);
     smp_all(n_cpus, poll_timeouts, "poll timeouts");
     is(smp_sum_bad(n_cpus), 0, "polls with a timeout, on each vcpu");

@@ -253,7 +253,7 @@ static void one_frame(void)
 
 static volatile u64 target;         /* the mfn */
 static volatile u64 hold[MAX_CPUS]; /* mfn and a count, while the vcpu surely has it mapped */
-static volatile bool over;
+static volatile bool over, hungry;  /* hungry: the others keep away for a moment */
 
 static void delay(u64 n)
 {
@@ -269,6 +269,8 @@ static void grab(struct cpu *c)
         u64 mfn = target;
 
         delay(smp_rand(c) & 8191); /* the exchange needs a chance */
+        while (hungry && !over)
+            asm volatile("pause" : : : "memory");
         if (smp_rand(c) & 1) {
             if (!mmuext(MMUEXT_PIN_L1_TABLE + smp_rand(c) % 3, mfn, 0))
                 mmuext(MMUEXT_UNPIN_TABLE, mfn, 0);
@@ -306,16 +308,18 @@ static void exchange_once(struct cpu *c, u64 pfn)
 
 static void exchange_or_grab(struct cpu *c)
 {
-    u64 end;
+    u64 failed = 0, before;
 
     if (c->id) {
         grab(c);
         return;
     }
-    end = smp_clock(c) + 10000000000;
-    for (rounds_start(c, n_cpus);
-         rounds_left(c, FLUSHING) || (c->good < 20 && smp_clock(c) < end);)
+    for (rounds_start(c, n_cpus); rounds_left(c, FLUSHING) || c->good < 20;) {
+        before = c->good;
         exchange_once(c, pfn_of(smp_page[0]));
+        failed = c->good == before ? failed + 1 : 0;
+        hungry = failed > 20;
+    }
     over = true;
 }
 

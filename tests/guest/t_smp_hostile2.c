@@ -138,7 +138,7 @@ static void grow_and_shrink(struct cpu *c)
     unsigned have = 0;
 
     set_xen_guest_handle(r.extent_start, list);
-    for (rounds_start(c, n_cpus); rounds_left(c, rounds / 20);) {
+    for (rounds_start(c, n_cpus); rounds_left(c, rounds / 100);) {
         long rc, now;
 
         if (!have) {

@@ -91,21 +91,20 @@ void violate(const char *rule)
 
 static void body(void)
 {
-    for (;;) {
-        leave(IN_GUEST);
-        perform((enum op)co[me].op);
-    }
+    perform((enum op)co[me].op);
+    leave(IN_GUEST);
 }
 
+/* A stack without traces of what it was used for: the next operation begins on it. */
 static void prepare(unsigned c, u8 left)
 {
     void **top = (void **)(stacks[c] + STACK_SIZE);
 
+    memset(stacks[c], 0, STACK_SIZE);
     *--top = NULL; /* alignment at entry */
     *--top = (void *)body;
-    for (int i = 0; i < 6; i++)
-        *--top = NULL;
-    co[c] = (struct coroutine){.sp = top, .left = left};
+    top -= 6; /* registers */
+    co[c] = (struct coroutine){.sp = top, .left = left, .phase = IN_GUEST};
 }
 
 /* ---- states ---- */
@@ -281,6 +280,7 @@ static void run(unsigned c)
 
     nr_steps++;
     me = c;
+    memset(no_counters, 0, sizeof(no_counters)); /* a copy may stay on a stack */
     in_coroutine = true;
     explorer_switch(&explorer_sp, co[c].sp);
     in_coroutine = false;
@@ -288,11 +288,8 @@ static void run(unsigned c)
         longjmp(found, 1);
     learn();
     check_world();
-    if (co[c].phase == IN_GUEST) {
-        /* No traces of the path. */
-        memset(stacks[c], 0, (size_t)((u8 *)co[c].sp - stacks[c]));
-        co[c].op = co[c].looks = 0;
-    }
+    if (co[c].phase == IN_GUEST)
+        prepare(c, co[c].left);
     if (!memcmp(&w, &before, sizeof(w)) && flush_clock == clock_before)
         return;
     for (unsigned other = 0; other < nr_cpus; other++)
@@ -403,7 +400,6 @@ static void begin(const struct config *k)
     memset(&w, 0, sizeof(w));
     flush_clock = 1;
     broken = NULL;
-    memset(stacks, 0, sizeof(stacks));
     memset(co, 0, sizeof(co));
     nr_cpus = k->cpus;
     for (unsigned c = 0; c < nr_cpus; c++) {
@@ -412,8 +408,6 @@ static void begin(const struct config *k)
         w.cpu[c].guest_owner = w.cr3[c] = k->domain[c];
         w.in_guest[c] = true;
         prepare(c, k->left[c]);
-        me = c;
-        explorer_switch(&explorer_sp, co[c].sp);
     }
     for (int f = 0; f < FRAMES; f++)
         w.frames[f].ref = REF_OWNER(1) | REF_ALLOCATED | 1;

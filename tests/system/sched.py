@@ -179,7 +179,9 @@ def test_cap():
         sched("set 0 --cap none")
     print(f"# four loops run on {free:.2f} CPUs, with a cap of 50 % on {capped:.3f}")
     expect(f"four loops ran on {free:.2f} CPUs", free > 3)
-    expect(f"capped to half a CPU they ran on {capped:.3f}", 0.45 < capped < 0.55)
+    # A period in which this host runs nothing of the machine is lost; more than the cap is never
+    # given: measured are 0.49 on an idle host and 0.43 on one with ten times its load.
+    expect(f"capped to half a CPU they ran on {capped:.3f}", 0.3 < capped < 0.52)
     expect("nobody was ever parked", parked)
 
 
@@ -269,6 +271,7 @@ def in_order(events):
 
 
 def test_trace():
+    sched("trace stop")
     refuse("trace read", 1, "trace start")
     said = sched("trace start --events 1000")
     expect(f"rounded up: {said}", "1024" in said)
@@ -328,8 +331,8 @@ def test_replay():
 def refuse(words, status, pattern):
     """The command fails with this status and a message that matches."""
     text = shell(f"serai sched {words} 2>&1; echo \"status $?\"")
-    expect(f"'{words}' shall give status {status}: {text}", f"status {status}\n" in text)
-    expect(f"'{words}' shall say '{pattern}': {text}", text.startswith("serai: ") and re.search(pattern, text))
+    expect(f"'{words}' shall give status {status}: {text[:500]}", f"status {status}\n" in text)
+    expect(f"'{words}' shall say '{pattern}': {text[:500]}", text.startswith("serai: ") and re.search(pattern, text))
 
 
 BAD = [
