@@ -29,7 +29,7 @@ BENCH_HOST_HV := $(PURE_C:hv/%.c=$(BENCH_HOST)/hv/%.o) $(BENCH_HOST)/hv/guest/fr
 BENCH_HOST_C  := $(patsubst bench/host/%.c,$(BENCH_HOST)/%.o,$(filter-out %/hot.c,$(wildcard bench/host/*.c)))
 
 .PHONY: bench-host
-bench-host: $(BENCH_HOST)/paths
+bench-host: packages-test $(BENCH_HOST)/paths
 	bench/host/run $(BENCH_HOST_FLAGS)
 
 $(BENCH_HOST)/hv/%.o: hv/%.c

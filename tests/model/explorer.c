@@ -387,7 +387,7 @@ static const struct config {
 } configs[] = {
     {"2 CPUs", USES | PINS | FLUSH, 3, 2, {2, 2}, {1, 1}, 1},
     {"2 CPUs, longer", USES | L1 | FLUSH, 3, 2, {3, 2}, {1, 1}, 1},
-    {"2 CPUs, longest", USES | L1 | FLUSH, 2, 2, {3, 3}, {1, 1}, 0},
+    {"2 CPUs, longest", USES | L1 | FLUSH, 3, 2, {3, 3}, {1, 1}, 0},
     {"frames freed", USES | L1 | FREES | FLUSH | SWITCH, 3, 2, {3, 2}, {1, 2}, 1},
     {"CPUs idle", USES | L1 | IDLE | SWITCH, 3, 2, {3, 2}, {1, 1}, 1},
     {"a table in a table", USES | L1 | NESTED, 3, 2, {2, 2}, {1, 1}, 0},

@@ -189,6 +189,39 @@ static void whole_idle_cores_first(void **state)
     assert_int_equal(cores, 0xf);
 }
 
+static void sleep_now(struct sched_unit *u)
+{
+    sched_block(&w.s, u);
+    world_pick(&w, u->cpu);
+    world_step(&w);
+}
+
+/* Beside a busy sibling only after a nap; after a longer sleep a whole core is better. */
+static void naps_do_not_migrate(void **state)
+{
+    unsigned home;
+
+    world_init(&w, 2, 2, 1);
+    world_domain(&w, 4);
+    world_step(&w);
+    for (unsigned i = 0; i < 4; i++) {
+        world_wake(&w, &w.unit[0][i]);
+        world_step(&w);
+    }
+    home = unit(0, 0)->cpu;
+    for (unsigned i = 1; i < 4; i++)
+        if (unit(0, i)->cpu / 2 != home / 2)
+            sleep_now(unit(0, i));
+    w.now += 100000;
+    sleep_now(unit(0, 0));
+    w.now += 100000;
+    assert_int_equal(wake(unit(0, 0), WAKE_EVENT).bits, BIT(home));
+    world_step(&w);
+    sleep_now(unit(0, 0));
+    w.now += 5000000;
+    assert_int_not_equal(wake(unit(0, 0), WAKE_EVENT).bits, BIT(home));
+}
+
 /* The last CPU if it is free; soft affinity; then the nearest other cache. */
 static void placement_prefers_the_near(void **state)
 {
@@ -381,6 +414,7 @@ int main(void)
         cmocka_unit_test(the_unsaved_stay_where_they_are),
         cmocka_unit_test(nobody_is_kicked_twice),
         cmocka_unit_test(whole_idle_cores_first),
+        cmocka_unit_test(naps_do_not_migrate),
         cmocka_unit_test(placement_prefers_the_near),
         cmocka_unit_test(idle_cpus_steal_from_the_nearest),
         cmocka_unit_test(latency_units_are_served_first),
