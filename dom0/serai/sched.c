@@ -94,9 +94,17 @@ bool find_pool(unsigned int pool, struct serai_sched_pool *p)
 
 unsigned int count_cpus(void)
 {
+    static unsigned int nr;
     struct serai_sched_cpu c;
 
-    return find_cpu(0, &c) ? c.nr_cpus : 0;
+    if (!nr && find_cpu(0, &c))
+        nr = c.nr_cpus;
+    return nr;
+}
+
+uint64_t all_cpus(void)
+{
+    return count_cpus() >= 64 ? ~0UL : (1UL << count_cpus()) - 1;
 }
 
 uint64_t online_cpus(void)

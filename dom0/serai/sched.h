@@ -29,6 +29,7 @@ bool find_vcpu(unsigned int domid, unsigned int vcpu, struct serai_sched_vcpu *v
 bool find_cpu(unsigned int cpu, struct serai_sched_cpu *c);
 bool find_pool(unsigned int pool, struct serai_sched_pool *p);
 unsigned int count_cpus(void);
+uint64_t all_cpus(void);
 uint64_t online_cpus(void);
 
 /* Since the hypervisor started. */
@@ -41,7 +42,7 @@ uint64_t uptime_ns(void);
 const char *cpulist_format(char buf[CPULIST_SIZE], uint64_t set);
 /* Complains with the role that the list has ("CPULIST", "--soft"). */
 int cpulist_parse(const char *role, const char *text, uint64_t *set);
-struct json_object *cpulist_json(uint64_t set);
+struct json_object *cpulist_json(uint64_t set); /* those that exist */
 
 /* -- Words and numbers */
 

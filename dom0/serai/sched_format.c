@@ -31,11 +31,10 @@ const char *name_of(const char *const *names, unsigned int n, unsigned int i)
 
 const char *cpulist_format(char buf[CPULIST_SIZE], uint64_t set)
 {
-    unsigned int nr = count_cpus(), from, to;
-    uint64_t all = nr >= 64 ? ~0UL : (1UL << nr) - 1;
+    unsigned int from, to;
     size_t at = 0;
 
-    if ((set & all) == all)
+    if ((set & all_cpus()) == all_cpus())
         return strcpy(buf, "all");
     if (!set)
         return strcpy(buf, "none");
@@ -96,10 +95,11 @@ int cpulist_parse(const char *role, const char *text, uint64_t *set)
 struct json_object *cpulist_json(uint64_t set)
 {
     struct json_object *list = json_object_new_array();
+    unsigned int nr = count_cpus();
 
-    for (int i = 0; i < 64; i++)
+    for (unsigned int i = 0; i < nr && i < 64; i++)
         if (set >> i & 1)
-            json_object_array_add(list, json_object_new_int(i));
+            json_object_array_add(list, json_object_new_uint64(i));
     return list;
 }
 

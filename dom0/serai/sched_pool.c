@@ -57,7 +57,7 @@ static int set(struct serai_sched_pool *p, const char *list)
     if (rc)
         return rc;
     if (p->cpus == ~0UL)
-        p->cpus = count_cpus() >= 64 ? ~0UL : (1UL << count_cpus()) - 1;
+        p->cpus = all_cpus();
     p->set = 1;
     if (!serai_op(SERAI_OP_SCHED_POOL, p, sizeof(*p)))
         return DONE;

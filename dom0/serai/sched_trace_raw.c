@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/sched.h"
 #include "core/sched_trace.h"
 
 struct header {
@@ -229,16 +230,21 @@ static int put_past(const struct serai_sched_event *e, size_t n)
 
 /* ---- the sink ------------------------------------------------------------------------------- */
 
-/* The header's count is right after each batch, so that --follow may be interrupted. */
+/*
+ * The header's count is right after each batch, so that --follow may be interrupted. The end is
+ * where writing stopped: a disk's end is elsewhere.
+ */
 static int raw_events(const struct serai_sched_event *e, size_t n)
 {
     int rc = header.nr_records ? DONE : put_past(e, n);
+    long end;
 
     rc = rc ? rc : append(e, n);
     if (rc)
         return rc;
-    if (fseek(file, 0, SEEK_SET) || fwrite(&header, sizeof(header), 1, file) != 1 ||
-        fseek(file, 0, SEEK_END) || fflush(file))
+    end = ftell(file);
+    if (end < 0 || fseek(file, 0, SEEK_SET) || fwrite(&header, sizeof(header), 1, file) != 1 ||
+        fseek(file, end, SEEK_SET) || fflush(file))
         return write_failed();
     return DONE;
 }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/sched.h"
 #include "core/sched_trace.h"
 
 _Static_assert(sizeof(struct serai_sched_event) == sizeof(struct sched_trace),

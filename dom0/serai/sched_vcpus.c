@@ -5,14 +5,13 @@
 static struct json_object *to_json(const struct serai_sched_vcpu *v)
 {
     struct json_object *o = json_object_new_object(), *affinity = json_object_new_object();
-    uint64_t all = count_cpus() >= 64 ? ~0UL : (1UL << count_cpus()) - 1;
 
     json_add(o, "domain", v->domid);
     json_add(o, "vcpu", v->vcpu);
     json_add_text(o, "state", name_of(state_names, SERAI_SCHED_STATES, v->state));
     json_add(o, "cpu", v->cpu);
-    json_object_object_add(affinity, "hard", cpulist_json(v->hard & all));
-    json_object_object_add(affinity, "soft", cpulist_json(v->soft & all));
+    json_object_object_add(affinity, "hard", cpulist_json(v->hard));
+    json_object_object_add(affinity, "soft", cpulist_json(v->soft));
     json_object_object_add(o, "affinity", affinity);
     json_add_times(o, v->time);
     json_add(o, "picks", v->picks);

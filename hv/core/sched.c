@@ -1,4 +1,5 @@
 #include "core/sched.h"
+#include "core/sched_balance.h"
 #include "core/sched_gang.h"
 #include "core/sched_spread.h"
 #include "core/sched_strict.h"
@@ -29,6 +30,12 @@ static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sc
         __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
     queue_take_off(s, q, u, now);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
+}
+
+/* Of the queue, that the first CPU to pick then attends to. */
+static inline ns_t next_event(const struct sched_queue *q)
+{
+    return MIN(MIN(q->unpark_at, q->slot_end), q->balance_at);
 }
 
 /* The current unit's time is counted, it leaves if it must. True: its request is finished. */
@@ -234,6 +241,8 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
         unpark(s, q, now, kick);
     if (now >= q->slot_end)
         gang_plan(s, q, now, kick);
+    if (now >= q->balance_at)
+        balance_pull(s, cpu, now);
     if (cpuset_has(*kick, cpu)) {
         /* It is picking already. */
         cpuset_remove(kick, cpu);
@@ -300,7 +309,7 @@ static inline struct sched_unit *finish(struct sched *s, unsigned cpu, struct sc
 static inline bool is_simple(const struct sched *s, const struct sched_cpu *c,
                              const struct sched_queue *q, ns_t now)
 {
-    if (c->rare || !c->usable || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end))
+    if (c->rare || !c->usable || s->nr_strict || now >= next_event(q))
         return false;
     if (!c->current)
         return q->nr_ready == 1 && !q->nr_odd && !q->nr_victims;
@@ -348,7 +357,7 @@ static __noinline struct sched_unit *pick(struct sched *s, unsigned cpu, ns_t no
         done = settle_current(s, q, old, now, kick);
     else
         note_idle(s, cpu, now);
-    if (unlikely(c->rare || s->nr_strict || now >= MIN(q->unpark_at, q->slot_end)))
+    if (unlikely(c->rare || s->nr_strict || now >= next_event(q)))
         next = choose_rare(s, cpu, now, done, &soon, kick);
     else
         next = q->nr_ready ? choose_next(s, cpu, now, done, &soon, kick) : c->current;

@@ -69,6 +69,7 @@ static void build_victims(struct sched *s, unsigned index)
     unsigned d, i;
 
     q->nr_victims = 0;
+    q->balance_at = NEVER;
     if (cpuset_empty(q->cpus))
         return;
     for (d = 0; d < NR_DISTANCES; d++) {
@@ -80,6 +81,7 @@ static void build_victims(struct sched *s, unsigned index)
                 q->victims[q->nr_victims++] = (u8)((index + i) % s->nr_queues);
         }
     }
+    q->balance_at = q->nr_victims ? 0 : NEVER;
 }
 
 /* From pool_cpus and online: which CPU is in which queue, and what follows from that. */

@@ -317,13 +317,23 @@ struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned c
     return u ? u : tree_least(q->root);
 }
 
+void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u, unsigned cpu,
+                ns_t now)
+{
+    unsigned own = s->cpu[cpu].queue;
+
+    queue_remove(from, u);
+    queue_leave(from, u, now);
+    queue_move(s, u, own, now);
+    queue_join(s, &s->queue[own], u, now);
+}
+
 /* From a queue whose lock is held. */
 static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsigned cpu,
                                ns_t now, cpuset_t *kick)
 {
     u64 v = queue_virtual_time(from, now);
     struct sched_unit *u;
-    unsigned own = s->cpu[cpu].queue;
 
     do {
         u = place_best(s, from, cpu, v, now, s->nr_strict);
@@ -332,10 +342,7 @@ static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsign
     } while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
     if (!u)
         return NULL;
-    queue_remove(from, u);
-    queue_leave(from, u, now);
-    queue_move(s, u, own, now);
-    queue_join(s, &s->queue[own], u, now);
+    place_pull(s, from, u, cpu, now);
     return u;
 }
 

@@ -82,6 +82,10 @@ struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned c
 struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
                                cpuset_t *kick);
 
+/* A READY unit from a queue whose lock is held to that of 'cpu', where it is in no tree yet. */
+void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u, unsigned cpu,
+                ns_t now);
+
 /* One of 'from' whose whole core is in 'free'; NO_CPU: none. */
 unsigned place_whole_core(const struct sched *s, cpuset_t from, cpuset_t free);
 

@@ -159,6 +159,8 @@ struct sched_queue {
     ns_t unpark_at;             /* or INT64_MAX: nobody is parked */
     ns_t slot_end;              /* or INT64_MAX: no gangs */
     bool slotted;
+    ns_t balance_at; /* or INT64_MAX: no other queue in the pool */
+    u64 load;        /* weight, averaged; atomic */
 
     u8 cluster, pool;
     u8 nr_victims;

@@ -417,7 +417,6 @@ void test_smp_tlb(void)
     slot = smp_slot(7);
     for (unsigned i = 1; i < n; i++)
         smp_begin(i, reader);
-    if (option("only")) { while_asleep(n, 3000); return; }
     without_flush(n);
     every_way(n, 9);
     wild_masks(n);
