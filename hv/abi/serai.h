@@ -92,8 +92,8 @@ struct serai_sched_cpu {
 };
 
 struct serai_sched_pool {
-    uint16_t pool;        /* in */
-    uint8_t set;          /* in: give it these CPUs, taken from the pools that had them */
+    uint16_t pool; /* in */
+    uint8_t set;   /* in: give it these CPUs, taken from the pools that had them */
     uint8_t reserved[5];
     uint64_t cpus;
 };
@@ -110,10 +110,10 @@ struct serai_sched_trace {
     uint8_t set; /* in: 0 read, 1 start anew, 2 stop */
     uint8_t reserved[3];
     uint32_t capacity; /* in: of 'entries' when reading; at most 16384 when starting */
-    uint64_t next;     /* in and out: number of the first event wanted; then of the one to come */
-    uint32_t count;    /* out: events stored; they end before 'next' */
-    uint32_t lost;     /* out: wanted, and overwritten before they were read */
-    uint64_t entries;  /* in: address of struct serai_sched_event[capacity] */
+    uint64_t next;  /* in and out: number of the first event wanted; then of the one to come */
+    uint32_t count; /* out: events stored; they end before 'next' */
+    uint32_t lost;  /* out: wanted, and overwritten before they were read */
+    uint64_t entries; /* in: address of struct serai_sched_event[capacity] */
 };
 
 #endif

@@ -1,6 +1,6 @@
 #include "core/sched_balance.h"
 
-#define EVERY (20 * MS)
+#define EVERY (50 * MS)
 
 /* How much more weight per CPU 'from' has, times the CPUs of both. */
 static s64 surplus(const struct sched_queue *q, const struct sched_queue *from)
@@ -40,7 +40,7 @@ static struct sched_unit *find_unit(const struct sched_queue *q, const struct sc
 static struct sched_queue *heaviest(struct sched *s, const struct sched_queue *q)
 {
     struct sched_queue *o, *best = NULL;
-    s64 most = (s64)(q->load * q->nr_cpus / 32); /* less is not worth a cold cache */
+    s64 most = (s64)(q->load * q->nr_cpus / 16); /* less is not worth a cold cache */
     unsigned i;
 
     for (i = 0; i < q->nr_victims; i++) {
@@ -60,7 +60,7 @@ void balance_pull(struct sched *s, unsigned cpu, ns_t now)
 
     q->balance_at = q->nr_victims ? now + EVERY : NEVER;
     /* Sleepers come and go: what counts is the mean over some looks. */
-    __atomic_store_n(&q->load, (3 * q->load + q->weight) / 4, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->load, (7 * q->load + q->weight) / 8, __ATOMIC_RELAXED);
     from = heaviest(s, q);
     if (!from || (s->ops.try_lock && !s->ops.try_lock(from->cluster)))
         return;

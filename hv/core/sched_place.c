@@ -98,7 +98,7 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
         return NO_CPU;
     usable = startable(s, u, free);
     if (q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
-        (core_free(s, u->cpu, free) || (u->left_at && u->since - u->left_at < NAP)))
+        (core_free(s, u->cpu, free) || u->since - u->left_at < NAP))
         return u->cpu;
     if (cpuset_empty(usable))
         return NO_CPU;

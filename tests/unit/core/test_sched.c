@@ -272,6 +272,33 @@ static void idle_cpus_steal_from_the_nearest(void **state)
     assert_true(w.s.cpu[0].stats.steals + w.s.cpu[1].stats.steals > 0);
 }
 
+/* Everybody was in one cache; nobody idles, but some get less than others. */
+static void busy_queues_are_balanced(void **state)
+{
+    cpuset_t kick = CPUSET_NONE;
+    unsigned d, i, there = 0;
+
+    world_init(&w, 1, 2, 2);
+    for (d = 0; d < 8; d++) {
+        world_domain(&w, 1);
+        i = d < 6 ? 3 : 12;
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(d, 0), (cpuset_t){i}, (cpuset_t){15}, 0, &kick), 0);
+    }
+    world_wake_all(&w);
+    world_run(&w, 100 * MS);
+    for (d = 0; d < 8; d++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(d, 0), (cpuset_t){15}, (cpuset_t){15}, w.now, &kick),
+            0);
+    w.kicked = cpuset_or(w.kicked, kick);
+    world_run(&w, 1000 * MS);
+    for (d = 0; d < 8; d++)
+        there += unit(d, 0)->cluster == 0;
+    assert_int_equal(there, 4);
+    assert_true(w.unit[0][0].u.stats.migrations[DIST_NODE] <= 2);
+}
+
 static void latency_units_are_served_first(void **state)
 {
     struct sched_stats st;
@@ -417,6 +444,7 @@ int main(void)
         cmocka_unit_test(naps_do_not_migrate),
         cmocka_unit_test(placement_prefers_the_near),
         cmocka_unit_test(idle_cpus_steal_from_the_nearest),
+        cmocka_unit_test(busy_queues_are_balanced),
         cmocka_unit_test(latency_units_are_served_first),
         cmocka_unit_test(a_yield_to_a_sibling_runs_it),
         cmocka_unit_test(yielding_wins_nothing),
