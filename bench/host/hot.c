@@ -17,7 +17,7 @@ u64 tlb_clock(void)
     return HOT_CLOCK;
 }
 
-void tlb_flush_since(u64 stamp, u32 owner)
+void tlb_flush_since(u64 stamp, u32 owner, bool tables)
 {
     hot_flushes++;
 }

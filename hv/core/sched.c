@@ -242,7 +242,7 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
     if (now >= q->slot_end)
         gang_plan(s, q, now, kick);
     if (now >= q->balance_at)
-        balance_pull(s, cpu, now);
+        balance_look(s, cpu, now, kick);
     if (cpuset_has(*kick, cpu)) {
         /* It is picking already. */
         cpuset_remove(kick, cpu);

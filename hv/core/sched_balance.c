@@ -53,14 +53,44 @@ static struct sched_queue *heaviest(struct sched *s, const struct sched_queue *q
     return best;
 }
 
-void balance_pull(struct sched *s, unsigned cpu, ns_t now)
+/*
+ * A queue where nobody waits sets no timers, so it does not look by itself: the heavier one
+ * tells it to.
+ */
+static void wake_lighter(struct sched *s, const struct sched_queue *q, cpuset_t *kick)
+{
+    const struct sched_queue *o;
+    unsigned i;
+
+    for (i = 0; q->nr_ready && i < q->nr_victims; i++) {
+        o = &s->queue[q->victims[i]];
+        if (__atomic_load_n(&o->nr_ready, __ATOMIC_RELAXED) ||
+            o->weight * q->nr_cpus >= q->load * o->nr_cpus / 16 * 15)
+            continue;
+        queue_kick(s, cpuset_lowest(o->cpus), kick);
+        return;
+    }
+}
+
+/* Sleepers come and go: what counts is the mean over some looks. */
+static void update_load(struct sched_queue *q, ns_t now)
+{
+    u64 load = q->load;
+    s64 n = MIN((now - q->balance_at) / EVERY + 1, 32L);
+
+    for (; n > 0; n--)
+        load = (7 * load + q->weight) / 8;
+    __atomic_store_n(&q->load, load, __ATOMIC_RELAXED);
+}
+
+void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 {
     struct sched_queue *q = &s->queue[s->cpu[cpu].queue], *from;
     struct sched_unit *u;
 
-    q->balance_at = q->nr_victims ? now + EVERY : NEVER;
-    /* Sleepers come and go: what counts is the mean over some looks. */
-    __atomic_store_n(&q->load, (7 * q->load + q->weight) / 8, __ATOMIC_RELAXED);
+    update_load(q, now);
+    q->balance_at = now + EVERY;
+    wake_lighter(s, q, kick);
     from = heaviest(s, q);
     if (!from || (s->ops.try_lock && !s->ops.try_lock(from->cluster)))
         return;
@@ -68,7 +98,7 @@ void balance_pull(struct sched *s, unsigned cpu, ns_t now)
     if (u) {
         place_pull(s, from, u, cpu, now);
         queue_insert(q, u);
-        __atomic_sub_fetch(&from->load, u->weight, __ATOMIC_RELAXED);
+        __atomic_sub_fetch(&from->load, MIN(from->load, (u64)u->weight), __ATOMIC_RELAXED);
         __atomic_add_fetch(&q->load, u->weight, __ATOMIC_RELAXED);
     }
     if (s->ops.unlock)

@@ -10,7 +10,7 @@
 
 #include "core/sched_place.h"
 
-/* At balance_at: may move one READY unit to this queue, for 'cpu' or another one to run. */
-void balance_pull(struct sched *s, unsigned cpu, ns_t now);
+/* At balance_at: may move one READY unit to the queue of 'cpu', or tell others to do so. */
+void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick);
 
 #endif

@@ -161,6 +161,9 @@ void vcpu_sleep(struct vcpu *v, bool (*awake)(void *arg), void *arg)
     }
     /* Ordered before the way out looks for events: a waker that still sees us asleep is seen. */
     __atomic_store_n(&v->sleeping, 0, __ATOMIC_SEQ_CST);
+    /* It may have come when we were about to sleep: then nobody interrupts us for it. */
+    if (vcpu_has_nmi(v))
+        softirq_raise(SOFTIRQ_VCPU);
 }
 
 bool vcpu_has_event(const struct vcpu *v)

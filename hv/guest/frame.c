@@ -64,7 +64,7 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
     }
     /* R1: the frame is ours alone until it is marked valid. */
     if (typ_crossing(old, t))
-        tlb_flush_since(typ_stamp(old), owner);
+        tlb_flush_since(typ_stamp(old), owner, type_is_table(typ_type(old)));
     rc = t == TYPE_WRITABLE ? 0 : validate(owner, mfn, t);
     if (rc) {
         frame_type_put_slow(mfn);

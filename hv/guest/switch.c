@@ -94,6 +94,21 @@ static void fetch(struct vcpu *v)
         tlb_relax();
 }
 
+/* The guest's page table goes; its other registers stay. */
+static void leave_table(struct cpu *c)
+{
+    tlb_load_cr3(paging_hv_cr3());
+    __atomic_store_n(&c->guest_owner, NO_OWNER, __ATOMIC_RELEASE);
+}
+
+/* R6: others must know before the table is loaded. */
+static void load_table(struct cpu *c, struct vcpu *v)
+{
+    __atomic_store_n(&c->guest_owner, v->domain->id, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->flush_pending, 0, __ATOMIC_SEQ_CST);
+    tlb_load_cr3(v->entry.kernel_mode ? v->entry.kernel_cr3 : v->entry.user_cr3);
+}
+
 static void unload_interrupt(void *arg)
 {
     struct cpu *c = this_cpu();
@@ -101,9 +116,19 @@ static void unload_interrupt(void *arg)
     /* If something runs here it replaced the one that was asked for. */
     if (c->unit)
         return;
-    tlb_load_cr3(paging_hv_cr3());
-    __atomic_store_n(&c->guest_owner, NO_OWNER, __ATOMIC_RELEASE);
+    leave_table(c);
     unload(c);
+}
+
+/* An idle CPU that has to flush for others need not be asked again. */
+static void flush_interrupt(void *arg)
+{
+    struct cpu *c = this_cpu();
+
+    if (c->idle && c->flush_asked)
+        leave_table(c);
+    else
+        tlb_interrupt(arg);
 }
 
 static void load(struct cpu *c, struct vcpu *v)
@@ -114,10 +139,7 @@ static void load(struct cpu *c, struct vcpu *v)
     c->guest = &v->run.unit;
     v->loaded_cpu = c->id;
     segments_load_tables(v);
-    /* R6: others must know before the table is loaded. */
-    __atomic_store_n(&c->guest_owner, v->domain->id, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&v->flush_pending, 0, __ATOMIC_SEQ_CST);
-    tlb_load_cr3(v->entry.kernel_mode ? v->entry.kernel_cr3 : v->entry.user_cr3);
+    load_table(c, v);
     load_segments(&v->regs);
     if (has_breakpoints(v))
         load_debug_registers(v);
@@ -154,9 +176,17 @@ static void switch_in(struct runnable *r)
     __atomic_store_n(&c->idle, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->on_cpu, c->id, __ATOMIC_SEQ_CST);
     if (c->guest != &r->unit) {
+        /*
+         * The other one's table first: once its registers are given up it may run elsewhere, and
+         * turn that table into something else.
+         */
+        if (c->guest)
+            leave_table(c);
         unload(c);
         fetch(v);
         load(c, v);
+    } else if (c->guest_owner == NO_OWNER) {
+        load_table(c, v);
     }
     if (__atomic_exchange_n(&c->stale, 0, __ATOMIC_SEQ_CST) |
         __atomic_exchange_n(&v->flush_pending, 0, __ATOMIC_SEQ_CST))
@@ -208,4 +238,5 @@ void switch_flush_vcpus(struct domain *d, u64 vcpus)
 __init void switch_init(void)
 {
     irq_set_handler(VECTOR_IPI_UNLOAD, unload_interrupt, NULL);
+    irq_set_handler(VECTOR_IPI_FLUSH, flush_interrupt, NULL);
 }

@@ -22,7 +22,7 @@ static inline struct vcpu *switch_loaded_vcpu(const struct cpu *c)
     return c->guest ? container_of(c->guest, struct vcpu, run.unit) : NULL;
 }
 
-/* At boot: the interrupt by which CPUs fetch registers from each other. */
+/* At boot: the interrupts by which CPUs ask each other for registers and for flushes. */
 void switch_init(void);
 
 /* Memory for the registers of a new vcpu, and their state after a reset. */

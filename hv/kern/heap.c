@@ -50,7 +50,7 @@ bool heap_alloc_frames(unsigned order, u64 limit, mfn_t *mfn)
     if (m == BUDDY_NONE)
         return false;
     /* Nobody may keep a translation from the frames' earlier life. */
-    tlb_flush_since(stamp, NO_OWNER);
+    tlb_flush_since(stamp, NO_OWNER, true);
     *mfn = MFN(m);
     return true;
 }

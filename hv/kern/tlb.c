@@ -56,7 +56,7 @@ static bool may_hold(const struct cpu *c, u64 stamp, u32 owner)
     return false;
 }
 
-void tlb_shoot_down(u64 stamp, u32 owner)
+void tlb_shoot_down(u64 stamp, u32 owner, bool tables)
 {
     struct cpu *self = this_cpu();
     cpuset_t need = CPUSET_NONE;
@@ -64,7 +64,7 @@ void tlb_shoot_down(u64 stamp, u32 owner)
     if (TORTURE_FLUSH)
         stamp = tlb_clock();
     for (unsigned i = 0; i < nr_cpus; i++)
-        if (cpus[i] != self && may_hold(cpus[i], stamp, owner) && !defer(cpus[i]))
+        if (cpus[i] != self && may_hold(cpus[i], stamp, owner) && (tables || !defer(cpus[i])))
             cpuset_add(&need, i);
     flush_and_wait(need, stamp);
 }

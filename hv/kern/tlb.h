@@ -7,7 +7,9 @@
  *    nothing of that domain loaded: guest_owner is set before CR3 is (R6).
  * 3. An idle CPU keeps the last guest's page table loaded, for in case it comes back, but uses no
  *    translation of it: it is marked stale instead of interrupted, and flushes before it enters
- *    the guest. It says so by 'idle', set after its last use of guest addresses.
+ *    the guest. It says so by 'idle', set after its last use of guest addresses. Where page tables
+ *    become something else that is not enough: a CPU may walk them, and mark entries accessed,
+ *    for loads that it only guesses. Then idle CPUs are interrupted too.
  * 4. Whoever waits for another CPU, for a flush or for a lock, serves requests to its own CPU
  *    meanwhile (tlb_relax()); so waiting with interrupts off, or with a lock held, cannot end in
  *    a circle.
@@ -56,13 +58,14 @@ static inline void tlb_relax(void)
 }
 
 /* The other CPUs' part of tlb_flush_since(). */
-void tlb_shoot_down(u64 stamp, u32 owner);
+void tlb_shoot_down(u64 stamp, u32 owner, bool tables);
 
 /*
  * Makes sure that no CPU uses a translation of domain 'owner' (NO_OWNER: of any) from before
- * 'stamp'. Waits for the CPUs that it has to interrupt.
+ * 'stamp', and with 'tables' none of its page tables of then either. Waits for the CPUs that it
+ * has to interrupt.
  */
-static inline void tlb_flush_since(u64 stamp, u32 owner)
+static inline void tlb_flush_since(u64 stamp, u32 owner, bool tables)
 {
     if (TORTURE_NO_FLUSH)
         return;
@@ -71,13 +74,13 @@ static inline void tlb_flush_since(u64 stamp, u32 owner)
     else
         this_cpu()->counters[COUNT_TLB_FLUSH_SKIPPED]++;
     if (nr_cpus > 1)
-        tlb_shoot_down(stamp, owner);
+        tlb_shoot_down(stamp, owner, tables);
 }
 
 /* A complete flush of each of these CPUs, from now on; returns when all are done. */
 void tlb_flush_cpus(cpuset_t cpus);
 
-/* Handler of VECTOR_IPI_FLUSH. */
+/* Handler of VECTOR_IPI_FLUSH on a CPU that does not idle. */
 void tlb_interrupt(void *arg);
 
 #endif

@@ -293,7 +293,6 @@ static __init void start_cpus(void)
     paging_drop_identity();
     find_topology();
     dispatch_init(&topology, &vcpu_switch_ops);
-    irq_set_handler(VECTOR_IPI_FLUSH, tlb_interrupt, NULL);
     switch_init();
     domain_init();
 }

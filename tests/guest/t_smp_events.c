@@ -582,16 +582,18 @@ static void against_reset(struct cpu *c)
 static void resets(void)
 {
     struct evtchn_reset op = {.dom = DOMID_SELF}, bad = {.dom = 1234};
-    unsigned done = 0, open = 0;
+    unsigned done = 0, open = 0, bad_results = 0;
     u32 port;
+    long rc;
 
     refused(hc_evtchn(EVTCHNOP_reset, &bad), "reset of no domain");
     for (unsigned i = 0; i < 64; i++)
         shared->evtchn_mask[i] = ~0UL;
     run_others(against_reset);
     do {
-        if (hc_evtchn(EVTCHNOP_reset, &op))
-            die("reset failed");
+        /* Stock says EAGAIN when a port was opened meanwhile. */
+        rc = hc_evtchn(EVTCHNOP_reset, &op);
+        bad_results += rc && rc != -XEN_EAGAIN;
         done = 0;
         for (unsigned i = 1; i < n_cpus; i++)
             done += cpus[i].count;
@@ -602,6 +604,7 @@ static void resets(void)
         smp_finish(i, "what runs against reset");
     is(smp_sum_good(n_cpus), 4000 * (n_cpus - 1), "%lu resets while others use ports",
        (u64)cpus[0].count);
+    is(bad_results, 0, "each succeeds or has to be repeated");
     is(hc_evtchn(EVTCHNOP_reset, &op), 0, "the last reset");
     for (u32 p = 1; p < PORTS; p++)
         open += status_of(p) > 0;

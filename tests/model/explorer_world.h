@@ -177,7 +177,8 @@ enum take_verdict mutant_take(u64 typ, enum frame_type t, u64 *next)
     if (MUTANT == M_VALID_AT_ONCE || (MUTANT == M_WRITABLE_AT_ONCE && t == TYPE_WRITABLE))
         *next |= TYP_VALID;
     if (MUTANT == M_FLUSH_BEFORE_SWAP && typ_crossing(typ, t))
-        tlb_flush_since(typ_stamp(typ), ref_owner(w.frames[0].ref));
+        tlb_flush_since(typ_stamp(typ), ref_owner(w.frames[0].ref),
+                        type_is_table(typ_type(typ)));
     return v;
 }
 
@@ -348,7 +349,7 @@ static void op_alloc(void)
     struct domain d = {my_domain()};
 
     w.free = false;
-    tlb_flush_since(w.freed_at, MUTANT == M_NEW_OWNER_ONLY ? d.id : NO_OWNER);
+    tlb_flush_since(w.freed_at, MUTANT == M_NEW_OWNER_ONLY ? d.id : NO_OWNER, true);
     for (unsigned c = 0; c < nr_cpus; c++)
         if (w.in_guest[c] && (w.may_write[c] | w.may_walk[c]) & 1)
             violate("a frame is allocated while a CPU remembers it");

@@ -113,9 +113,10 @@ u64 tlb_clock(void)
     return clock_now;
 }
 
-void tlb_flush_since(u64 stamp, u32 owner)
+void tlb_flush_since(u64 stamp, u32 owner, bool tables)
 {
     (void)owner;
+    (void)tables;
     if (clock_now <= stamp)
         flush();
 }

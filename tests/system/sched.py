@@ -23,7 +23,7 @@ def domain0():
         loader = machine.multiboot(
             kernel_args=machine.ROOT_ARGS + " quiet", hv_args="dom0_max_vcpus=4"
         )
-        path, disk = machine.blank_disk("sched-trace", TRACE_DISK, megabytes=4)
+        path, disk = machine.blank_disk("sched-trace", TRACE_DISK, megabytes=2)
         m = Machine("sched", loader, *machine.root_disk(), *disk, cpus=CPUS)
         booted.extend([m, path])
         atexit.register(m.__exit__)
@@ -314,6 +314,8 @@ def test_replay():
     """The simulator decides again what the hypervisor decided."""
     sched("trace start")
     shell("(for i in 1 2 3 4 5 6; do ls -R /etc > /dev/null & done; wait)")
+    # More than one hypercall reads.
+    sched("trace read --follow | head -n 4000 > /run/events")
     sched("trace read --raw /dev/vdb && sync")
     sched("trace stop")
     command = [str(machine.TOP / "tests/sim/run"), "--replay", str(booted[1])]

@@ -5,7 +5,7 @@
 #include "base/types.h"
 
 u64 tlb_clock(void);
-void tlb_flush_since(u64 stamp, u32 owner);
+void tlb_flush_since(u64 stamp, u32 owner, bool tables);
 
 /* One CPU: who waits here waits for ever. */
 void tlb_relax(void);
