@@ -126,19 +126,44 @@ static bool write_at(const struct vcpu *v, mfn_t root, u64 va, const void *src, 
     return true;
 }
 
-/*
- * One writer, the CPU that runs or switches the vcpu; readers take what the times were when it
- * last changed, and may see a change half made: then they read on.
- */
-void vtime_runstate_set(struct vcpu *v, int state)
+/* One writer at a time, and readers that see a change half made read again. */
+static u32 begin_change(struct vcpu *v)
+{
+    u32 version = __atomic_load_n(&v->runstate_version, __ATOMIC_RELAXED);
+
+    while (version & 1 ||
+           !__atomic_compare_exchange_n(&v->runstate_version, &version, version + 1, false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        tlb_relax();
+        version = __atomic_load_n(&v->runstate_version, __ATOMIC_RELAXED);
+    }
+    return version;
+}
+
+static void change(struct vcpu *v, int state)
 {
     u64 now = (u64)time_now();
-    u32 version = v->runstate_version;
 
-    __atomic_store_n(&v->runstate_version, version + 1, __ATOMIC_SEQ_CST);
     v->runstate.time[v->runstate.state] += now - v->runstate.state_entry_time;
     v->runstate.state = state;
     v->runstate.state_entry_time = now;
+}
+
+void vtime_runstate_set(struct vcpu *v, int state)
+{
+    u32 version = begin_change(v);
+
+    change(v, state);
+    __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
+    vtime_runstate_publish(v, v->kernel_table);
+}
+
+void vtime_runstate_down(struct vcpu *v)
+{
+    u32 version = begin_change(v);
+
+    if (!vcpu_is_up(v) && v->runstate.state == RUNSTATE_runnable)
+        change(v, RUNSTATE_offline);
     __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
     vtime_runstate_publish(v, v->kernel_table);
 }

@@ -102,7 +102,7 @@ static s64 set_periodic(struct vcpu *v, u64 u_arg)
 }
 
 /* The last vcpu that goes down takes the domain with it. */
-static s64 down(struct vcpu *target)
+static s64 down(struct vcpu *v, struct vcpu *target)
 {
     struct domain *d = target->domain;
     unsigned others = 0;
@@ -112,6 +112,8 @@ static s64 down(struct vcpu *target)
     if (!others && vcpu_is_up(target))
         domain_shutdown(d, SHUTDOWN_poweroff);
     vcpu_down(target);
+    if (target != v)
+        vtime_runstate_down(target);
     return 0;
 }
 
@@ -158,7 +160,7 @@ HYPERCALL(vcpu_op)
     case VCPUOP_up:
         return up(target);
     case VCPUOP_down:
-        return down(target);
+        return down(v, target);
     case VCPUOP_is_up:
         return vcpu_is_up(target);
     case VCPUOP_get_runstate_info:
