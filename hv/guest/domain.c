@@ -24,6 +24,7 @@ struct domain *domain_create(u16 id, u64 max_pages)
     d->id = id;
     d->max_pages = max_pages;
     d->event_lock = (struct spinlock)SPINLOCK(LOCK_EVENTS);
+    d->life_lock = (struct spinlock)SPINLOCK(LOCK_LIFE);
     d->pirq_lock = (struct spinlock)SPINLOCK(LOCK_PIRQ);
     d->grant_lock = (struct spinlock)SPINLOCK(LOCK_GRANT);
     d->ports.limit = EVTCHN_MAX_PORTS;
@@ -93,24 +94,33 @@ void domain_shutdown(struct domain *d, unsigned reason)
     machine_end(reason != SHUTDOWN_poweroff);
 }
 
+/*
+ * Life and the scheduler's view of it change together: a vcpu that goes down while another one
+ * brings it up ends up as both say.
+ */
+static bool change_life(struct vcpu *v, enum vcpu_life from, enum vcpu_life to,
+                        void (*dispatch)(struct runnable *r))
+{
+    bool changed;
+
+    lock(&v->domain->life_lock);
+    changed = v->life == from;
+    if (changed) {
+        __atomic_store_n(&v->life, to, __ATOMIC_RELEASE);
+        dispatch(&v->run);
+    }
+    unlock(&v->domain->life_lock);
+    return changed;
+}
+
 void vcpu_up(struct vcpu *v)
 {
-    u32 down = VCPU_DOWN;
-
-    if (__atomic_compare_exchange_n(&v->life, &down, VCPU_UP, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED))
-        dispatch_online(&v->run);
+    change_life(v, VCPU_DOWN, VCPU_UP, dispatch_online);
 }
 
 void vcpu_down(struct vcpu *v)
 {
-    u32 up = VCPU_UP;
-
-    if (!__atomic_compare_exchange_n(&v->life, &up, VCPU_DOWN, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_RELAXED))
-        return;
-    dispatch_offline(&v->run);
-    if (v == current_vcpu())
+    if (change_life(v, VCPU_UP, VCPU_DOWN, dispatch_offline) && v == current_vcpu())
         preempt_point();
 }
 

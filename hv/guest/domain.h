@@ -114,7 +114,8 @@ struct domain {
     bool is_hardware; /* (boot) domain 0 */
     bool crashed;     /* (atomic) */
     struct sched_domain sched;
-    u64 pollers; /* (atomic) a bit per vcpu that polls */
+    u64 pollers;               /* (atomic) a bit per vcpu that polls */
+    struct spinlock life_lock; /* vcpus going up and down */
     unsigned max_vcpus;
     struct vcpu *vcpus[NR_VCPUS_MAX];
     u64 tot_pages; /* (atomic) frames owned */

@@ -156,7 +156,8 @@ static void load(struct cpu *c, struct vcpu *v)
 static void switch_out(struct runnable *r)
 {
     struct vcpu *v = container_of(r, struct vcpu, run);
-    bool ready = r->unit.state == UNIT_READY;
+    /* With a sleep under way it is ready only until it is saved. */
+    bool ready = r->unit.state == UNIT_READY && !r->unit.blocking;
 
     __atomic_store_n(&v->on_cpu, CPU_NONE, __ATOMIC_RELEASE);
     vtime_runstate_set(v, !vcpu_is_up(v) ? RUNSTATE_offline
