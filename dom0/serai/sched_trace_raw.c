@@ -150,8 +150,10 @@ static int put_new(struct serai_sched_event e, const struct serai_sched_vcpu *v,
     int rc;
 
     e.kind = TRACE_UNIT;
+    e.arg = 1;
     rc = put(e);
     e.kind = TRACE_ONLINE;
+    e.arg = 0;
     rc = rc || was == STATE_OFF ? rc : put(e);
     e.kind = TRACE_AFFINITY;
     e.arg = v->hard;

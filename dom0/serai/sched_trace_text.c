@@ -101,6 +101,7 @@ static void print_details(const struct serai_sched_event *e)
         printf(" to pool %u", (unsigned int)e->arg);
         break;
     case TRACE_DOMAIN:
+    case TRACE_UNIT:
         printf(e->arg ? " made" : " removed");
         break;
     default:
@@ -183,6 +184,7 @@ static void add_details(struct json_object *o, const struct serai_sched_event *e
         json_add(o, "pool", e->arg);
         break;
     case TRACE_DOMAIN:
+    case TRACE_UNIT:
         json_object_object_add(o, "made", json_object_new_boolean(e->arg != 0));
         break;
     default:

@@ -43,10 +43,12 @@ int sched_cpu_online(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick) mu
 /* ---- domains and units ------------------------------------------------------------------ */
 
 void sched_domain_init(struct sched *s, struct sched_domain *d, u16 id);
-/* All its units are OFF. */
-void sched_domain_remove(struct sched *s, struct sched_domain *d);
+/* -XEN_EBUSY: it has units. */
+int sched_domain_remove(struct sched *s, struct sched_domain *d) must_check;
 
 void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain *d, u16 id);
+/* -XEN_EBUSY: it is not OFF, or not saved yet: its CPU was kicked, and will be done soon. */
+int sched_unit_remove(struct sched *s, struct sched_unit *u) must_check;
 
 /* ---- life ------------------------------------------------------------------------------- */
 

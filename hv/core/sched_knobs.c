@@ -20,46 +20,21 @@ void sched_domain_init(struct sched *s, struct sched_domain *d, u16 id)
     trace_other(s, TRACE_DOMAIN, 0, id, 0, 0, 1, 0);
 }
 
-static bool is_of(const struct sched_unit *u, const struct sched_domain *d)
+int sched_domain_remove(struct sched *s, struct sched_domain *d)
 {
-    return u && u->dom == d;
-}
-
-/* Nothing points to its units any more. */
-static void forget_units(struct sched *s, struct sched_domain *d)
-{
-    struct sched_cpu *c;
-    struct sched_queue *q;
-
-    for (c = s->cpu; c < s->cpu + s->nr_cpus; c++) {
-        c->leaving = is_of(c->leaving, d) ? NULL : c->leaving;
-        c->yield_to = is_of(c->yield_to, d) ? NULL : c->yield_to;
-        c->given = is_of(c->given, d) ? NULL : c->given;
-    }
-    for (q = s->queue; q < s->queue + s->nr_queues; q++)
-        q->boosted = is_of(q->boosted, d) ? NULL : q->boosted;
-}
-
-void sched_domain_remove(struct sched *s, struct sched_domain *d)
-{
-    struct sched_domain **at;
+    struct sched_domain **at = &s->domains;
     struct sched_core *k;
-    struct sched_unit *u;
 
+    if (d->units)
+        return -XEN_EBUSY;
     trace_other(s, TRACE_DOMAIN, 0, d->id, 0, 0, 0, 0);
-    forget_units(s, d);
-    for (u = d->units; u; u = u->next)
-        queue_of(s, u)->nr_units--;
     for (k = s->core; k < s->core + CPUSET_MAX; k++)
         k->changing = k->changing && k->want != d;
     s->nr_strict -= d->params.gang == GANG_STRICT;
-    d->units = NULL;
-    for (at = &s->domains; *at; at = &(*at)->next) {
-        if (*at != d)
-            continue;
-        *at = d->next;
-        return;
-    }
+    while (*at != d)
+        at = &(*at)->next;
+    *at = d->next;
+    return 0;
 }
 
 void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain *d, u16 id)
@@ -87,7 +62,36 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     u->cpu = (u16)cpuset_lowest(left);
     u->next = d->units;
     d->units = u;
+    trace_unit(s, TRACE_UNIT, u, 0, 1, 0);
+}
+
+/* What points to a unit that is off, and would not notice. */
+static void forget(struct sched *s, const struct sched_unit *u)
+{
+    struct sched_queue *q;
+    struct sched_cpu *c;
+
+    for (c = s->cpu; c < s->cpu + s->nr_cpus; c++) {
+        c->yield_to = c->yield_to == u ? NULL : c->yield_to;
+        c->given = c->given == u ? NULL : c->given;
+    }
+    for (q = s->queue; q < s->queue + s->nr_queues; q++)
+        q->boosted = q->boosted == u ? NULL : q->boosted;
+}
+
+int sched_unit_remove(struct sched *s, struct sched_unit *u)
+{
+    struct sched_unit **at = &u->dom->units;
+
+    if (u->state != UNIT_OFF || u->on_cpu != NO_CPU)
+        return -XEN_EBUSY;
     trace_unit(s, TRACE_UNIT, u, 0, 0, 0);
+    forget(s, u);
+    queue_of(s, u)->nr_units--;
+    while (*at != u)
+        at = &(*at)->next;
+    *at = u->next;
+    return 0;
 }
 
 /* ---- parameters ------------------------------------------------------------------------- */

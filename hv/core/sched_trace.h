@@ -18,7 +18,7 @@
  *      POOL                      CPUs                           pool
  *      MOVE                      pool
  *      DOMAIN                    1: made, 0: removed
- *      UNIT                x     made
+ *      UNIT                x     1: made, 0: removed
  */
 #ifndef SERAI_CORE_SCHED_TRACE_H
 #define SERAI_CORE_SCHED_TRACE_H

@@ -86,12 +86,30 @@ static void raise_sched(void *arg)
 
 void dispatch_add_domain(struct sched_domain *d, u16 id)
 {
-    sched_domain_init(&policy, d, id);
+    sched_domain_init(dispatch_lock_all(), d, id);
+    dispatch_unlock_all(CPUSET_NONE);
 }
 
 void dispatch_add(struct runnable *r, struct sched_domain *d, u16 id)
 {
-    sched_unit_init(&policy, &r->unit, d, id);
+    sched_unit_init(dispatch_lock_all(), &r->unit, d, id);
+    dispatch_unlock_all(CPUSET_NONE);
+}
+
+int dispatch_remove(struct runnable *r)
+{
+    int rc = sched_unit_remove(dispatch_lock_all(), &r->unit);
+
+    dispatch_unlock_all(CPUSET_NONE);
+    return rc;
+}
+
+int dispatch_remove_domain(struct sched_domain *d)
+{
+    int rc = sched_domain_remove(dispatch_lock_all(), d);
+
+    dispatch_unlock_all(CPUSET_NONE);
+    return rc;
 }
 
 /* What switch_stack() pops: six registers, then where to begin. */

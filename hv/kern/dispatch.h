@@ -35,6 +35,15 @@ void dispatch_init(const struct topology *t, const struct switch_ops *ops);
 void dispatch_add_domain(struct sched_domain *d, u16 id);
 void dispatch_add(struct runnable *r, struct sched_domain *d, u16 id);
 
+/*
+ * The other way round, at a domain's end: dispatch_offline() first, and nobody wakes it any more.
+ * -XEN_EBUSY: it is still on its CPU, which was told; ask again later, without waiting for that
+ * on a CPU that may be the one. After 0 neither the runnable nor its stack is in use.
+ */
+int dispatch_remove(struct runnable *r) must_check;
+/* -XEN_EBUSY: one of its runnables is still there. */
+int dispatch_remove_domain(struct sched_domain *d) must_check;
+
 /* Prepares the stack of a runnable that has not run: it begins with first() on it. */
 void dispatch_prepare(struct runnable *r, void *stack_top, void (*first)(void));
 

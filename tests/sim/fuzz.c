@@ -164,7 +164,7 @@ static void change_domain(struct sim *s)
                 continue;
             if (u->state != S_OFF)
                 sim_offline(s, u);
-            if (u->held >= 0 || (u->cpu >= 0 && s->cpu[u->cpu].cur == u))
+            if (!sim_unit_destroy(s, u))
                 return; /* not gone yet: another time */
         }
         sim_dom_destroy(s, d);
@@ -193,6 +193,14 @@ static void change_unit(struct sim *s)
     u->arg[1] = 10 * US << sim_below(s, 8);
     sim_online(s, u);
     sim_wake(s, NULL, u, WAKE_EVENT);
+}
+
+/* Asked at any time; without its units a domain stays. */
+static void remove_unit(struct sim *s, struct sim_unit *u)
+{
+    if (u->state != S_OFF && sim_below(s, 4))
+        sim_offline(s, u);
+    sim_unit_destroy(s, u);
 }
 
 static void up_or_down(struct sim *s, struct sim_unit *u)
@@ -252,6 +260,9 @@ static void disturb(struct sim *s, unsigned id)
         change_unit(s);
     } else if (what < 82) {
         change_domain(s);
+    } else if (what < 83) {
+        if (u)
+            remove_unit(s, u);
     } else if (what < 88) {
         if (d)
             change_params(s, d);

@@ -24,11 +24,22 @@ struct sim_dom *sim_dom_create(struct sim *s)
 
 void sim_dom_destroy(struct sim *s, struct sim_dom *d)
 {
-    for (unsigned i = 0; i < SIM_UNITS; i++)
-        if (s->unit[i].used && s->unit[i].dom == d)
-            s->unit[i].used = false;
     s->pol->dom_remove(s, d);
     d->used = false;
+}
+
+bool sim_unit_destroy(struct sim *s, struct sim_unit *u)
+{
+    bool runs = u->cpu >= 0 && s->cpu[u->cpu].cur == u;
+    bool busy = u->state != S_OFF || u->held >= 0 || runs;
+    int rc = s->pol->unit_remove(s, u);
+
+    sim_note(s, "remove", u->cpu, u->id, rc);
+    if (rc != (busy ? -XEN_EBUSY : 0))
+        sim_fail(s, "removing unit %u gives %d", u->id, rc);
+    u->used = busy;
+    u->dom->nr_units -= !busy;
+    return !busy;
 }
 
 struct sim_unit *sim_unit_create(struct sim *s, struct sim_dom *d,

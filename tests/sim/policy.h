@@ -21,6 +21,7 @@ struct policy {
     void (*dom_init)(struct sim *s, struct sim_dom *d);
     void (*dom_remove)(struct sim *s, struct sim_dom *d);
     void (*unit_init)(struct sim *s, struct sim_unit *u);
+    int (*unit_remove)(struct sim *s, struct sim_unit *u);
 
     void (*online)(struct sim *s, struct sim_unit *u);
     void (*offline)(struct sim *s, struct sim_unit *u, cpuset_t *kick);

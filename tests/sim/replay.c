@@ -65,30 +65,31 @@ static void *fresh(void **list, unsigned max, size_t size)
     exit(1);
 }
 
-static void repeat_domain(const struct sched_trace *t)
+static int repeat_domain(const struct sched_trace *t, struct sched_unit *u)
 {
     struct sched_domain *d = dom(t);
+    int rc;
 
     if (t->kind == TRACE_DOMAIN && t->arg) {
         if (!d)
             d = fresh((void **)r.dom, MAX_DOMS, sizeof(*d));
         sched_domain_init(&r.sched, d, t->dom);
-        return;
+        return 0;
     }
     if (!d)
-        return;
-    if (t->kind == TRACE_DOMAIN) {
-        for (unsigned i = 0; i < MAX_UNITS && r.unit[i]; i++)
-            if (r.unit[i]->dom == d)
-                r.unit[i]->dom = NULL;
-        sched_domain_remove(&r.sched, d);
-    } else if (t->kind == TRACE_UNIT) {
-        struct sched_unit *u = unit(t->dom, t->unit);
-
-        if (!u)
-            u = fresh((void **)r.unit, MAX_UNITS, sizeof(*u));
+        return 0;
+    if (t->kind == TRACE_DOMAIN)
+        return sched_domain_remove(&r.sched, d);
+    if (t->arg) {
+        u = u ? u : fresh((void **)r.unit, MAX_UNITS, sizeof(*u));
         sched_unit_init(&r.sched, u, d, t->unit);
+        return 0;
     }
+    if (!u)
+        return 0;
+    rc = sched_unit_remove(&r.sched, u);
+    u->dom = rc ? u->dom : NULL;
+    return rc;
 }
 
 static int repeat_knob(const struct sched_trace *t, struct sched_unit *u, cpuset_t *kick)
@@ -113,8 +114,7 @@ static int repeat_knob(const struct sched_trace *t, struct sched_unit *u, cpuset
     case TRACE_MOVE:
         return dom(t) ? sched_domain_move(s, dom(t), (unsigned)t->arg, t->time, kick) : 0;
     default:
-        repeat_domain(t);
-        return 0;
+        return repeat_domain(t, u);
     }
 }
 

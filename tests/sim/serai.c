@@ -1,6 +1,7 @@
 /* The shipped policy core behind the simulator's table; it is also asked whether it keeps its
  * promises about locks. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim/sim.h"
 
@@ -94,12 +95,27 @@ static void serai_dom_init(struct sim *s, struct sim_dom *d)
 
 static void serai_dom_remove(struct sim *s, struct sim_dom *d)
 {
-    WITH_ALL(s, sched_domain_remove(c, &core(s)->dom[d->id]));
+    int rc;
+
+    WITH_ALL(s, rc = sched_domain_remove(c, &core(s)->dom[d->id]));
+    if (rc)
+        sim_fail(s, "domain %u is not removed: %d", d->id, rc);
 }
 
 static void serai_unit_init(struct sim *s, struct sim_unit *u)
 {
     WITH_ALL(s, sched_unit_init(c, unit(s, u), &core(s)->dom[u->dom->id], u->id));
+}
+
+/* What was removed is not looked at any more: it is spoilt. */
+static int serai_unit_remove(struct sim *s, struct sim_unit *u)
+{
+    int rc;
+
+    WITH_ALL(s, rc = sched_unit_remove(c, unit(s, u)));
+    if (!rc)
+        memset(unit(s, u), 0xff, sizeof(*unit(s, u)));
+    return rc;
 }
 
 static void serai_online(struct sim *s, struct sim_unit *u)
@@ -213,6 +229,7 @@ const struct policy policy_serai = {
     .dom_init = serai_dom_init,
     .dom_remove = serai_dom_remove,
     .unit_init = serai_unit_init,
+    .unit_remove = serai_unit_remove,
     .online = serai_online,
     .offline = serai_offline,
     .wake = serai_wake,

@@ -169,6 +169,8 @@ ns_t sim_exp(struct sim *s, ns_t mean);                 /* exponential, at most 
 
 struct sim_dom *sim_dom_create(struct sim *s);
 void sim_dom_destroy(struct sim *s, struct sim_dom *d);
+/* False: it is still on a CPU. */
+bool sim_unit_destroy(struct sim *s, struct sim_unit *u);
 struct sim_unit *sim_unit_create(struct sim *s, struct sim_dom *d,
                                  void (*step)(struct sim *, struct sim_unit *));
 void sim_online(struct sim *s, struct sim_unit *u);

@@ -404,8 +404,61 @@ static void offline_from_any_state(void **state)
     world_kicks(&w);
     assert_null(w.s.cpu[0].current);
     assert_true(cpuset_empty(wake(unit(0, 0), WAKE_EVENT)));
-    sched_domain_remove(&w.s, &w.dom[0]);
-    w.nr_domains = 0;
+}
+
+/* A unit goes when nobody refers to it any more, a domain when it has no unit. */
+static void units_and_domains_end(void **state)
+{
+    struct sched_params p = {256, 500000, 400000, GANG_ON, LATENCY_LOW};
+    unsigned i;
+
+    world_init(&w, 1, 1, 2);
+    world_domain(&w, 2);
+    world_domain(&w, 2);
+    assert_int_equal(world_params(&w, 0, &p), 0);
+    world_wake_all(&w);
+    w.save_later = true;
+    world_step(&w);
+    assert_int_equal(sched_unit_remove(&w.s, unit(0, 0)), -XEN_EBUSY);
+    for (i = 0; i < 2; i++)
+        sched_offline(&w.s, unit(0, i), w.now, &w.kicked);
+    wake(unit(0, 0), WAKE_POLL);
+    assert_int_equal(sched_unit_remove(&w.s, unit(0, 0)), -XEN_EBUSY); /* not saved */
+    assert_int_equal(sched_domain_remove(&w.s, &w.dom[0]), -XEN_EBUSY);
+    world_kicks(&w);
+    for (i = 0; i < 2; i++) {
+        sched_saved(&w.s, unit(0, i), w.now, &w.kicked);
+        assert_int_equal(sched_unit_remove(&w.s, unit(0, i)), 0);
+        memset(unit(0, i), 0xff, sizeof(*unit(0, i)));
+        world_check(&w);
+    }
+    assert_null(w.dom[0].units);
+    assert_int_equal(sched_domain_remove(&w.s, &w.dom[0]), 0);
+    memset(&w.dom[0], 0xff, sizeof(w.dom[0]));
+    w.nr_units[0] = 0;
+    w.save_later = false;
+    world_run(&w, 20 * MS);
+    assert_true(world_got(&w, 1) >= 39 * MS); /* both CPUs, both units */
+    p.gang = GANG_OFF;
+    p.cap_ppm = 0;
+    p.reservation_ppm = 1800000; /* what the other had is free */
+    assert_int_equal(world_params(&w, 1, &p), 0);
+}
+
+/* It may go although others thought of it. */
+static void nobody_remembers_a_removed_unit(void **state)
+{
+    world_init(&w, 1, 1, 1);
+    world_domain(&w, 3);
+    world_wake(&w, &w.unit[0][0]);
+    world_step(&w);
+    wake(unit(0, 1), WAKE_POLL);
+    wake(unit(0, 2), WAKE_EVENT);
+    sched_yield(&w.s, unit(0, 0), unit(0, 1), w.now);
+    sched_offline(&w.s, unit(0, 1), w.now, &w.kicked);
+    assert_int_equal(sched_unit_remove(&w.s, unit(0, 1)), 0);
+    assert_null(w.s.queue[0].boosted);
+    assert_null(w.s.cpu[0].yield_to);
     world_check(&w);
 }
 
@@ -450,6 +503,8 @@ int main(void)
         cmocka_unit_test(yielding_wins_nothing),
         cmocka_unit_test(who_was_handed_a_lock_runs_at_once),
         cmocka_unit_test(offline_from_any_state),
+        cmocka_unit_test(units_and_domains_end),
+        cmocka_unit_test(nobody_remembers_a_removed_unit),
         cmocka_unit_test(hogs_spread_over_idle_cores),
     };
 
