@@ -48,8 +48,9 @@ enum frame_type {
 
 #define REF_COUNT     (BIT(44) - 1)
 #define REF_ALLOCATED BIT(44) /* the owner's own reference is still held */
-#define REF_SPECIAL                                                                            \
-    BIT(45) /* hypervisor page shared with its owner: write-back mappings only */
+/* Hypervisor page shared with its owner: write-back mappings only. */
+#define REF_SPECIAL   BIT(45)
+#define REF_SHARED    BIT(46) /* other domains map or mapped it */
 #define REF_OWNER(id) ((u64)(u16)(id) << 48)
 /* Counts stop well before they could wrap: a get beyond this fails. */
 #define REF_COUNT_MAX (BIT(43))

@@ -5,6 +5,7 @@
 #include "base/string.h"
 #include "base/unpack.h"
 #include "guest/frame.h"
+#include "guest/hypercall_page.h"
 #include "guest/mmu.h"
 #include "kern/console.h"
 #include "kern/panic.h"
@@ -213,7 +214,7 @@ static void assign_frames(struct builder *b, u64 end)
             stop = MIN(stop, l->initrd);
         while (order && (pfn & (BIT(order) - 1) || pfn + BIT(order) > stop))
             order--;
-        while (!heap_alloc_frames(order, ~0UL, &mfn))
+        while (!heap_alloc_frames(order, ~0UL, NULL, &mfn))
             if (!order--)
                 cannot_start("out of memory for domain 0 after %lu of %lu MiB: lower dom0_mem=",
                              pfn >> 8, l->nr_pages >> 8);
@@ -239,23 +240,6 @@ static void load_segment(struct builder *b, const struct elf_segment *s)
     }
 }
 
-/* 128 stubs of 32 bytes: push rcx; push r11; mov $nr,%eax; syscall; pop r11; pop rcx; ret. */
-static void fill_hypercall_page(u8 *page)
-{
-    for (unsigned nr = 0; nr < 128; nr++) {
-        u8 *p = page + nr * 32;
-        const u8 call[] = {0x51, 0x41, 0x53, 0xb8, (u8)nr, 0,    0,
-                           0,    0x0f, 0x05, 0x41, 0x5b,   0x59, 0xc3};
-        const u8 iret[] = {0x51, 0x41, 0x53, 0x50, 0xb8, (u8)nr, 0, 0, 0, 0x0f, 0x05};
-
-        memset(p, 0xcc, 32);
-        if (nr == __HYPERVISOR_iret)
-            memcpy(p, iret, sizeof(iret));
-        else
-            memcpy(p, call, sizeof(call));
-    }
-}
-
 static void load_kernel(struct builder *b)
 {
     for (unsigned i = 0; i < elf_segment_count(&b->elf); i++) {
@@ -265,7 +249,7 @@ static void load_kernel(struct builder *b)
             load_segment(b, &s);
     }
     if (b->notes.has_hypercall_page)
-        fill_hypercall_page(
+        hypercall_page_fill(
             pfn_to_virt(b, (b->notes.hypercall_page - b->l.virt_base) >> PAGE_SHIFT));
 }
 

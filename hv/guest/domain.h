@@ -1,12 +1,18 @@
 /*
- * Domains and their virtual CPUs.
+ * Domains and their virtual CPUs: what they consist of, which there are, sleeping and waking.
+ * How they come up, stop and go: guest/lifecycle.h.
  *
  * A vcpu runs on a hypervisor stack of its own, so a long hypercall can be preempted where it
  * stands (preempt_point()) and no operation needs to be restartable.
  *
  * Locking is tagged per field: (own) only the vcpu itself, on its CPU, or whoever initialises it
- * before it runs; (boot) written before the domain runs; (events), (pirq) the domain's lock of
- * that name, (grant) likewise; (switch) guest/switch.c; (atomic).
+ * before it runs; (boot) written before the domain runs; (events), (pirq), (life) the domain's
+ * lock of that name, (grant) likewise; (switch) guest/switch.c; (atomic).
+ *
+ * A vcpu stops for others only at the border to its guest, with nothing of the hypervisor's in
+ * its hands: while there is a reason to (domain.stop, or it is not VCPU_UP) vcpu_stop_point() on
+ * the way out keeps it, and 'stopped' says so. Sleeps end for such a reason, so that the vcpu
+ * comes there; a guest sees such a sleep end early, as it may for any reason.
  */
 #ifndef SERAI_GUEST_DOMAIN_H
 #define SERAI_GUEST_DOMAIN_H
@@ -57,7 +63,8 @@ struct vcpu {
     struct domain *domain;
     unsigned id;
     u8 *stack;           /* STACK_SIZE bytes */
-    u32 life;            /* (atomic) enum vcpu_life */
+    u32 life;            /* (life; read by any) enum vcpu_life */
+    bool stopped;        /* (life) at the border, and the scheduler does not run it */
     struct runnable run; /* kern/dispatch.h */
 
     struct vcpu_registers regs; /* (switch) */
@@ -96,36 +103,67 @@ struct vcpu {
     ns_t period;
     struct timer poll_timer;
     bool poll_timed_out;
-    u32 sleeping;     /* (atomic) in vcpu_sleep(): whoever has news must wake it */
-    bool nmi_pending; /* (atomic) */
-    bool in_nmi;      /* (own) its handler runs: until the next iret no other is delivered */
-    u32 polled[2];    /* (atomic) lowest and highest port it polls for; 1, 0: none */
+    u32 sleeping;      /* (atomic) in vcpu_sleep(): whoever has news must wake it */
+    bool nmi_pending;  /* (atomic) */
+    bool in_multicall; /* (own) */
+    bool in_nmi;       /* (own) its handler runs: until the next iret no other is delivered */
+    u32 polled[2];     /* (atomic) lowest and highest port it polls for; 1, 0: none */
     u16 virq_port[NR_VIRQS]; /* (events) per-vcpu virtual interrupts; 0: unbound */
 };
 
 #define MAX_PIRQS 512
 
+#define GUEST_MAP_ENTRIES 32
+
 #define NR_VCPUS_MAX XEN_LEGACY_MAX_VCPUS
 
 struct pirq; /* guest/pirq.h */
 
+/*
+ * Reasons for which none of a domain's vcpus enters the guest (domain.stop). The low half counts
+ * the pauses that domain 0 asked for.
+ */
+#define STOP_PAUSES   0xffffU
+#define STOP_SHUTDOWN BIT(16) /* by itself or by a crash; shutdown_code says how */
+#define STOP_DYING    BIT(17)
+
 struct domain {
     u16 id;
-    bool is_hardware; /* (boot) domain 0 */
-    bool crashed;     /* (atomic) */
+    bool is_hardware; /* (boot) domain 0: drives the machine and controls the others */
+    u8 handle[16];    /* chosen by domain 0 */
+    u32 refs;         /* (atomic) see domain_get() */
+    struct domain *next_free;
+
+    struct spinlock life_lock; /* vcpus going up and down, reasons to stop */
+    u32 stop;                  /* (life; read by any) */
+    u8 shutdown_code;          /* (life) SHUTDOWN_ of xen/sched.h */
+    bool shutdown_told;        /* (life) all vcpus have stopped and domain 0 knows */
+    bool apart;                /* (atomic) taken apart: only frames keep it */
+    bool left;                 /* (atomic) the reference of its life is given up */
+    u32 in_control;            /* (atomic) a control operation is under way */
+    u64 waiters;               /* (atomic) vcpus of domain 0 that wait for ours to stop */
+
     struct sched_domain sched;
-    u64 pollers;               /* (atomic) a bit per vcpu that polls */
-    struct spinlock life_lock; /* vcpus going up and down */
-    unsigned max_vcpus;
+    u64 pollers;              /* (atomic) a bit per vcpu that polls */
+    unsigned max_vcpus;       /* (boot) vcpus that exist: ids below it */
+    unsigned nr_vcpus_wanted; /* (boot) as the domain was created */
     struct vcpu *vcpus[NR_VCPUS_MAX];
-    u64 tot_pages; /* (atomic) frames owned */
+    u64 tot_pages; /* (atomic) frames owned, without those that the hypervisor shares with it */
     u64 max_pages;
+    u64 claimed_pages; /* (heap lock) set aside for it */
+    struct e820_entry {
+        u64 addr, size;
+        u32 type;
+    } packed memory_map[GUEST_MAP_ENTRIES]; /* as domain 0 told it, for the guest to ask */
+    unsigned memory_map_entries;
+    u64 *blocks; /* (atomic) a bit per 2 MiB of machine memory: may contain frames of its own */
     struct shared_info *shared;
     mfn_t shared_mfn;
     u64 vm_assist; /* (atomic) bits per VMASST_TYPE */
 
     struct spinlock event_lock;
     struct port_table ports;   /* (events) */
+    s64 time_offset;           /* (boot) of its wall clock, s */
     u16 global_virq[NR_VIRQS]; /* (events) port in vcpu 0's name; 0: unbound */
 
     struct spinlock pirq_lock;
@@ -140,7 +178,45 @@ struct domain {
 
 extern struct domain *dom0;
 
-struct domain *domain_create(u16 id, u64 max_pages);
+/*
+ * Which domains there are, and how long each lives.
+ *
+ *  1. A domain is freed when nobody holds a reference to it. It holds one itself until it is
+ *     taken apart and owns no frame any more (domain.tot_pages); each page that the hypervisor
+ *     shares with it (REF_SPECIAL) holds one.
+ *  2. Looking up takes no lock: what was a struct domain is only ever used as one again, so a
+ *     reader may touch one that is just going, and notices.
+ *  3. Ids are handed out in turn, so that one comes back as late as possible.
+ */
+#define DOMID_NEXT DOMID_INVALID
+
+/*
+ * A domain with nothing in it but its shared page; the reference of its life is the caller's to
+ * give up if he does not keep it. 'id' DOMID_NEXT: the next free one. NULL: no memory or no id.
+ */
+struct domain *domain_create(u16 id, u64 max_pages) must_check;
+
+/* A reference to the domain; NULL: none has this id. It may be dying. Any context. */
+struct domain *domain_get(u16 id) must_check;
+/* The one with the lowest id that is not below 'id'. */
+struct domain *domain_get_from(u16 id) must_check;
+
+/* One more reference for who has one already. */
+static inline void domain_hold(struct domain *d)
+{
+    __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);
+}
+
+/* With the last one the domain is taken off by SOFTIRQ_DOMAIN: any context. */
+void domain_put(struct domain *d);
+
+/* The domains that nobody refers to any more, one at a time; NULL: none. */
+struct domain *domain_next_gone(void);
+/* Its memory. Vcpus and all that hung on it are gone. */
+void domain_free(struct domain *d);
+
+#define DOMAIN_ORDER 1      /* pages of a struct domain, as order */
+#define BLOCK_FRAMES BIT(9) /* of domain.blocks */
 
 static inline struct vcpu *current_vcpu(void)
 {
@@ -174,29 +250,32 @@ static inline bool vm_assist_on(const struct domain *d, unsigned type)
 }
 
 /* The domain will own so many more frames; false: more than it may. */
-bool domain_claim_pages(struct domain *d, u64 n) must_check;
-void domain_give_pages(struct domain *d, u64 n);
+bool domain_add_pages(struct domain *d, u64 n) must_check;
+/* So many less. */
+void domain_sub_pages(struct domain *d, u64 n);
+/* It is taken apart: with its last frame, or now, its life ends. Once. */
+void domain_leave(struct domain *d);
 
 /*
- * The domain cannot go on: remembers and logs the first reason with the registers of the vcpu
- * and returns normally; the vcpu stops before it would re-enter the guest.
+ * The domain cannot go on: logs the first reason with the registers of the current vcpu and
+ * returns normally; the vcpus stop at the border. Domain 0's end is the machine's.
  */
 void domain_crash(struct domain *d, const char *fmt, ...) __printf(2, 3);
 
-/* Called on the way to the guest when the domain has crashed or shut down; for domain 0 this
- * ends the machine. */
-__noreturn void domain_stop(struct domain *d);
-
-/* SCHEDOP_shutdown: for domain 0 the machine follows. */
-__noreturn void domain_shutdown(struct domain *d, unsigned reason);
-
-/* VCPU_DOWN to VCPU_UP and back. The vcpu itself stops in the call, until it is up again. */
-void vcpu_up(struct vcpu *v);
-void vcpu_down(struct vcpu *v);
+/* The first end of its run, as SHUTDOWN_ of xen/sched.h; false: it had one already. */
+bool domain_set_shutdown(struct domain *d, u8 reason);
+/* Sets the reasons to stop; all vcpus will look at them. With the life lock. */
+void domain_stop(struct domain *d, u32 reasons);
 
 static inline bool vcpu_is_up(const struct vcpu *v)
 {
     return __atomic_load_n(&v->life, __ATOMIC_ACQUIRE) == VCPU_UP;
+}
+
+/* There is a reason to stop at the border. */
+static inline bool vcpu_must_stop(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->domain->stop, __ATOMIC_SEQ_CST) || !vcpu_is_up(v);
 }
 
 /*
@@ -209,8 +288,8 @@ void preempt_point(void);
 void vcpu_yield(struct vcpu *to);
 
 /*
- * Sleeps until vcpu_wake(), unless awake(arg) holds already or the guest must run for another
- * reason: the domain crashed, an NMI. Whoever makes 'awake' true calls vcpu_wake() afterwards.
+ * Sleeps until vcpu_wake(), unless awake(arg) holds already or the vcpu must go on for another
+ * reason: it has to stop at the border, an NMI. Whoever makes 'awake' true calls vcpu_wake() afterwards.
  */
 void vcpu_sleep(struct vcpu *v, bool (*awake)(void *arg), void *arg);
 

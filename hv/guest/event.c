@@ -320,3 +320,14 @@ int event_reset(struct domain *d)
     }
     return 0;
 }
+
+int event_close_all(struct domain *d)
+{
+    for (u32 port = 1; port < d->ports.limit; port++) {
+        const struct port *p = port_get(&d->ports, port);
+
+        if (p && p->state != PORT_FREE && event_close(d, port))
+            return -XEN_EINVAL;
+    }
+    return 0;
+}

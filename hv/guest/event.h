@@ -33,5 +33,7 @@ int event_send(struct domain *d, u32 port) must_check;
 int event_bind_vcpu(struct domain *d, u32 port, u32 vcpu) must_check;
 int event_status(struct domain *d, struct evtchn_status *st) must_check;
 int event_reset(struct domain *d) must_check;
+/* Of a domain that is taken apart; -XEN_EAGAIN: there is news for the caller, and more to do. */
+int event_close_all(struct domain *d) must_check;
 
 #endif

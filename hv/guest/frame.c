@@ -6,10 +6,35 @@ u64 *m2p;
 
 void frame_release(mfn_t mfn, u64 ref)
 {
+    struct domain *d = NULL;
+
     BUG_ON(frames[mfn.n].typ & TYP_INUSE);
     BUG_ON(ref & REF_ALLOCATED);
     m2p[mfn.n] = M2P_INVALID;
+    /* The frame's own reference keeps the domain until it is given up below. */
+    if (ref_owner(ref) < DOMID_FIRST_RESERVED)
+        d = domain_get(ref_owner(ref));
     heap_free_frames(mfn, 0);
+    if (!d)
+        return;
+    if (ref & REF_SPECIAL)
+        domain_put(d);
+    else
+        domain_sub_pages(d, 1);
+    domain_put(d);
+}
+
+void frame_abandon(struct domain *d, mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+
+    if (!frame_get(d->id, mfn))
+        return;
+    if (__atomic_fetch_and(&f->typ, ~TYP_PINNED, __ATOMIC_ACQ_REL) & TYP_PINNED)
+        frame_type_put(mfn);
+    if (__atomic_fetch_and(&f->ref, ~REF_ALLOCATED, __ATOMIC_ACQ_REL) & REF_ALLOCATED)
+        frame_put(mfn);
+    frame_put(mfn);
 }
 
 /*
@@ -64,7 +89,8 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
     }
     /* R1: the frame is ours alone until it is marked valid. */
     if (typ_crossing(old, t))
-        tlb_flush_since(typ_stamp(old), owner, type_is_table(typ_type(old)));
+        tlb_flush_since(typ_stamp(old), f->ref & REF_SHARED ? NO_OWNER : owner,
+                        type_is_table(typ_type(old)));
     rc = t == TYPE_WRITABLE ? 0 : validate(owner, mfn, t);
     if (rc) {
         frame_type_put_slow(mfn);
@@ -128,12 +154,15 @@ int frame_unpin(u16 owner, mfn_t mfn)
 int frame_unassign(u16 owner, mfn_t mfn)
 {
     struct frame *f = &frames[mfn.n];
-    u64 expect = REF_OWNER(owner) | REF_ALLOCATED | 1;
+    u64 expect;
 
     if (mfn.n >= max_mfn)
         return -XEN_EINVAL;
+    expect = REF_OWNER(owner) | REF_ALLOCATED | 1 |
+             (__atomic_load_n(&f->ref, __ATOMIC_RELAXED) & REF_SHARED);
     /* Exactly the allocation's reference: nothing maps it, nothing types it. */
-    if (!__atomic_compare_exchange_n(&f->ref, &expect, REF_OWNER(DOMID_XEN) | 1, false,
+    if (!__atomic_compare_exchange_n(&f->ref, &expect,
+                                     REF_OWNER(DOMID_XEN) | 1 | (expect & REF_SHARED), false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return ref_owner(expect) == owner ? -XEN_EBUSY : -XEN_EINVAL;
     return 0;

@@ -104,10 +104,19 @@ int frame_unpin(u16 owner, mfn_t mfn) must_check;
 
 /*
  * Gives a frame to a domain: one reference, the allocation's own. The type word stays: fresh
- * from the heap it is clear, and a frame that changes hands in place keeps its flush stamp.
+ * from the heap it is clear, and a frame that changes hands in place keeps its flush stamp, and
+ * REF_SHARED.
+ * A page shared with it (REF_SPECIAL) keeps the domain from being freed.
  */
 static inline void frame_assign(struct domain *d, mfn_t mfn, u64 flags)
 {
+    u64 block = mfn.n / BLOCK_FRAMES;
+
+    if (!(__atomic_load_n(&d->blocks[block / 64], __ATOMIC_RELAXED) & BIT(block & 63)))
+        __atomic_or_fetch(&d->blocks[block / 64], BIT(block & 63), __ATOMIC_RELAXED);
+    if (flags & REF_SPECIAL)
+        domain_hold(d);
+    flags |= __atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SHARED;
     __atomic_store_n(&frames[mfn.n].ref, REF_OWNER(d->id) | REF_ALLOCATED | flags | 1,
                      __ATOMIC_RELEASE);
 }
@@ -117,6 +126,22 @@ static inline void frame_assign(struct domain *d, mfn_t mfn, u64 flags)
  * it: -XEN_EBUSY. The caller holds no other reference.
  */
 int frame_unassign(u16 owner, mfn_t mfn) must_check;
+
+/*
+ * A domain that is taken apart gives up what it holds of a frame: pin and allocation. What others
+ * still map stays until they let go.
+ */
+void frame_abandon(struct domain *d, mfn_t mfn);
+
+/*
+ * Others than its owner may have translations of the frame from now on: flushes for it ask every
+ * CPU. Before the first such translation.
+ */
+static inline void frame_mark_shared(mfn_t mfn)
+{
+    if (!(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SHARED))
+        __atomic_or_fetch(&frames[mfn.n].ref, REF_SHARED, __ATOMIC_SEQ_CST);
+}
 
 /* Machine-to-physical table: one word per frame. */
 extern u64 *m2p;

@@ -83,7 +83,7 @@ static void unload(struct cpu *c)
 }
 
 /* From a CPU that had the vcpu last and idles since. */
-static void fetch(struct vcpu *v)
+void switch_unload(struct vcpu *v)
 {
     unsigned cpu = __atomic_load_n(&v->loaded_cpu, __ATOMIC_ACQUIRE);
 
@@ -160,9 +160,9 @@ static void switch_out(struct runnable *r)
     bool ready = r->unit.state == UNIT_READY && !r->unit.blocking;
 
     __atomic_store_n(&v->on_cpu, CPU_NONE, __ATOMIC_RELEASE);
-    vtime_runstate_set(v, !vcpu_is_up(v) ? RUNSTATE_offline
-                          : ready        ? RUNSTATE_runnable
-                                         : RUNSTATE_blocked);
+    vtime_runstate_set(v, !vcpu_is_up(v) || v->stopped ? RUNSTATE_offline
+                          : ready                      ? RUNSTATE_runnable
+                                                       : RUNSTATE_blocked);
 }
 
 /*
@@ -184,7 +184,7 @@ static void switch_in(struct runnable *r)
         if (c->guest)
             leave_table(c);
         unload(c);
-        fetch(v);
+        switch_unload(v);
         load(c, v);
     } else if (c->guest_owner == NO_OWNER) {
         load_table(c, v);
@@ -192,9 +192,11 @@ static void switch_in(struct runnable *r)
     if (__atomic_exchange_n(&c->stale, 0, __ATOMIC_SEQ_CST) |
         __atomic_exchange_n(&v->flush_pending, 0, __ATOMIC_SEQ_CST))
         tlb_flush_local();
-    vtime_runstate_set(v, RUNSTATE_running);
+    /* One that is down only goes on to the border. */
+    if (vcpu_is_up(v))
+        vtime_runstate_set(v, RUNSTATE_running);
     /* What came while it was away and has no other way to be noticed. */
-    if (vcpu_has_nmi(v) || v->domain->crashed)
+    if (vcpu_has_nmi(v) || vcpu_must_stop(v))
         softirq_raise(SOFTIRQ_VCPU);
 }
 

@@ -28,6 +28,9 @@ void switch_init(void);
 /* Memory for the registers of a new vcpu, and their state after a reset. */
 int switch_vcpu_init(struct vcpu *v) must_check;
 
+/* The registers of a vcpu that does not run come back from the CPU that had it last. */
+void switch_unload(struct vcpu *v);
+
 /* Puts the image of the FPU (512 bytes, FXSAVE form) into a vcpu that does not run. */
 void switch_set_fpu(struct vcpu *v, const u8 *image);
 

@@ -3,7 +3,7 @@
 #include "core/insn.h"
 #include "core/pte.h"
 #include "guest/access.h"
-
+#include "guest/lifecycle.h"
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/segments.h"
@@ -406,8 +406,8 @@ void exit_work_from_assembly(struct cpu_user_regs *regs)
     /* On another CPU perhaps when it returns, hence before anything is looked at. */
     softirq_run();
     this_cpu()->softirq_pending = 0;
-    if (v->domain->crashed)
-        domain_stop(v->domain);
+    if (unlikely(vcpu_must_stop(v)))
+        lifecycle_stop_point(v);
     if (vcpu_has_nmi(v))
         deliver_nmi(v, regs);
     if (vcpu_info(v)->evtchn_upcall_pending && !vcpu_info(v)->evtchn_upcall_mask &&
@@ -417,8 +417,8 @@ void exit_work_from_assembly(struct cpu_user_regs *regs)
         count(COUNT_EVENT_UPCALL);
         bounce(v, regs, &b);
     }
-    if (v->domain->crashed)
-        domain_stop(v->domain);
+    if (unlikely(vcpu_must_stop(v)))
+        lifecycle_stop_point(v);
 }
 
 struct cpu_user_regs *guest_regs(void)

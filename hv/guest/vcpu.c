@@ -1,14 +1,27 @@
 #include "guest/vcpu.h"
 #include "base/string.h"
+#include "guest/frame.h"
+#include "guest/segments.h"
 #include "guest/switch.h"
 #include "guest/vtime.h"
 #include "kern/counters.h"
 #include "kern/heap.h"
 #include "x86/cpu_setup.h"
 
+#define VCPU_ORDER 2
+
 static struct stack_info *stack_top(const struct vcpu *v)
 {
     return (struct stack_info *)(v->stack + STACK_SIZE) - 1;
+}
+
+static void free_memory(struct vcpu *v)
+{
+    if (v->regs.fpu)
+        heap_free_pages(v->regs.fpu, 0);
+    if (v->stack)
+        heap_free_pages(v->stack, STACK_ORDER);
+    heap_free_pages(v, VCPU_ORDER);
 }
 
 static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
@@ -18,6 +31,7 @@ static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
         return -XEN_ENOMEM;
     v->domain = d;
     v->id = id;
+    v->stopped = true;
     v->entry.info = (u8 *)&d->shared->vcpu_info[id];
     v->entry.kernel_mode = 1;
     v->entry.iomap_kernel = TSS_NO_BITMAP;
@@ -32,21 +46,51 @@ static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
 
 struct vcpu *vcpu_create(struct domain *d, unsigned id)
 {
-    struct vcpu *v = heap_alloc_pages(2);
+    struct vcpu *v = heap_alloc_pages(VCPU_ORDER);
 
-    BUG_ON(sizeof(*v) > 4 * PAGE_SIZE);
+    BUG_ON(sizeof(*v) > PAGE_SIZE << VCPU_ORDER);
     if (!v)
         return NULL;
     if (fill_vcpu(v, d, id)) {
-        if (v->stack)
-            heap_free_pages(v->stack, STACK_ORDER);
-        heap_free_pages(v, 2);
+        free_memory(v);
         return NULL;
     }
     counters_add_guest(&v->entry);
     d->vcpus[id] = v;
     d->max_vcpus = MAX(d->max_vcpus, id + 1);
     return v;
+}
+
+static void drop_table(mfn_t *table, u64 *cr3)
+{
+    if (table->n)
+        frame_type_put(*table);
+    *table = MFN(0);
+    *cr3 = 0;
+}
+
+void vcpu_reset(struct vcpu *v)
+{
+    (void)!segments_set_gdt(v, NULL, 0);
+    (void)!segments_set_ldt(v, 0, 0);
+    drop_table(&v->kernel_table, &v->entry.kernel_cr3);
+    drop_table(&v->user_table, &v->entry.user_cr3);
+    vcpu_update_fast_iret(v);
+    if (v->info_moved) {
+        v->entry.info = (u8 *)&v->domain->shared->vcpu_info[v->id];
+        frame_type_put(v->info_mfn);
+        v->info_moved = 0;
+    }
+    v->runstate_va = v->time_area_va = 0;
+}
+
+void vcpu_free(struct vcpu *v)
+{
+    /* Its last CPU is about to have left its stack. */
+    while (dispatch_remove(&v->run))
+        tlb_relax();
+    counters_remove_guest(&v->entry);
+    free_memory(v);
 }
 
 void vcpu_set_entry(struct vcpu *v, const struct cpu_user_regs *regs)

@@ -9,6 +9,11 @@
 /* VCPU_EMPTY, and part of the domain for good; NULL: no memory. */
 struct vcpu *vcpu_create(struct domain *d, unsigned id);
 
+/* Gives up what a stopped vcpu holds of its domain's: tables, descriptors, its info page. */
+void vcpu_reset(struct vcpu *v);
+/* Its memory; it has stopped for good and holds nothing. */
+void vcpu_free(struct vcpu *v);
+
 /* The registers with which a vcpu enters the guest for the first time; it must be VCPU_FILLING
  * or not known to anybody yet. */
 void vcpu_set_entry(struct vcpu *v, const struct cpu_user_regs *regs);

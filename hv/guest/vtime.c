@@ -60,17 +60,29 @@ void vtime_publish(struct vcpu *v)
     }
 }
 
-void vtime_set_wallclock(struct domain *d, u64 secs, u32 nsecs, ns_t at)
+static u64 boot_time; /* (atomic) nanoseconds since 1970 */
+
+void vtime_publish_wallclock(struct domain *d)
 {
     struct shared_info *s = d->shared;
-    u64 boot_ns = secs * 1000000000UL + nsecs - (u64)at;
+    u64 at = __atomic_load_n(&boot_time, __ATOMIC_RELAXED) + (u64)d->time_offset * 1000000000UL;
     u32 version = (s->wc_version | 1) + 1;
 
     __atomic_store_n(&s->wc_version, version - 1, __ATOMIC_SEQ_CST);
-    s->wc_sec = (u32)(boot_ns / 1000000000UL);
-    s->wc_sec_hi = (u32)(boot_ns / 1000000000UL >> 32);
-    s->wc_nsec = (u32)(boot_ns % 1000000000UL);
+    s->wc_sec = (u32)(at / 1000000000UL);
+    s->wc_sec_hi = (u32)(at / 1000000000UL >> 32);
+    s->wc_nsec = (u32)(at % 1000000000UL);
     __atomic_store_n(&s->wc_version, version, __ATOMIC_SEQ_CST);
+}
+
+void vtime_set_wallclock(u64 secs, u32 nsecs, ns_t at)
+{
+    struct domain *d;
+
+    __atomic_store_n(&boot_time, secs * 1000000000UL + nsecs - (u64)at, __ATOMIC_RELAXED);
+    for (u16 id = 0; (d = domain_get_from(id)); id = d->id + 1, domain_put(d))
+        if (!d->apart)
+            vtime_publish_wallclock(d);
 }
 
 int vtime_set_singleshot(struct vcpu *v, ns_t deadline)

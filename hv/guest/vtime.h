@@ -13,8 +13,10 @@
 void vtime_vcpu_init(struct vcpu *v);
 /* Writes the time record into the vcpu's current vcpu_info (and its registered copy). */
 void vtime_publish(struct vcpu *v);
-/* Wall clock: seconds and nanoseconds since 1970 at hypervisor time 'at'. */
-void vtime_set_wallclock(struct domain *d, u64 secs, u32 nsecs, ns_t at);
+/* The machine's wall clock: seconds and nanoseconds since 1970 at hypervisor time 'at'. */
+void vtime_set_wallclock(u64 secs, u32 nsecs, ns_t at);
+/* Tells a domain, whose clock differs by its time_offset. */
+void vtime_publish_wallclock(struct domain *d);
 
 int vtime_set_singleshot(struct vcpu *v, ns_t deadline) must_check;
 void vtime_stop_singleshot(struct vcpu *v);

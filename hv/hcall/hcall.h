@@ -39,11 +39,18 @@ HYPERCALL(xenpmu_op);
 HYPERCALL(event_channel_op);
 HYPERCALL(physdev_op);
 HYPERCALL(sysctl);
+HYPERCALL(domctl);
 HYPERCALL(mca);
 HYPERCALL(serai_op);
 
 /* SERAI_OP_SCHED_: 'u_arg' as abi/serai.h says. */
 s64 hcall_sched_control(u64 op, u64 u_arg);
+
+/*
+ * The result of hypercall 'nr' that shall run again from its start, after the guest has taken its
+ * events: the guest makes the same call once more without knowing.
+ */
+s64 hcall_again(struct vcpu *v, unsigned nr);
 
 /* Runs hypercall 'nr'; -XEN_ENOSYS for one that does not exist. Not for iret. */
 s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *args);

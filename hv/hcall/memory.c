@@ -1,6 +1,7 @@
 #include "base/string.h"
 #include "guest/access.h"
 #include "guest/frame.h"
+#include "guest/lifecycle.h"
 #include "guest/machine_map.h"
 #include "hcall/hcall.h"
 #include "x86/paging.h"
@@ -26,9 +27,8 @@ static u64 limit_of(u32 mem_flags)
     return bits == 0 || bits >= 64 ? ~0UL : bits <= PAGE_SHIFT ? 0 : BIT(bits - PAGE_SHIFT);
 }
 
-static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservation *r)
+static s64 decrease_reservation(struct domain *d, const struct xen_memory_reservation *r)
 {
-    struct domain *d = v->domain;
     u64 i;
 
     for (i = 0; i < r->nr_extents; i++) {
@@ -43,7 +43,7 @@ static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservat
                 return (s64)i;
             m2p[mfn.n] = M2P_INVALID;
             heap_free_frames(mfn, 0);
-            domain_give_pages(d, 1);
+            domain_sub_pages(d, 1);
         }
         preempt_point();
     }
@@ -51,10 +51,9 @@ static s64 decrease_reservation(struct vcpu *v, const struct xen_memory_reservat
 }
 
 /* Fresh zeroed frames for the pfns in the array; their numbers are written back over them. */
-static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation *r,
+static s64 populate_physmap(struct domain *d, const struct xen_memory_reservation *r,
                             bool has_pfns)
 {
-    struct domain *d = v->domain;
     u64 size = BIT(r->extent_order), i;
 
     for (i = 0; i < r->nr_extents; i++) {
@@ -63,10 +62,11 @@ static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation 
 
         if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
             break;
-        if (!domain_claim_pages(d, size))
+        if (!domain_add_pages(d, size))
             break;
-        if (!heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &mfn)) {
-            domain_give_pages(d, size);
+        if (!heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &d->claimed_pages,
+                               &mfn)) {
+            domain_sub_pages(d, size);
             break;
         }
         memset(mfn_to_virt(mfn), 0, size << PAGE_SHIFT);
@@ -83,25 +83,71 @@ static s64 populate_physmap(struct vcpu *v, const struct xen_memory_reservation 
     return (s64)i;
 }
 
+/* A domain that the caller may name, with a reference: itself, or for domain 0 any other. */
+static int find_domain(const struct vcpu *v, u16 id, struct domain **d)
+{
+    if (!is_self(v, id) && !v->domain->is_hardware)
+        return -XEN_EPERM;
+    *d = domain_get(is_self(v, id) ? v->domain->id : id);
+    return *d ? 0 : -XEN_ESRCH;
+}
+
+static s64 change_reservation(struct domain *d, unsigned cmd,
+                              const struct xen_memory_reservation *r)
+{
+    if (cmd == XENMEM_decrease_reservation)
+        return decrease_reservation(d, r);
+    return populate_physmap(d, r, cmd == XENMEM_populate_physmap);
+}
+
 static s64 reservation_op(struct vcpu *v, unsigned cmd, u64 u_arg, u64 start)
 {
     struct xen_memory_reservation r;
+    struct domain *d;
     s64 done;
+    int rc;
 
     if (copy_from_guest(&r, (const void *)u_arg, sizeof(r)))
         return -XEN_EFAULT;
-    if (!is_self(v, r.domid))
-        return -XEN_ESRCH;
+    rc = find_domain(v, r.domid, &d);
+    if (rc)
+        return rc;
     if (r.extent_order > MAX_EXTENT_ORDER || r.nr_extents > BIT(32) || start > r.nr_extents ||
-        !guest_range_ok((u64)r.extent_start.p, r.nr_extents * sizeof(u64)))
+        !guest_range_ok((u64)r.extent_start.p, r.nr_extents * sizeof(u64))) {
+        domain_put(d);
         return start;
+    }
     r.extent_start.p += start;
     r.nr_extents -= start;
-    if (cmd == XENMEM_decrease_reservation)
-        done = decrease_reservation(v, &r);
-    else
-        done = populate_physmap(v, &r, cmd == XENMEM_populate_physmap);
+    done = change_reservation(d, cmd, &r);
+    domain_put(d);
     return (s64)start + done;
+}
+
+/* Sets free frames aside for a domain that is about to be filled. */
+static s64 claim_pages(struct vcpu *v, u64 u_arg)
+{
+    struct xen_memory_reservation r;
+    struct domain *d;
+    int rc;
+
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    if (copy_from_guest(&r, (const void *)u_arg, sizeof(r)))
+        return -XEN_EFAULT;
+    if (r.extent_start.p || r.extent_order || r.mem_flags || r.nr_extents > max_mfn)
+        return -XEN_EINVAL;
+    rc = find_domain(v, r.domid, &d);
+    if (rc)
+        return rc;
+    lifecycle_control_begin(d);
+    if (r.nr_extents && (r.nr_extents <= d->tot_pages || r.nr_extents > d->max_pages))
+        rc = -XEN_EINVAL;
+    else
+        rc = heap_claim(&d->claimed_pages, r.nr_extents ? r.nr_extents - d->tot_pages : 0);
+    lifecycle_control_end(d);
+    domain_put(d);
+    return rc;
 }
 
 /* One chunk of an exchange: 2^order frames in, as many out. */
@@ -154,7 +200,7 @@ static bool alloc_out(struct exchange *x)
     mfn_t mfn;
 
     for (i = 0; i < n; i += block) {
-        if (!heap_alloc_frames(x->out_order, x->limit, &mfn))
+        if (!heap_alloc_frames(x->out_order, x->limit, NULL, &mfn))
             break;
         for (u64 k = 0; k < block; k++)
             x->out[i + k] = mfn.n + k;
@@ -315,22 +361,71 @@ static s64 give_machine_map(struct vcpu *v, u64 u_arg)
     return copy_to_guest((void *)u_arg, &m, sizeof(m));
 }
 
-static s64 domain_figure(struct vcpu *v, unsigned cmd, u64 u_arg)
+static s64 figure_of(const struct domain *d, unsigned cmd)
 {
-    domid_t domid;
-
-    if (copy_from_guest(&domid, (const void *)u_arg, sizeof(domid)))
-        return -XEN_EFAULT;
-    if (!is_self(v, domid))
-        return -XEN_ESRCH;
     switch (cmd) {
     case XENMEM_current_reservation:
-        return (s64)v->domain->tot_pages;
+        return (s64)d->tot_pages;
     case XENMEM_maximum_reservation:
-        return (s64)v->domain->max_pages;
+        return (s64)d->max_pages;
     default:
-        return (s64)v->domain->shared->arch.max_pfn - 1;
+        return (s64)d->shared->arch.max_pfn - 1;
     }
+}
+
+static s64 domain_figure(struct vcpu *v, unsigned cmd, u64 u_arg)
+{
+    struct domain *d;
+    domid_t id;
+    s64 rc;
+
+    if (copy_from_guest(&id, (const void *)u_arg, sizeof(id)))
+        return -XEN_EFAULT;
+    rc = find_domain(v, id, &d);
+    if (rc)
+        return rc;
+    rc = figure_of(d, cmd);
+    domain_put(d);
+    return rc;
+}
+
+/* The memory map that domain 0 gave a guest, and that the guest asks for. */
+static s64 set_memory_map(struct vcpu *v, u64 u_arg)
+{
+    struct xen_foreign_memory_map m;
+    struct domain *d;
+    int rc;
+
+    if (copy_from_guest(&m, (const void *)u_arg, sizeof(m)))
+        return -XEN_EFAULT;
+    if (m.map.nr_entries > GUEST_MAP_ENTRIES)
+        return -XEN_EINVAL;
+    rc = find_domain(v, m.domid, &d);
+    if (rc)
+        return rc;
+    lifecycle_control_begin(d);
+    if (copy_from_guest(d->memory_map, m.map.buffer.p,
+                        m.map.nr_entries * sizeof(d->memory_map[0])))
+        rc = -XEN_EFAULT;
+    d->memory_map_entries = rc ? 0 : m.map.nr_entries;
+    lifecycle_control_end(d);
+    domain_put(d);
+    return rc;
+}
+
+static s64 give_memory_map(struct vcpu *v, u64 u_arg)
+{
+    const struct domain *d = v->domain;
+    struct xen_memory_map m;
+
+    if (!d->memory_map_entries)
+        return -XEN_ENOSYS;
+    if (copy_from_guest(&m, (const void *)u_arg, sizeof(m)))
+        return -XEN_EFAULT;
+    m.nr_entries = MIN(m.nr_entries, d->memory_map_entries);
+    if (copy_to_guest(m.buffer.p, d->memory_map, m.nr_entries * sizeof(d->memory_map[0])))
+        return -XEN_EFAULT;
+    return copy_to_guest((void *)u_arg, &m, sizeof(m));
 }
 
 HYPERCALL(memory_op)
@@ -355,6 +450,17 @@ HYPERCALL(memory_op)
         return domain_figure(v, cmd, a2);
     case XENMEM_machphys_mapping:
         return copy_to_guest((void *)a2, &mapping, sizeof(mapping));
+    case XENMEM_claim_pages:
+        return claim_pages(v, a2);
+    case XENMEM_memory_map:
+        return give_memory_map(v, a2);
+    case XENMEM_set_memory_map:
+        return set_memory_map(v, a2);
+    case XENMEM_get_sharing_freed_pages:
+    case XENMEM_get_sharing_shared_pages:
+        return 0; /* frames are never shared by content */
+    case XENMEM_get_vnumainfo:
+        return -XEN_EOPNOTSUPP;
     case XENMEM_machine_memory_map:
         return give_machine_map(v, a2);
     default:

@@ -1,4 +1,4 @@
-/* Small families: version, VM assists, console, system control, Serai's own operations. */
+/* Small families: version, VM assists, console, Serai's own operations. */
 #include "base/string.h"
 #include "abi/serai.h"
 #include "guest/access.h"
@@ -10,7 +10,6 @@
 #include "kern/heap.h"
 #include "base/version.h"
 #include <xen/features.h>
-#include <xen/sysctl.h>
 #include <xen/version.h>
 
 /* XENVER text answers have fixed sizes: all of it is written, zero-padded. */
@@ -139,46 +138,6 @@ HYPERCALL(console_io)
 HYPERCALL(xenpmu_op)
 {
     return -XEN_EOPNOTSUPP;
-}
-
-static s64 read_console(struct xen_sysctl_readconsole *rc)
-{
-    u32 index = rc->incremental ? rc->index : 0, done = 0;
-    char chunk[256];
-
-    while (done < rc->count) {
-        size_t n = console_read_ring(chunk, MIN(rc->count - done, (u32)sizeof(chunk)), &index);
-
-        if (!n)
-            break;
-        if (copy_to_guest(rc->buffer.p + done, chunk, n))
-            return -XEN_EFAULT;
-        done += (u32)n;
-    }
-    rc->count = done;
-    rc->index = index;
-    return 0;
-}
-
-HYPERCALL(sysctl)
-{
-    struct xen_sysctl op;
-    s64 rc;
-
-    if (!v->domain->is_hardware)
-        return -XEN_EPERM;
-    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
-        return -XEN_EFAULT;
-    if (op.interface_version != XEN_SYSCTL_INTERFACE_VERSION)
-        return -XEN_EACCES;
-    switch (op.cmd) {
-    case XEN_SYSCTL_readconsole:
-        rc = read_console(&op.u.readconsole);
-        break;
-    default:
-        return -XEN_ENOSYS;
-    }
-    return rc ? rc : copy_to_guest((void *)a1, &op, sizeof(op));
 }
 
 static s64 give_counters(u64 u_arg)

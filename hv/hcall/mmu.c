@@ -41,6 +41,18 @@ static int hold_table(struct held_table *t, u16 owner, mfn_t mfn)
     return 0;
 }
 
+/* Another domain, which domain 0 may name. */
+static int foreign_owner(const struct vcpu *v, u16 id, u16 *owner)
+{
+    struct domain *d = domain_get(id);
+
+    if (!d)
+        return -XEN_ESRCH;
+    domain_put(d);
+    *owner = id;
+    return v->domain->is_hardware ? 0 : -XEN_EPERM;
+}
+
 /* Who owns the tables and who the frames of a request; -XEN_ESRCH for an unknown domain. */
 static int owners_of(const struct vcpu *v, u64 foreign, struct pte_update *u)
 {
@@ -51,10 +63,10 @@ static int owners_of(const struct vcpu *v, u64 foreign, struct pte_update *u)
         return -XEN_ESRCH;
     if (target == DOMID_SELF || target == v->domain->id)
         u->target_owner = v->domain->id;
-    else if (target == DOMID_IO)
-        u->target_owner = DOMID_IO;
+    else if (target == DOMID_IO || (target == DOMID_XEN && v->domain->is_hardware))
+        u->target_owner = target;
     else
-        return -XEN_ESRCH;
+        return foreign_owner(v, target, &u->target_owner);
     return 0;
 }
 
@@ -139,7 +151,7 @@ HYPERCALL(mmu_update)
             rc = req.ptr & 7 ? -XEN_EINVAL : update_one(&table, &u, &req);
             break;
         default:
-            rc = machphys_update(v->domain->id, &req);
+            rc = machphys_update(u.target_owner, &req);
             break;
         }
         if (rc)
@@ -147,7 +159,7 @@ HYPERCALL(mmu_update)
         if ((i & 63) == 63) {
             release_table(&table);
             preempt_point();
-            if (v->domain->crashed)
+            if (vcpu_must_stop(v))
                 break;
         }
     }
@@ -243,9 +255,9 @@ static int flush_multi(struct vcpu *v, const struct mmuext_op *op)
     return 0;
 }
 
-static int mmuext_one(struct vcpu *v, const struct mmuext_op *op)
+/* Frames named by 'op' are those of the domain 'id'; whatever concerns a CPU is the caller's. */
+static int mmuext_one(struct vcpu *v, const struct mmuext_op *op, u16 id)
 {
-    u16 id = v->domain->id;
     mfn_t mfn = MFN(op->arg1.mfn), src = MFN(op->arg2.src_mfn);
     int rc;
 
@@ -303,17 +315,20 @@ HYPERCALL(mmuext_op)
 {
     struct mmuext_op *u_ops = (void *)a1, op;
     u32 nr = (u32)a2, i;
+    u16 id = v->domain->id;
     int rc = 0;
 
-    if (a4 != DOMID_SELF && a4 != v->domain->id)
-        return -XEN_ESRCH;
+    if ((u16)a4 != DOMID_SELF && (u16)a4 != id)
+        rc = foreign_owner(v, (u16)a4, &id);
+    if (rc)
+        return rc;
     for (i = 0; i < nr; i++) {
         if (copy_array_from_guest(&op, u_ops, i, sizeof(op))) {
             rc = -XEN_EFAULT;
             break;
         }
-        rc = mmuext_one(v, &op);
-        if (rc || v->domain->crashed)
+        rc = mmuext_one(v, &op, id);
+        if (rc || vcpu_must_stop(v))
             break;
         preempt_point();
     }

@@ -4,6 +4,16 @@
 
 #define RESULT_OFFSET offsetof(struct multicall_entry, result)
 
+static s64 run_entry(struct vcpu *v, const struct multicall_entry *e)
+{
+    s64 result;
+
+    v->in_multicall = true;
+    result = hcall_dispatch(v, e->op, (const u64 *)e->args);
+    v->in_multicall = false;
+    return result;
+}
+
 /*
  * Each entry is copied, run, and answered before the next is looked at: one may depend on what
  * the last one changed. iret would leave in the middle (XSA-213), a nested batch has no bound:
@@ -23,10 +33,10 @@ HYPERCALL(multicall)
         if (e.op == __HYPERVISOR_iret || e.op == __HYPERVISOR_multicall)
             result = -XEN_EINVAL;
         else
-            result = hcall_dispatch(v, e.op, (const u64 *)e.args);
+            result = run_entry(v, &e);
         if (copy_to_guest((u8 *)&u_calls[i] + RESULT_OFFSET, &result, sizeof(result)))
             return -XEN_EFAULT;
-        if (v->domain->crashed)
+        if (vcpu_must_stop(v))
             return -XEN_EINVAL;
         preempt_point();
     }

@@ -49,11 +49,11 @@ HYPERCALL(platform_op)
         return -XEN_EACCES;
     switch (op.cmd) {
     case XENPF_settime32:
-        vtime_set_wallclock(v->domain, op.u.settime32.secs, op.u.settime32.nsecs,
+        vtime_set_wallclock(op.u.settime32.secs, op.u.settime32.nsecs,
                             (ns_t)op.u.settime32.system_time);
         return 0;
     case XENPF_settime64:
-        vtime_set_wallclock(v->domain, op.u.settime64.secs, op.u.settime64.nsecs,
+        vtime_set_wallclock(op.u.settime64.secs, op.u.settime64.nsecs,
                             (ns_t)op.u.settime64.system_time);
         return 0;
     case XENPF_firmware_info:

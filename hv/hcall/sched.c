@@ -1,5 +1,6 @@
 #include "guest/access.h"
 #include "guest/event.h"
+#include "guest/lifecycle.h"
 #include "guest/vtime.h"
 #include "hcall/hcall.h"
 #include "kern/timer.h"
@@ -102,9 +103,12 @@ static s64 shutdown(struct vcpu *v, u64 u_arg)
 
     if (copy_from_guest(&s, (const void *)u_arg, sizeof(s)))
         return -XEN_EFAULT;
-    if (s.reason == SHUTDOWN_suspend)
-        return -XEN_EOPNOTSUPP; /* domain 0 has nobody to resume it */
-    domain_shutdown(v->domain, s.reason);
+    if (s.reason > SHUTDOWN_MAX)
+        return -XEN_EINVAL;
+    if (s.reason == SHUTDOWN_suspend && v->domain->is_hardware)
+        return -XEN_EOPNOTSUPP; /* it has nobody to resume it */
+    lifecycle_shutdown(v->domain, (u8)s.reason);
+    return 0;
 }
 
 HYPERCALL(sched_op)

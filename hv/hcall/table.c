@@ -42,10 +42,20 @@ const hypercall_fn hypercall_table_from_assembly[NR_HYPERCALLS] = {
     ENTRY(event_channel_op),
     ENTRY(physdev_op),
     ENTRY(sysctl),
+    ENTRY(domctl),
     ENTRY(mca),
     [__HYPERVISOR_arch_7] = hcall_serai_op,
 };
 #pragma GCC diagnostic pop
+
+s64 hcall_again(struct vcpu *v, unsigned nr)
+{
+    /* An entry of a batch cannot; the caller of a batch reads the result. */
+    if (v->in_multicall)
+        return -XEN_EAGAIN;
+    guest_regs()->rip -= 2; /* syscall; it finds the number where it expects it */
+    return nr;
+}
 
 s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
 {

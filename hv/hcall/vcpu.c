@@ -1,5 +1,6 @@
 #include "guest/access.h"
 #include "guest/frame.h"
+#include "guest/lifecycle.h"
 #include "guest/vtime.h"
 #include <xen/sched.h>
 #include "hcall/hcall.h"
@@ -102,7 +103,7 @@ static s64 set_periodic(struct vcpu *v, u64 u_arg)
 }
 
 /* The last vcpu that goes down takes the domain with it. */
-static s64 down(struct vcpu *v, struct vcpu *target)
+static s64 down(struct vcpu *target)
 {
     struct domain *d = target->domain;
     unsigned others = 0;
@@ -110,10 +111,8 @@ static s64 down(struct vcpu *v, struct vcpu *target)
     for (unsigned i = 0; i < d->max_vcpus; i++)
         others += d->vcpus[i] && d->vcpus[i] != target && vcpu_is_up(d->vcpus[i]);
     if (!others && vcpu_is_up(target))
-        domain_shutdown(d, SHUTDOWN_poweroff);
-    vcpu_down(target);
-    if (target != v)
-        vtime_runstate_down(target);
+        lifecycle_shutdown(d, SHUTDOWN_poweroff);
+    lifecycle_vcpu_down(target);
     return 0;
 }
 
@@ -123,7 +122,7 @@ static s64 up(struct vcpu *target)
 
     if (life < VCPU_DOWN)
         return -XEN_EINVAL;
-    vcpu_up(target);
+    lifecycle_vcpu_up(target);
     return 0;
 }
 
@@ -160,7 +159,7 @@ HYPERCALL(vcpu_op)
     case VCPUOP_up:
         return up(target);
     case VCPUOP_down:
-        return down(v, target);
+        return down(target);
     case VCPUOP_is_up:
         return vcpu_is_up(target);
     case VCPUOP_get_runstate_info:

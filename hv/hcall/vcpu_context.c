@@ -4,6 +4,7 @@
 #include "guest/debugreg.h"
 #include "guest/frame.h"
 #include "guest/ioports.h"
+#include "guest/lifecycle.h"
 #include "guest/segments.h"
 #include "guest/switch.h"
 #include "guest/trap.h"
@@ -144,7 +145,7 @@ s64 vcpu_context_initialise(struct vcpu *target, u64 u_ctx)
             __atomic_store_n(&target->life, rc ? VCPU_EMPTY : VCPU_DOWN, __ATOMIC_RELEASE);
         }
         if (!rc && c->flags & VGCF_online)
-            vcpu_up(target);
+            lifecycle_vcpu_up(target);
     }
     heap_free_pages(c, 1);
     return rc;

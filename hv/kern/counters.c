@@ -1,6 +1,7 @@
 #include "kern/counters.h"
 #include "base/format.h"
 #include "kern/console.h"
+#include "kern/lock.h"
 #include "x86/entry.h"
 #include "x86/percpu.h"
 
@@ -45,14 +46,30 @@ static const char *const names[NR_COUNTERS] = {
 
 #define NR_HYPERCALL_COUNTERS ARRAY_SIZE(((struct cpu *)0)->hypercalls)
 
-static struct guest_entry *guests; /* all vcpus there are; only ever added to */
+static struct spinlock guests_lock = SPINLOCK(LOCK_COUNTERS);
+static struct guest_entry *guests;    /* all vcpus there are; guests_lock */
+static struct guest_entry gone_guest; /* the sums of those that went; guests_lock */
 
 void counters_add_guest(struct guest_entry *g)
 {
+    lock(&guests_lock);
     g->next = guests;
-    while (!__atomic_compare_exchange_n(&guests, &g->next, g, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED))
+    guests = g;
+    unlock(&guests_lock);
+}
+
+void counters_remove_guest(struct guest_entry *g)
+{
+    struct guest_entry **at;
+
+    lock(&guests_lock);
+    for (at = &guests; *at != g; at = &(*at)->next)
         ;
+    *at = g->next;
+    gone_guest.user_syscalls += g->user_syscalls;
+    gone_guest.user_faults += g->user_faults;
+    gone_guest.irets += g->irets;
+    unlock(&guests_lock);
 }
 
 /*
@@ -87,9 +104,11 @@ void counters_get(unsigned i, char *name, u64 *value)
 
     for (unsigned c = 0; c < nr_cpus; c++)
         sum += i < NR_COUNTERS ? cpus[c]->counters[i] : cpus[c]->hypercalls[i - NR_COUNTERS];
-    for (const struct guest_entry *g = __atomic_load_n(&guests, __ATOMIC_ACQUIRE); g;
-         g = g->next)
+    lock(&guests_lock);
+    sum += counted_in_assembly(&gone_guest, i);
+    for (const struct guest_entry *g = guests; g; g = g->next)
         sum += counted_in_assembly(g, i);
+    unlock(&guests_lock);
     *value = sum;
     if (i < NR_COUNTERS)
         format(name, 32, "%s", names[i]);

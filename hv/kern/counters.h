@@ -10,7 +10,9 @@ void counters_get(unsigned i, char *name, u64 *value);
 void counters_dump(void);
 
 struct guest_entry;
-/* A vcpu's counts in assembly belong to the sums from now on, for good. */
+/* A vcpu's counts in assembly belong to the sums from now on. */
 void counters_add_guest(struct guest_entry *g);
+/* It goes: its counts stay. */
+void counters_remove_guest(struct guest_entry *g);
 
 #endif

@@ -11,6 +11,7 @@ u64 max_mfn;
 
 static struct buddy buddy; /* heap_lock */
 static u64 freed_at;       /* flush clock of the last free; heap_lock */
+static u64 claimed;        /* free frames set aside; heap_lock */
 static struct spinlock heap_lock = SPINLOCK(LOCK_HEAP);
 
 /* Free small objects, by power of two from 16 bytes: a list through their first words. */
@@ -38,13 +39,48 @@ void heap_add(u64 start, u64 end)
     }
 }
 
-bool heap_alloc_frames(unsigned order, u64 limit, mfn_t *mfn)
+/* With the lock: the block, paid from the caller's claim as far as that goes. */
+static u32 alloc_block(unsigned order, u64 limit, u64 *claim)
+{
+    u64 n = BIT(order), own = claim ? MIN(*claim, n) : 0;
+    u32 m;
+
+    if (buddy.free - (claimed - own) < n)
+        return BUDDY_NONE;
+    m = buddy_alloc(&buddy, order, MIN(limit, max_mfn));
+    if (m != BUDDY_NONE && own) {
+        *claim -= own;
+        claimed -= own;
+    }
+    return m;
+}
+
+int heap_claim(u64 *claim, u64 n)
+{
+    int rc = -XEN_ENOMEM;
+
+    lock(&heap_lock);
+    if (n <= buddy.free - (claimed - *claim)) {
+        claimed += n - *claim;
+        *claim = n;
+        rc = 0;
+    }
+    unlock(&heap_lock);
+    return rc;
+}
+
+u64 heap_claimed_count(void)
+{
+    return claimed;
+}
+
+bool heap_alloc_frames(unsigned order, u64 limit, u64 *claim, mfn_t *mfn)
 {
     u32 m;
     u64 stamp;
 
     lock(&heap_lock);
-    m = buddy_alloc(&buddy, order, MIN(limit, max_mfn));
+    m = alloc_block(order, limit, claim);
     stamp = freed_at;
     unlock(&heap_lock);
     if (m == BUDDY_NONE)
@@ -74,7 +110,7 @@ void *heap_alloc_pages(unsigned order)
     mfn_t mfn;
     void *page;
 
-    if (!heap_alloc_frames(order, ~0UL, &mfn))
+    if (!heap_alloc_frames(order, ~0UL, NULL, &mfn))
         return NULL;
     for (u64 i = 0; i < BIT(order); i++)
         frames[mfn.n + i] = (struct frame){.ref = REF_OWNER(DOMID_XEN) | 1};

@@ -17,8 +17,14 @@ void heap_init(struct frame *table, u64 nr_frames);
 /* Boot: gives [start, end) (frame numbers) to the heap. */
 void heap_add(u64 start, u64 end);
 
-/* 2^order frames below frame number 'limit' (~0: anywhere); false when there are none. */
-bool heap_alloc_frames(unsigned order, u64 limit, mfn_t *mfn) must_check;
+/*
+ * 2^order frames below frame number 'limit' (~0: anywhere); false when there are none. Those that
+ * others have claimed are left to them; 'claim' (NULL: none) is the caller's own, which shrinks.
+ */
+bool heap_alloc_frames(unsigned order, u64 limit, u64 *claim, mfn_t *mfn) must_check;
+/* Sets n frames aside in '*claim', instead of what it was; -XEN_ENOMEM: there are not so many. */
+int heap_claim(u64 *claim, u64 n) must_check;
+u64 heap_claimed_count(void);
 /* The frames are zeroed here. */
 void heap_free_frames(mfn_t mfn, unsigned order);
 u64 heap_free_count(void);

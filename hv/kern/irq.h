@@ -12,8 +12,9 @@
 enum softirq {
     SOFTIRQ_TIMER,
     SOFTIRQ_CONSOLE,
-    SOFTIRQ_SCHED, /* the CPU may change hands in it: last of those that run */
-    SOFTIRQ_VCPU,  /* nothing to run: the current vcpu must pass exit_work_from_assembly() */
+    SOFTIRQ_DOMAIN, /* domains that nobody refers to any more */
+    SOFTIRQ_SCHED,  /* the CPU may change hands in it: last of those that run */
+    SOFTIRQ_VCPU,   /* nothing to run: the current vcpu must pass exit_work_from_assembly() */
     NR_SOFTIRQS
 };
 

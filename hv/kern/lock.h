@@ -14,19 +14,21 @@
 
 /* Outermost first. docs/locks.md says what each one guards. */
 enum lock_rank {
-    LOCK_LIFE,    /* a domain's vcpus going up and down */
-    LOCK_EVENTS,  /* a domain's event ports */
-    LOCK_GRANT,   /* a domain's grant table */
-    LOCK_PIRQ,    /* physical interrupt bindings */
-    LOCK_IRQ,     /* which vectors are given out */
-    LOCK_IOAPIC,  /* I/O APIC registers by index and data */
-    LOCK_PCI,     /* configuration space access by index and data */
-    LOCK_HEAP,    /* free frames */
-    LOCK_SLAB,    /* small objects */
-    LOCK_SCHED,   /* one run queue; others by lock_try() only */
-    LOCK_TIMER,   /* one CPU's timers */
-    LOCK_INPUT,   /* what was typed for domain 0 */
-    LOCK_CONSOLE, /* the log ring and the UART */
+    LOCK_LIFE,     /* a domain's vcpus going up and down, its reasons to stop */
+    LOCK_EVENTS,   /* a domain's event ports */
+    LOCK_GRANT,    /* a domain's grant table */
+    LOCK_PIRQ,     /* physical interrupt bindings */
+    LOCK_IRQ,      /* which vectors are given out */
+    LOCK_IOAPIC,   /* I/O APIC registers by index and data */
+    LOCK_PCI,      /* configuration space access by index and data */
+    LOCK_DOMAINS,  /* which domains there are */
+    LOCK_HEAP,     /* free frames */
+    LOCK_SLAB,     /* small objects */
+    LOCK_SCHED,    /* one run queue; others by lock_try() only */
+    LOCK_TIMER,    /* one CPU's timers */
+    LOCK_INPUT,    /* what was typed for domain 0 */
+    LOCK_COUNTERS, /* which vcpus' counts there are */
+    LOCK_CONSOLE,  /* the log ring and the UART */
     NR_LOCK_RANKS
 };
 

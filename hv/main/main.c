@@ -14,6 +14,7 @@
 #include "guest/dom0_console.h"
 #include "guest/frame.h"
 #include "guest/ioports.h"
+#include "guest/lifecycle.h"
 #include "guest/machine_map.h"
 #include "guest/mmu.h"
 #include "guest/pirq.h"
@@ -295,6 +296,7 @@ static __init void start_cpus(void)
     dispatch_init(&topology, &vcpu_switch_ops);
     switch_init();
     domain_init();
+    lifecycle_init();
 }
 
 /* What domain 0 may not touch among the devices. */
@@ -345,7 +347,7 @@ static __init struct vcpu *start_dom0(struct cpu_user_regs *regs)
             cannot_start("not enough memory for the CPUs of domain 0");
     heap_add(boot.modules[0].start >> PAGE_SHIFT,
              ROUND_UP(boot.modules[0].end, PAGE_SIZE) >> PAGE_SHIFT);
-    vtime_set_wallclock(dom0, read_cmos_time(), 0, time_now());
+    vtime_set_wallclock(read_cmos_time(), 0, time_now());
     return v;
 }
 
@@ -373,7 +375,7 @@ static void end_boot(void)
     __atomic_store_n(&boot_is_over, 1, __ATOMIC_RELEASE);
     for (unsigned i = 1; i < nr_cpus; i++)
         lapic_send_ipi(cpus[i]->apic_id, VECTOR_IPI_SCHED);
-    vcpu_up(dom0->vcpus[0]);
+    lifecycle_vcpu_up(dom0->vcpus[0]);
     dispatch_idle();
 }
 

@@ -1,0 +1,275 @@
+#include "guest/lifecycle.h"
+#include "guest/event.h"
+#include "guest/frame.h"
+#include "guest/segments.h"
+#include "guest/switch.h"
+#include "guest/vcpu.h"
+#include "guest/vtime.h"
+#include "kern/console.h"
+#include "kern/irq.h"
+#include "x86/paging.h"
+#include "x86/reboot.h"
+#include "kern/panic.h"
+#include <xen/sched.h>
+
+bool lifecycle_is_stopped(const struct domain *d)
+{
+    for (unsigned i = 0; i < d->max_vcpus; i++)
+        if (!__atomic_load_n(&d->vcpus[i]->stopped, __ATOMIC_SEQ_CST))
+            return false;
+    return true;
+}
+
+/* All that wait for vcpus to stop look again. */
+static void tell_waiters(struct domain *d)
+{
+    u64 left = __atomic_exchange_n(&d->waiters, 0, __ATOMIC_SEQ_CST);
+
+    for (; left; left &= left - 1)
+        vcpu_wake(dom0->vcpus[__builtin_ctzl(left)], WAKE_EVENT);
+}
+
+/* The machine ends with domain 0. */
+static void end_machine(const struct domain *d)
+{
+    u8 reason = d->shutdown_code;
+
+    if (reason == SHUTDOWN_crash)
+        log_at(LOG_ERROR, "domain 0 has crashed: the machine stops\n");
+    if (reason == SHUTDOWN_reboot || reason == SHUTDOWN_watchdog)
+        machine_reset(machine_acpi()); /* asked for: 'noreboot' is about crashes */
+    /* After a power-off that ACPI did not perform nothing is left but to stop. */
+    machine_end(reason != SHUTDOWN_poweroff);
+}
+
+void lifecycle_stop_point(struct vcpu *v)
+{
+    struct domain *d = v->domain;
+
+    while (vcpu_must_stop(v)) {
+        bool tell = false;
+
+        if (d->is_hardware && d->stop & STOP_SHUTDOWN)
+            end_machine(d);
+        lock(&d->life_lock);
+        if (vcpu_must_stop(v)) {
+            __atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
+            dispatch_offline(&v->run);
+            tell = d->stop & STOP_SHUTDOWN && !d->shutdown_told && lifecycle_is_stopped(d);
+            d->shutdown_told |= tell;
+        }
+        unlock(&d->life_lock);
+        if (tell)
+            event_send_global_virq(dom0, VIRQ_DOM_EXC);
+        tell_waiters(d);
+        preempt_point();
+    }
+}
+
+/* With the life lock: what has stopped and has no reason to any more goes on. */
+static void release_vcpus(struct domain *d)
+{
+    for (unsigned i = 0; i < d->max_vcpus; i++) {
+        struct vcpu *v = d->vcpus[i];
+
+        if (!v->stopped || vcpu_must_stop(v))
+            continue;
+        v->stopped = false;
+        dispatch_online(&v->run);
+    }
+}
+
+void lifecycle_shutdown(struct domain *d, u8 reason)
+{
+    static const char *const names[] = {"poweroff", "reboot",   "suspend",
+                                        "crash",    "watchdog", "soft reset"};
+
+    if (!domain_set_shutdown(d, reason))
+        return;
+    log_at(reason == SHUTDOWN_crash ? LOG_ERROR : LOG_INFO, "domain %u shut down: %s\n", d->id,
+           reason < ARRAY_SIZE(names) ? names[reason] : "unknown reason");
+}
+
+int lifecycle_resume(struct domain *d)
+{
+    int rc = -XEN_EINVAL;
+
+    lock(&d->life_lock);
+    if (d->stop & STOP_SHUTDOWN && d->shutdown_told && !(d->stop & STOP_DYING)) {
+        d->shutdown_told = false;
+        __atomic_store_n(&d->stop, d->stop & ~STOP_SHUTDOWN, __ATOMIC_SEQ_CST);
+        release_vcpus(d);
+        rc = 0;
+    }
+    unlock(&d->life_lock);
+    return rc;
+}
+
+static bool is_stopped(void *arg)
+{
+    return lifecycle_is_stopped(arg);
+}
+
+/* Sleeps until the vcpus have stopped, and has their registers brought home. */
+static void wait_until_stopped(struct domain *d)
+{
+    struct vcpu *me = current_vcpu();
+
+    while (!lifecycle_is_stopped(d)) {
+        __atomic_or_fetch(&d->waiters, BIT(me->id), __ATOMIC_SEQ_CST);
+        vcpu_sleep(me, is_stopped, d);
+    }
+    for (unsigned i = 0; i < d->max_vcpus; i++) {
+        /* One that says so may have a few steps to go to the end of its time. */
+        while (__atomic_load_n(&d->vcpus[i]->on_cpu, __ATOMIC_ACQUIRE) != CPU_NONE)
+            tlb_relax();
+        switch_unload(d->vcpus[i]);
+    }
+}
+
+int lifecycle_pause(struct domain *d, bool wait)
+{
+    bool full;
+
+    lock(&d->life_lock);
+    full = (d->stop & STOP_PAUSES) == STOP_PAUSES;
+    if (!full)
+        domain_stop(d, d->stop + 1);
+    unlock(&d->life_lock);
+    if (full)
+        return -XEN_EINVAL;
+    if (wait)
+        wait_until_stopped(d);
+    return 0;
+}
+
+int lifecycle_unpause(struct domain *d)
+{
+    int rc = -XEN_EINVAL;
+
+    lock(&d->life_lock);
+    if (d->stop & STOP_PAUSES) {
+        __atomic_store_n(&d->stop, d->stop - 1, __ATOMIC_SEQ_CST);
+        release_vcpus(d);
+        rc = 0;
+    }
+    unlock(&d->life_lock);
+    return rc;
+}
+
+void lifecycle_vcpu_up(struct vcpu *v)
+{
+    struct domain *d = v->domain;
+
+    lock(&d->life_lock);
+    if (v->life == VCPU_DOWN) {
+        __atomic_store_n(&v->life, VCPU_UP, __ATOMIC_RELEASE);
+        release_vcpus(d);
+    }
+    unlock(&d->life_lock);
+}
+
+void lifecycle_vcpu_down(struct vcpu *v)
+{
+    struct domain *d = v->domain;
+    bool down;
+
+    lock(&d->life_lock);
+    down = v->life == VCPU_UP;
+    if (down)
+        __atomic_store_n(&v->life, VCPU_DOWN, __ATOMIC_SEQ_CST);
+    unlock(&d->life_lock);
+    if (!down)
+        return;
+    if (v == current_vcpu())
+        softirq_raise(SOFTIRQ_VCPU);
+    else
+        vcpu_wake(v, WAKE_EVENT);
+    vtime_runstate_down(v);
+}
+
+void lifecycle_control_begin(struct domain *d)
+{
+    while (__atomic_exchange_n(&d->in_control, 1, __ATOMIC_ACQUIRE)) {
+        vcpu_yield(NULL);
+        preempt_point();
+    }
+}
+
+void lifecycle_control_end(struct domain *d)
+{
+    __atomic_store_n(&d->in_control, 0, __ATOMIC_RELEASE);
+}
+
+/* What its vcpus hold: page tables, descriptor tables, registered pages, timers. */
+static void strip_vcpu(struct vcpu *v)
+{
+    timer_stop(&v->singleshot);
+    vtime_stop_periodic(v);
+    timer_stop(&v->poll_timer);
+    vcpu_reset(v);
+}
+
+/*
+ * All frames it may own. A table is taken apart before its allocation goes: pins are dropped on
+ * the way, and what is left of a table's uses goes with the tables that name it.
+ */
+static int abandon_frames(struct domain *d)
+{
+    for (u64 block = 0; block < DIV_ROUND_UP(max_mfn, BLOCK_FRAMES); block++) {
+        u64 first = block * BLOCK_FRAMES;
+
+        if (!(d->blocks[block / 64] & BIT(block & 63)))
+            continue;
+        for (u64 i = first; i < MIN(first + BLOCK_FRAMES, max_mfn); i++)
+            frame_abandon(d, MFN(i));
+        __atomic_and_fetch(&d->blocks[block / 64], ~BIT(block & 63), __ATOMIC_RELAXED);
+        preempt_point();
+        if (vcpu_has_event(current_vcpu()))
+            return -XEN_EAGAIN;
+    }
+    return 0;
+}
+
+int lifecycle_destroy(struct domain *d)
+{
+    int rc;
+
+    lock(&d->life_lock);
+    if (!(d->stop & STOP_DYING))
+        domain_stop(d, d->stop | STOP_DYING);
+    unlock(&d->life_lock);
+    wait_until_stopped(d);
+    if (d->apart)
+        return 0;
+    rc = event_close_all(d);
+    if (rc)
+        return rc;
+    for (unsigned i = 0; i < d->max_vcpus; i++)
+        strip_vcpu(d->vcpus[i]);
+    rc = abandon_frames(d);
+    if (rc)
+        return rc;
+    domain_leave(d);
+    event_send_global_virq(dom0, VIRQ_DOM_EXC);
+    return 0;
+}
+
+/* Nobody refers to it any more: its vcpus' memory and its own go. */
+static void bury(void)
+{
+    struct domain *d;
+
+    while ((d = domain_next_gone())) {
+        for (unsigned i = 0; i < d->max_vcpus; i++)
+            vcpu_free(d->vcpus[i]);
+        BUG_ON(dispatch_remove_domain(&d->sched));
+        domain_free(d);
+        event_send_global_virq(dom0, VIRQ_DOM_EXC);
+    }
+}
+
+__init void lifecycle_init(void)
+{
+    softirq_set_handler(SOFTIRQ_DOMAIN, bury);
+}

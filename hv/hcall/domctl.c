@@ -1,0 +1,79 @@
+#include "hcall/domctl.h"
+#include "guest/access.h"
+#include "guest/lifecycle.h"
+#include "guest/trap.h"
+#include "hcall/hcall.h"
+
+struct operation {
+    domctl_fn *run;
+    bool answers; /* the structure goes back to the caller, whatever the result */
+};
+
+static const struct operation operations[] = {
+    [XEN_DOMCTL_destroydomain] = {domctl_destroy, false},
+    [XEN_DOMCTL_pausedomain] = {domctl_pause, false},
+    [XEN_DOMCTL_unpausedomain] = {domctl_unpause, false},
+    [XEN_DOMCTL_getdomaininfo] = {domctl_get_info, true},
+    [XEN_DOMCTL_max_mem] = {domctl_max_mem, false},
+    [XEN_DOMCTL_setvcpucontext] = {domctl_set_context, false},
+    [XEN_DOMCTL_getvcpucontext] = {domctl_get_context, true},
+    [XEN_DOMCTL_max_vcpus] = {domctl_max_vcpus, false},
+    [XEN_DOMCTL_setdomainhandle] = {domctl_set_handle, false},
+    [XEN_DOMCTL_hypercall_init] = {domctl_hypercall_page, false},
+    [XEN_DOMCTL_settimeoffset] = {domctl_set_time_offset, false},
+    [XEN_DOMCTL_resumedomain] = {domctl_resume, false},
+    [XEN_DOMCTL_sendtrigger] = {domctl_send_trigger, false},
+    [XEN_DOMCTL_set_address_size] = {domctl_set_address_size, false},
+    [XEN_DOMCTL_get_address_size] = {domctl_get_address_size, true},
+};
+
+/*
+ * The next domain's info too is asked for by this operation: the answer names the first domain
+ * that is not below the id given.
+ */
+static struct domain *find(const struct xen_domctl *op)
+{
+    return op->cmd == XEN_DOMCTL_getdomaininfo ? domain_get_from(op->domain)
+                                               : domain_get(op->domain);
+}
+
+static s64 run(const struct operation *o, struct xen_domctl *op)
+{
+    struct domain *d = find(op);
+    s64 rc;
+
+    if (!d)
+        return -XEN_ESRCH;
+    lifecycle_control_begin(d);
+    rc = o->run(d, op);
+    lifecycle_control_end(d);
+    domain_put(d);
+    return rc;
+}
+
+HYPERCALL(domctl)
+{
+    struct xen_domctl op;
+    const struct operation *o;
+    s64 rc;
+
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
+        return -XEN_EFAULT;
+    if (op.interface_version != XEN_DOMCTL_INTERFACE_VERSION)
+        return -XEN_EACCES;
+    if (op.cmd == XEN_DOMCTL_createdomain) {
+        rc = domctl_create(&op);
+        return rc ? rc : copy_to_guest((void *)a1, &op, sizeof(op));
+    }
+    if (op.cmd >= ARRAY_SIZE(operations) || !operations[op.cmd].run)
+        return -XEN_ENOSYS;
+    o = &operations[op.cmd];
+    rc = run(o, &op);
+    if (rc == -XEN_EAGAIN)
+        return hcall_again(v, __HYPERVISOR_domctl);
+    if (o->answers && copy_to_guest((void *)a1, &op, sizeof(op)))
+        return -XEN_EFAULT;
+    return rc;
+}

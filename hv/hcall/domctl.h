@@ -1,0 +1,28 @@
+/*
+ * Operations of domain 0 on a domain (xen/domctl.h), by the families that implement them.
+ *
+ * Each gets the domain, with a reference and alone in control of it (lifecycle_control_begin()),
+ * and the copied structure, which is given back when the table in domctl.c says so. It returns 0
+ * or a negative errno; -XEN_EAGAIN: call again, there is news for the caller.
+ */
+#ifndef SERAI_HCALL_DOMCTL_H
+#define SERAI_HCALL_DOMCTL_H
+
+#include "guest/domain.h"
+#include <xen/domctl.h>
+
+typedef s64 domctl_fn(struct domain *d, struct xen_domctl *op);
+
+/* domctl_life.c: coming, stopping, going */
+s64 domctl_create(struct xen_domctl *op);
+domctl_fn domctl_destroy, domctl_pause, domctl_unpause, domctl_resume, domctl_max_vcpus,
+    domctl_set_handle, domctl_get_info, domctl_max_mem, domctl_set_address_size,
+    domctl_get_address_size, domctl_send_trigger, domctl_hypercall_page, domctl_set_time_offset;
+
+/* Fills in what is known about a domain; any context. */
+void domctl_fill_info(const struct domain *d, struct xen_domctl_getdomaininfo *info);
+
+/* domctl_context.c: a vcpu's state */
+domctl_fn domctl_set_context, domctl_get_context;
+
+#endif
