@@ -1,6 +1,5 @@
 #include "core/buddy.h"
 
-#define FREE_WORD  REF_OWNER(OWNER_FREE)
 #define LOW_FRAMES (GIB(4) >> PAGE_SHIFT)
 
 static unsigned zone_of(u64 mfn)
@@ -34,7 +33,7 @@ static void link_block(struct buddy *b, u32 mfn, unsigned order)
 {
     u32 *head = &b->head[zone_of(mfn)][order];
 
-    b->frames[mfn].ref = FREE_WORD | (order + 1);
+    b->frames[mfn].ref = b->free_word | (order + 1);
     set_links(b, mfn, *head, BUDDY_NONE);
     if (*head != BUDDY_NONE)
         set_links(b, *head, next_of(b, *head), mfn);
@@ -51,13 +50,14 @@ static void unlink_block(struct buddy *b, u32 mfn, unsigned order)
         set_links(b, prev, next, prev_of(b, prev));
     if (next != BUDDY_NONE)
         set_links(b, next, next_of(b, next), prev);
-    b->frames[mfn].ref = FREE_WORD;
+    b->frames[mfn].ref = b->free_word;
     b->frames[mfn].typ = 0;
 }
 
-void buddy_init(struct buddy *b, struct frame *frames, u64 nr_frames)
+void buddy_init(struct buddy *b, struct frame *frames, u64 nr_frames, u16 owner)
 {
-    *b = (struct buddy){.frames = frames, .nr_frames = nr_frames};
+    *b = (struct buddy){
+        .frames = frames, .nr_frames = nr_frames, .free_word = REF_OWNER(owner)};
     for (unsigned z = 0; z < 2; z++)
         for (unsigned o = 0; o <= BUDDY_MAX_ORDER; o++)
             b->head[z][o] = BUDDY_NONE;
@@ -114,13 +114,13 @@ void buddy_free(struct buddy *b, u32 mfn, unsigned order)
 {
     b->free += BIT(order);
     for (u64 i = 0; i < BIT(order); i++)
-        b->frames[mfn + i] = (struct frame){.ref = FREE_WORD};
+        b->frames[mfn + i] = (struct frame){.ref = b->free_word};
 
     while (order < BUDDY_MAX_ORDER) {
         u32 other = mfn ^ (u32)BIT(order);
 
         if (other + BIT(order) > b->nr_frames ||
-            b->frames[other].ref != (FREE_WORD | (order + 1)))
+            b->frames[other].ref != (b->free_word | (order + 1)))
             break;
         unlink_block(b, other, order);
         mfn &= ~(u32)BIT(order);
@@ -141,10 +141,10 @@ bool buddy_check(const struct buddy *b)
                 u32 other = m ^ (u32)BIT(o);
 
                 if (m & (BIT(o) - 1) || prev_of(b, m) != prev || zone_of(m) != z ||
-                    b->frames[m].ref != (FREE_WORD | (o + 1)))
+                    b->frames[m].ref != (b->free_word | (o + 1)))
                     return false;
                 if (o < BUDDY_MAX_ORDER && other + BIT(o) <= b->nr_frames &&
-                    b->frames[other].ref == (FREE_WORD | (o + 1)))
+                    b->frames[other].ref == (b->free_word | (o + 1)))
                     return false;
                 total += BIT(o);
             }

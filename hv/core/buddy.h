@@ -2,7 +2,8 @@
  * A buddy allocator over the frame table: finds and merges blocks of 2^order frames.
  *
  *  I1 A free block of order o starts at a multiple of 2^o; its first frame's ref word is
- *     FREE | (o + 1), the other frames' words are FREE.
+ *     FREE | (o + 1), the other frames' words are FREE: its owner is 'owner', and the count o + 1
+ *     or 0. Several allocators share a frame table under different owners.
  *  I2 The first frame's typ word links the block into its list: next and previous frame number,
  *     28 bits each (1 TiB), above flag bits that are clear.
  *  I3 No two free blocks are buddies of the same order (they would have been merged).
@@ -18,16 +19,16 @@
 
 #define BUDDY_MAX_ORDER 18
 #define BUDDY_NONE      0xfffffffU
-#define OWNER_FREE      0x7ffe
 
 struct buddy {
     struct frame *frames;
     u64 nr_frames;
     u64 free;
+    u64 free_word;
     u32 head[2][BUDDY_MAX_ORDER + 1]; /* [0] below 4 GiB, [1] above */
 };
 
-void buddy_init(struct buddy *b, struct frame *frames, u64 nr_frames);
+void buddy_init(struct buddy *b, struct frame *frames, u64 nr_frames, u16 owner);
 
 /*
  * First frame of a block of 2^order frames that ends at or below 'limit' (a frame number), or

@@ -214,7 +214,7 @@ static void assign_frames(struct builder *b, u64 end)
             stop = MIN(stop, l->initrd);
         while (order && (pfn & (BIT(order) - 1) || pfn + BIT(order) > stop))
             order--;
-        while (!heap_alloc_frames(order, ~0UL, NULL, &mfn))
+        while (!heap_take_dirty(order, &mfn))
             if (!order--)
                 cannot_start("out of memory for domain 0 after %lu of %lu MiB: lower dom0_mem=",
                              pfn >> 8, l->nr_pages >> 8);

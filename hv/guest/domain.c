@@ -284,8 +284,7 @@ void domain_stop(struct domain *d, u32 reasons)
 
 void preempt_point(void)
 {
-    /* One instruction's window is enough: what is pending is taken in it. */
-    asm volatile("sti; nop; cli" : : : "memory");
+    cpu_take_interrupts();
     if (unlikely(this_cpu()->softirq_pending)) {
         count(COUNT_PREEMPTION);
         softirq_run();

@@ -69,7 +69,6 @@ static s64 populate_physmap(struct domain *d, const struct xen_memory_reservatio
             domain_sub_pages(d, size);
             break;
         }
-        memset(mfn_to_virt(mfn), 0, size << PAGE_SHIFT);
         for (u64 k = 0; k < size; k++) {
             frame_assign(d, MFN(mfn.n + k), 0);
             m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
@@ -232,8 +231,6 @@ static int exchange_frames(struct domain *d, struct exchange *x)
             m2p[x->in[i]] = M2P_INVALID;
             heap_free_frames(MFN(x->in[i]), 0);
         }
-        for (u64 i = 0; i < n; i += BIT(x->out_order))
-            memset(mfn_to_virt(MFN(x->out[i])), 0, PAGE_SIZE << x->out_order);
     }
     for (u64 i = 0; i < n; i++)
         frame_assign(d, MFN(x->out[i]), 0);

@@ -1,4 +1,5 @@
 #include "kern/dispatch.h"
+#include "kern/heap.h"
 #include "kern/irq.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
@@ -293,6 +294,10 @@ void dispatch_idle(void)
     for (;;) {
         softirq_run();
         c->softirq_pending = 0;
+        if (heap_scrub_some()) {
+            cpu_take_interrupts();
+            continue;
+        }
         __atomic_store_n(&c->idle, 1, __ATOMIC_SEQ_CST);
         wait_for_work(c);
     }

@@ -9,9 +9,15 @@
 struct frame *frames;
 u64 max_mfn;
 
-static struct buddy buddy; /* heap_lock */
-static u64 freed_at;       /* flush clock of the last free; heap_lock */
-static u64 claimed;        /* free frames set aside; heap_lock */
+/* The owners of free frames. */
+#define OWNER_CLEAN 0x7ffd
+#define OWNER_DIRTY 0x7ffe
+
+#define SCRUB_ORDER 2 /* at a time */
+
+static struct buddy clean, dirty; /* heap_lock */
+static u64 freed_at;              /* flush clock of the last dirty free; heap_lock */
+static u64 claimed;               /* free frames set aside; heap_lock */
 static struct spinlock heap_lock = SPINLOCK(LOCK_HEAP);
 
 /* Free small objects, by power of two from 16 bytes: a list through their first words. */
@@ -23,7 +29,8 @@ void heap_init(struct frame *table, u64 nr_frames)
 {
     frames = table;
     max_mfn = nr_frames;
-    buddy_init(&buddy, table, nr_frames);
+    buddy_init(&clean, table, nr_frames, OWNER_CLEAN);
+    buddy_init(&dirty, table, nr_frames, OWNER_DIRTY);
 }
 
 void heap_add(u64 start, u64 end)
@@ -35,19 +42,22 @@ void heap_add(u64 start, u64 end)
         while (order < BUDDY_MAX_ORDER && !(end & BIT(order)) && end - start >= BIT(order + 1))
             order++;
         end -= BIT(order);
-        buddy_free(&buddy, (u32)end, order);
+        buddy_free(&dirty, (u32)end, order);
     }
 }
 
-/* With the lock: the block, paid from the caller's claim as far as that goes. */
-static u32 alloc_block(unsigned order, u64 limit, u64 *claim)
+/* With the lock: a block, paid from the caller's claim as far as that goes. */
+static u32 alloc_block(unsigned order, u64 limit, u64 *claim, bool *is_dirty)
 {
     u64 n = BIT(order), own = claim ? MIN(*claim, n) : 0;
     u32 m;
 
-    if (buddy.free - (claimed - own) < n)
+    if (heap_free_count() - (claimed - own) < n)
         return BUDDY_NONE;
-    m = buddy_alloc(&buddy, order, MIN(limit, max_mfn));
+    m = buddy_alloc(&clean, order, MIN(limit, max_mfn));
+    *is_dirty = m == BUDDY_NONE;
+    if (*is_dirty)
+        m = buddy_alloc(&dirty, order, MIN(limit, max_mfn));
     if (m != BUDDY_NONE && own) {
         *claim -= own;
         claimed -= own;
@@ -60,7 +70,7 @@ int heap_claim(u64 *claim, u64 n)
     int rc = -XEN_ENOMEM;
 
     lock(&heap_lock);
-    if (n <= buddy.free - (claimed - *claim)) {
+    if (n <= heap_free_count() - (claimed - *claim)) {
         claimed += n - *claim;
         *claim = n;
         rc = 0;
@@ -76,54 +86,107 @@ u64 heap_claimed_count(void)
 
 bool heap_alloc_frames(unsigned order, u64 limit, u64 *claim, mfn_t *mfn)
 {
-    u32 m;
+    bool is_dirty = false;
     u64 stamp;
+    u32 m;
 
     lock(&heap_lock);
-    m = alloc_block(order, limit, claim);
+    m = alloc_block(order, limit, claim, &is_dirty);
     stamp = freed_at;
     unlock(&heap_lock);
     if (m == BUDDY_NONE)
         return false;
-    /* Nobody may keep a translation from the frames' earlier life. */
-    tlb_flush_since(stamp, NO_OWNER, true);
     *mfn = MFN(m);
+    if (is_dirty) {
+        /* Nobody may keep a translation from the frames' earlier life. */
+        tlb_flush_since(stamp, NO_OWNER, true);
+        memset(mfn_to_virt(*mfn), 0, PAGE_SIZE << order);
+    }
     return true;
+}
+
+__init bool heap_take_dirty(unsigned order, mfn_t *mfn)
+{
+    u32 m;
+
+    lock(&heap_lock);
+    m = buddy_alloc(&dirty, order, max_mfn);
+    if (m == BUDDY_NONE)
+        m = buddy_alloc(&clean, order, max_mfn);
+    unlock(&heap_lock);
+    *mfn = MFN(m);
+    return m != BUDDY_NONE;
 }
 
 void heap_free_frames(mfn_t mfn, unsigned order)
 {
-    memset(mfn_to_virt(mfn), 0, PAGE_SIZE << order);
     lock(&heap_lock);
-    buddy_free(&buddy, (u32)mfn.n, order);
+    buddy_free(&dirty, (u32)mfn.n, order);
     freed_at = tlb_clock();
     unlock(&heap_lock);
 }
 
 u64 heap_free_count(void)
 {
-    return buddy.free;
+    return clean.free + dirty.free;
+}
+
+u64 heap_dirty_count(void)
+{
+    return dirty.free;
+}
+
+/* A dirty block of at most 2^SCRUB_ORDER frames, of which nothing was freed since 'stamp'. */
+static u32 take_dirty(u64 stamp, unsigned *order)
+{
+    u32 m = BUDDY_NONE;
+
+    lock(&heap_lock);
+    if (freed_at == stamp) {
+        *order = SCRUB_ORDER;
+        m = buddy_alloc(&dirty, *order, max_mfn);
+        if (m == BUDDY_NONE) {
+            *order = 0;
+            m = buddy_alloc(&dirty, *order, max_mfn);
+        }
+    }
+    unlock(&heap_lock);
+    return m;
+}
+
+bool heap_scrub_some(void)
+{
+    u64 stamp = __atomic_load_n(&freed_at, __ATOMIC_RELAXED);
+    unsigned order;
+    u32 m;
+
+    if (!__atomic_load_n(&dirty.free, __ATOMIC_RELAXED) || !tlb_settle_since(stamp))
+        return false;
+    m = take_dirty(stamp, &order);
+    if (m == BUDDY_NONE)
+        return false;
+    memset(mfn_to_virt(MFN(m)), 0, PAGE_SIZE << order);
+    lock(&heap_lock);
+    buddy_free(&clean, m, order);
+    unlock(&heap_lock);
+    return true;
 }
 
 void *heap_alloc_pages(unsigned order)
 {
     mfn_t mfn;
-    void *page;
-
     if (!heap_alloc_frames(order, ~0UL, NULL, &mfn))
         return NULL;
     for (u64 i = 0; i < BIT(order); i++)
         frames[mfn.n + i] = (struct frame){.ref = REF_OWNER(DOMID_XEN) | 1};
-    page = mfn_to_virt(mfn);
-    memset(page, 0, PAGE_SIZE << order);
-    return page;
+    return mfn_to_virt(mfn);
 }
 
 void heap_free_pages(void *page, unsigned order)
 {
     memset(page, 0, PAGE_SIZE << order);
     lock(&heap_lock);
-    buddy_free(&buddy, (u32)virt_to_mfn(page).n, order);
+    buddy_free(&clean, (u32)virt_to_mfn(page).n, order);
     unlock(&heap_lock);
 }
 

@@ -1,8 +1,9 @@
 /*
  * Machine memory: frames from the buddy allocator, and small objects cut out of them.
  *
- * Frames that come back carry no secrets forward: heap_free_frames() scrubs them, and the next
- * allocation flushes translations that the old owner may still have cached.
+ * Frames that come back carry no secrets forward, and nobody keeps a translation to them: a freed
+ * frame is dirty until all CPUs have flushed since and it is zeroed, which idle CPUs do. Clean
+ * ones are handed out first; a dirty one that has to be is cleaned on the way.
  */
 #ifndef SERAI_KERN_HEAP_H
 #define SERAI_KERN_HEAP_H
@@ -14,20 +15,26 @@ extern struct frame *frames; /* indexed by machine frame number */
 extern u64 max_mfn;          /* frames[] has this many entries */
 
 void heap_init(struct frame *table, u64 nr_frames);
-/* Boot: gives [start, end) (frame numbers) to the heap. */
+/* Boot: gives [start, end) (frame numbers) to the heap, dirty. */
 void heap_add(u64 start, u64 end);
+/* Boot, for domain 0: 2^order frames with whatever is in them. */
+bool heap_take_dirty(unsigned order, mfn_t *mfn) must_check;
 
 /*
- * 2^order frames below frame number 'limit' (~0: anywhere); false when there are none. Those that
+ * 2^order zeroed frames below frame number 'limit' (~0: anywhere); false when there are none. Those that
  * others have claimed are left to them; 'claim' (NULL: none) is the caller's own, which shrinks.
  */
 bool heap_alloc_frames(unsigned order, u64 limit, u64 *claim, mfn_t *mfn) must_check;
 /* Sets n frames aside in '*claim', instead of what it was; -XEN_ENOMEM: there are not so many. */
 int heap_claim(u64 *claim, u64 n) must_check;
 u64 heap_claimed_count(void);
-/* The frames are zeroed here. */
 void heap_free_frames(mfn_t mfn, unsigned order);
 u64 heap_free_count(void);
+/* How many of the free ones are dirty. */
+u64 heap_dirty_count(void);
+
+/* An idle CPU's share of the cleaning: a few pages; false: nothing to do, or not now. */
+bool heap_scrub_some(void);
 
 /* Pages for the hypervisor itself, zeroed, owned by DOMID_XEN; NULL when out of memory. */
 void *heap_alloc_pages(unsigned order) must_check;

@@ -69,6 +69,25 @@ void tlb_shoot_down(u64 stamp, u32 owner, bool tables)
     flush_and_wait(need, stamp);
 }
 
+bool tlb_settle_since(u64 stamp)
+{
+    struct cpu *self = this_cpu();
+    cpuset_t need = CPUSET_NONE;
+
+    if (self->flushed_at <= stamp)
+        tlb_flush_local();
+    for (unsigned i = 0; i < nr_cpus; i++) {
+        if (cpus[i] == self || flushed_at(i) > stamp ||
+            __atomic_load_n(&cpus[i]->guest_owner, __ATOMIC_SEQ_CST) == NO_OWNER)
+            continue;
+        if (!__atomic_load_n(&cpus[i]->idle, __ATOMIC_RELAXED))
+            return false;
+        cpuset_add(&need, i);
+    }
+    flush_and_wait(need, stamp);
+    return true;
+}
+
 void tlb_flush_cpus(cpuset_t set)
 {
     u64 now = tlb_clock();

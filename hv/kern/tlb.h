@@ -77,6 +77,12 @@ static inline void tlb_flush_since(u64 stamp, u32 owner, bool tables)
         tlb_shoot_down(stamp, owner, tables);
 }
 
+/*
+ * The same for any owner and for tables too, but only if no CPU at work has to be interrupted for
+ * it: false, and nothing is sure.
+ */
+bool tlb_settle_since(u64 stamp) must_check;
+
 /* A complete flush of each of these CPUs, from now on; returns when all are done. */
 void tlb_flush_cpus(cpuset_t cpus);
 

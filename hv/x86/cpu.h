@@ -213,6 +213,12 @@ static inline bool irq_enabled(void)
     return flags & RFLAGS_IF;
 }
 
+/* What is pending is taken: one instruction's window is enough. */
+static inline void cpu_take_interrupts(void)
+{
+    asm volatile("sti; nop; cli" : : : "memory");
+}
+
 /* Sleep until an interrupt; the sti shadow closes the window between the check and the sleep. */
 static inline void cpu_halt_irq_on(void)
 {

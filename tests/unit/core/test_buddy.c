@@ -13,6 +13,8 @@
 
 #include "core/buddy.h"
 
+#define OWNER_FREE 0x7ffe
+
 #define LOW_END    (GIB(4) >> PAGE_SHIFT)
 #define WINDOW     2048UL /* frames on either side of 4 GiB */
 #define FIRST      (LOW_END - WINDOW)
@@ -53,7 +55,7 @@ static struct world *make_world(u64 nr_frames)
     /* What was never given to the heap belongs to somebody. */
     for (u64 f = FIRST; f < END && f < nr_frames; f++)
         w->frames[f].ref = REF_OWNER(7) | 1;
-    buddy_init(&w->b, w->frames, nr_frames);
+    buddy_init(&w->b, w->frames, nr_frames, OWNER_FREE);
     assert_true(buddy_check(&w->b));
     assert_int_equal(buddy_alloc(&w->b, 0, NO_LIMIT), BUDDY_NONE);
     return w;
@@ -263,7 +265,7 @@ static void largest_order(void **state)
     struct buddy b;
 
     assert_non_null(frames);
-    buddy_init(&b, frames, nr);
+    buddy_init(&b, frames, nr, OWNER_FREE);
     for (u64 f = LOW_END - 2 * size; f < nr; f += size)
         buddy_free(&b, (u32)f, BUDDY_MAX_ORDER);
     assert_true(buddy_check(&b));
