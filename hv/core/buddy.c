@@ -56,8 +56,8 @@ static void unlink_block(struct buddy *b, u32 mfn, unsigned order)
 
 void buddy_init(struct buddy *b, struct frame *frames, u64 nr_frames, u16 owner)
 {
-    *b = (struct buddy){
-        .frames = frames, .nr_frames = nr_frames, .free_word = REF_OWNER(owner)};
+    *b =
+        (struct buddy){.frames = frames, .nr_frames = nr_frames, .free_word = REF_OWNER(owner)};
     for (unsigned z = 0; z < 2; z++)
         for (unsigned o = 0; o <= BUDDY_MAX_ORDER; o++)
             b->head[z][o] = BUDDY_NONE;
