@@ -190,6 +190,9 @@ static bool string_io(struct vcpu *v, const struct insn *insn, struct cpu_user_r
         more = insn_string_advance(insn, &r);
         regs_from_insn(regs, &r);
         preempt_point();
+        /* The instruction goes on when the guest does. */
+        if (vcpu_must_stop(v))
+            break;
     }
     return true;
 }

@@ -105,19 +105,30 @@ int lifecycle_resume(struct domain *d)
     return rc;
 }
 
-static bool is_stopped(void *arg)
+/* The vcpu had better go back to its guest, and come again. */
+static bool has_news(const struct vcpu *v)
 {
-    return lifecycle_is_stopped(arg);
+    return vcpu_has_event(v) || vcpu_has_nmi(v) || vcpu_must_stop(v);
 }
 
-/* Sleeps until the vcpus have stopped, and has their registers brought home. */
-static void wait_until_stopped(struct domain *d)
+static bool is_stopped_or_news(void *arg)
+{
+    return lifecycle_is_stopped(arg) || has_news(current_vcpu());
+}
+
+/*
+ * Sleeps until the vcpus have stopped, and has their registers brought home. -XEN_EAGAIN: a guest
+ * may take its time to come to the border, and the caller has news.
+ */
+static int wait_until_stopped(struct domain *d)
 {
     struct vcpu *me = current_vcpu();
 
     while (!lifecycle_is_stopped(d)) {
+        if (has_news(me))
+            return -XEN_EAGAIN;
         __atomic_or_fetch(&d->waiters, BIT(me->id), __ATOMIC_SEQ_CST);
-        vcpu_sleep(me, is_stopped, d);
+        vcpu_sleep(me, is_stopped_or_news, d);
     }
     for (unsigned i = 0; i < d->max_vcpus; i++) {
         /* One that says so may have a few steps to go to the end of its time. */
@@ -125,11 +136,13 @@ static void wait_until_stopped(struct domain *d)
             tlb_relax();
         switch_unload(d->vcpus[i]);
     }
+    return 0;
 }
 
 int lifecycle_pause(struct domain *d, bool wait)
 {
     bool full;
+    int rc = 0;
 
     lock(&d->life_lock);
     full = (d->stop & STOP_PAUSES) == STOP_PAUSES;
@@ -139,8 +152,10 @@ int lifecycle_pause(struct domain *d, bool wait)
     if (full)
         return -XEN_EINVAL;
     if (wait)
-        wait_until_stopped(d);
-    return 0;
+        rc = wait_until_stopped(d);
+    if (rc)
+        (void)!lifecycle_unpause(d);
+    return rc;
 }
 
 int lifecycle_unpause(struct domain *d)
@@ -225,7 +240,7 @@ static int abandon_frames(struct domain *d)
             frame_abandon(d, MFN(i));
         __atomic_and_fetch(&d->blocks[block / 64], ~BIT(block & 63), __ATOMIC_RELAXED);
         preempt_point();
-        if (vcpu_has_event(current_vcpu()))
+        if (has_news(current_vcpu()))
             return -XEN_EAGAIN;
     }
     return 0;
@@ -239,7 +254,9 @@ int lifecycle_destroy(struct domain *d)
     if (!(d->stop & STOP_DYING))
         domain_stop(d, d->stop | STOP_DYING);
     unlock(&d->life_lock);
-    wait_until_stopped(d);
+    rc = wait_until_stopped(d);
+    if (rc)
+        return rc;
     if (d->apart)
         return 0;
     rc = event_close_all(d);

@@ -20,7 +20,8 @@ int lifecycle_resume(struct domain *d) must_check;
 
 /*
  * One more pause; with 'wait', its vcpus have all stopped and their registers are in struct vcpu.
- * -XEN_EINVAL: too many pauses.
+ * -XEN_EINVAL: too many pauses. -XEN_EAGAIN: not paused, the caller has news to take first, and
+ * calls again.
  */
 int lifecycle_pause(struct domain *d, bool wait) must_check;
 /* -XEN_EINVAL: it was not paused. */

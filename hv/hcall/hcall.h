@@ -47,10 +47,31 @@ HYPERCALL(serai_op);
 s64 hcall_sched_control(u64 op, u64 u_arg);
 
 /*
- * The result of hypercall 'nr' that shall run again from its start, after the guest has taken its
- * events: the guest makes the same call once more without knowing.
+ * A long operation that others wait for, because the vcpu has to stop, may end early: the guest
+ * makes the same call once more without knowing, and goes on where it was. Not inside a batch,
+ * whose bound is its memory, unless the domain dies.
  */
+static inline bool hcall_may_stop(const struct vcpu *v)
+{
+    return unlikely(vcpu_must_stop(v)) && (!v->in_multicall || v->domain->stop & STOP_DYING);
+}
+
+/* The result of hypercall 'nr' that shall run again from its start. */
 s64 hcall_again(struct vcpu *v, unsigned nr);
+
+/*
+ * The same for one whose second argument counts elements, 'done' of which are dealt with: they
+ * are left out next time. The argument's upper half carries that, marked; a guest that puts it
+ * there itself only skips its own requests.
+ */
+#define HCALL_MAX_ELEMENTS BIT(24)
+s64 hcall_again_from(struct vcpu *v, unsigned nr, u32 done);
+
+/* The first element to look at, by that second argument. */
+static inline u32 hcall_first(u64 count_arg)
+{
+    return count_arg >> 56 == 0xa5 ? (u32)(count_arg >> 32) & (HCALL_MAX_ELEMENTS - 1) : 0;
+}
 
 /* Runs hypercall 'nr'; -XEN_ENOSYS for one that does not exist. Not for iret. */
 s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *args);

@@ -287,6 +287,8 @@ static s64 exchange_chunks(struct vcpu *v, struct xen_memory_exchange *e, struct
         e->nr_exchanged += in_per_chunk;
         rc = write_out(e, c, x);
         preempt_point();
+        if (!rc && c + 1 < chunks && hcall_may_stop(v))
+            rc = hcall_again(v, __HYPERVISOR_memory_op);
     }
     return rc;
 }

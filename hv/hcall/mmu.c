@@ -131,13 +131,16 @@ HYPERCALL(mmu_update)
     struct held_table table = {.type = TYPE_NONE};
     struct pte_update u = {0};
     u32 nr = (u32)a2, i;
+    s64 again = 0;
     int rc;
 
     if (likely(nr == 1 && !a3 && a4 == DOMID_SELF && update_single(v, a1, &rc)))
         return rc;
+    if (nr > HCALL_MAX_ELEMENTS)
+        return -XEN_EINVAL;
     rc = owners_of(v, a4, &u);
 
-    for (i = 0; i < nr && !rc; i++) {
+    for (i = hcall_first(a2); i < nr && !rc; i++) {
         if (copy_array_from_guest(&req, u_reqs, i, sizeof(req))) {
             rc = -XEN_EFAULT;
             break;
@@ -159,16 +162,18 @@ HYPERCALL(mmu_update)
         if ((i & 63) == 63) {
             release_table(&table);
             preempt_point();
-            if (vcpu_must_stop(v))
+            if (hcall_may_stop(v)) {
+                again = hcall_again_from(v, __HYPERVISOR_mmu_update, ++i);
                 break;
+            }
         }
     }
     release_table(&table);
-    this_cpu()->counters[COUNT_PTE_MMU_UPDATE] += i;
+    this_cpu()->counters[COUNT_PTE_MMU_UPDATE] += i - MIN(i, hcall_first(a2));
     /* The guest resumes after the request that failed: it must learn which one. */
     if (a3 && copy_to_guest((void *)a3, &i, sizeof(i)))
         return -XEN_EFAULT;
-    return rc;
+    return again ? again : rc;
 }
 
 static u64 all_vcpus(const struct domain *d)
@@ -316,23 +321,30 @@ HYPERCALL(mmuext_op)
     struct mmuext_op *u_ops = (void *)a1, op;
     u32 nr = (u32)a2, i;
     u16 id = v->domain->id;
+    s64 again = 0;
     int rc = 0;
 
+    if (nr > HCALL_MAX_ELEMENTS)
+        return -XEN_EINVAL;
     if ((u16)a4 != DOMID_SELF && (u16)a4 != id)
         rc = foreign_owner(v, (u16)a4, &id);
     if (rc)
         return rc;
-    for (i = 0; i < nr; i++) {
+    for (i = hcall_first(a2); i < nr; i++) {
         if (copy_array_from_guest(&op, u_ops, i, sizeof(op))) {
             rc = -XEN_EFAULT;
             break;
         }
         rc = mmuext_one(v, &op, id);
-        if (rc || vcpu_must_stop(v))
+        if (rc)
             break;
         preempt_point();
+        if (hcall_may_stop(v)) {
+            again = hcall_again_from(v, __HYPERVISOR_mmuext_op, ++i);
+            break;
+        }
     }
     if (a3 && copy_to_guest((void *)a3, &i, sizeof(i)))
         return -XEN_EFAULT;
-    return rc;
+    return again ? again : rc;
 }

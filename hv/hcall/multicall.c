@@ -25,7 +25,9 @@ HYPERCALL(multicall)
 
     if (!guest_range_ok(a1, (u32)a2 * sizeof(e)))
         return -XEN_EFAULT;
-    for (u32 i = 0; i < (u32)a2; i++) {
+    if ((u32)a2 > HCALL_MAX_ELEMENTS)
+        return -XEN_EINVAL;
+    for (u32 i = hcall_first(a2); i < (u32)a2; i++) {
         s64 result;
 
         if (copy_array_from_guest(&e, u_calls, i, sizeof(e)))
@@ -36,9 +38,9 @@ HYPERCALL(multicall)
             result = run_entry(v, &e);
         if (copy_to_guest((u8 *)&u_calls[i] + RESULT_OFFSET, &result, sizeof(result)))
             return -XEN_EFAULT;
-        if (vcpu_must_stop(v))
-            return -XEN_EINVAL;
         preempt_point();
+        if (hcall_may_stop(v))
+            return hcall_again_from(v, __HYPERVISOR_multicall, i + 1);
     }
     return 0;
 }

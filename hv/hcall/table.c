@@ -57,6 +57,15 @@ s64 hcall_again(struct vcpu *v, unsigned nr)
     return nr;
 }
 
+s64 hcall_again_from(struct vcpu *v, unsigned nr, u32 done)
+{
+    struct cpu_user_regs *regs = guest_regs();
+
+    if (!v->in_multicall)
+        regs->rsi = (u32)regs->rsi | (u64)done << 32 | 0xa5UL << 56;
+    return hcall_again(v, nr);
+}
+
 s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
 {
     u64 in_range;
