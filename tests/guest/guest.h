@@ -321,5 +321,6 @@ void test_smp_hostile(void);
 void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
+void test_twodom(void);
 
 #endif

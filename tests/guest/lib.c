@@ -1,7 +1,7 @@
 /* Console output, TAP, and the few library functions a guest needs. */
 #include <stdarg.h>
 
-#include "guest.h"
+#include "domu.h"
 
 struct start_info *start;
 bool is_serai;
@@ -169,7 +169,10 @@ static void format(struct line *l, const char *fmt, va_list ap)
 
 static void flush(const struct line *l)
 {
-    hc_console(CONSOLEIO_write, l->len, l->text);
+    if (in_domu)
+        domu_print(l->text, l->len);
+    else
+        hc_console(CONSOLEIO_write, l->len, l->text);
 }
 
 void print(const char *fmt, ...)

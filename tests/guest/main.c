@@ -1,5 +1,5 @@
 /* Picks the groups named by test=a+b+c on the command line. */
-#include "guest.h"
+#include "domu.h"
 
 struct shared_info *shared;
 struct vcpu_info *vi;
@@ -30,9 +30,11 @@ static const struct {
     {"smp-hostile", test_smp_hostile},
     {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
+    {"twodom", test_twodom},
 };
 
 void guest_main(struct start_info *si);
+void guest_begin(struct start_info *si);
 
 /* The shared page takes the place of a page of the image. */
 static void map_shared(void)
@@ -58,11 +60,9 @@ static bool named(const char *list, const char *name)
     return false;
 }
 
-void guest_main(struct start_info *si)
+void guest_begin(struct start_info *si)
 {
     static xen_extraversion_t extra;
-    const char *list;
-    bool any = false;
 
     start = si;
     hc_version(XENVER_extraversion, extra);
@@ -70,6 +70,15 @@ void guest_main(struct start_info *si)
     map_shared();
     trap_init();
     mem_init();
+}
+
+void guest_main(struct start_info *si)
+{
+    const char *list;
+    bool any = false;
+
+    domu_keep_image();
+    guest_begin(si);
     list = option("test");
     print("TAP version 13\n");
     note("on %s, %lu pages", is_serai ? "serai" : "stock Xen", (u64)start->nr_pages);
