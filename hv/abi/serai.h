@@ -20,6 +20,12 @@
 #define SERAI_OP_SCHED_POOL   5 /* struct serai_sched_pool */
 #define SERAI_OP_SCHED_TRACE  6 /* struct serai_sched_trace */
 
+/* Memory; docs/memory.md. */
+#define SERAI_OP_MEMORY 7 /* struct serai_memory */
+
+/* Virtual interrupt to domain 0 (VIRQ_ARCH_7): an instruction about memory has ended. */
+#define SERAI_VIRQ_MEMORY 23
+
 /*
  * Counters since boot, summed over CPUs. The caller sets 'capacity' and 'entries'; up to that
  * many are stored and 'count' tells how many there are.
@@ -114,6 +120,42 @@ struct serai_sched_trace {
     uint32_t count; /* out: events stored; they end before 'next' */
     uint32_t lost;  /* out: wanted, and overwritten before they were read */
     uint64_t entries; /* in: address of struct serai_sched_event[capacity] */
+};
+
+/*
+ * What a domain has of memory, and the instruction to have less: own no more than 'pages' pages
+ * within a time, or else 'otherwise' happens. Pages are of 4 KiB, moments nanoseconds since boot,
+ * as 'now', 0: has not happened. A reserved field is 0.
+ *
+ * -XEN_EINVAL: a field out of range, or for domain 0 an 'otherwise'; -XEN_ESRCH: no such domain
+ * (reading on: none any more), or it is being destroyed; -XEN_ENOENT: nothing to cancel.
+ */
+#define SERAI_MEMORY_READ   0
+#define SERAI_MEMORY_NEXT   1 /* reads the first domain that is not below domid */
+#define SERAI_MEMORY_SET    2 /* in place of an instruction that is there; then reads */
+#define SERAI_MEMORY_CANCEL 3 /* cap, pause and limit are as before; then reads */
+
+enum { SERAI_MEMORY_NONE, SERAI_MEMORY_PENDING, SERAI_MEMORY_COMPLIED, SERAI_MEMORY_MISSED };
+enum { SERAI_ELSE_NOTHING, SERAI_ELSE_CAP, SERAI_ELSE_PAUSE, SERAI_ELSE_DESTROY };
+
+struct serai_memory {
+    uint16_t domid;    /* in; out with NEXT */
+    uint8_t op;        /* in: SERAI_MEMORY_ as above */
+    uint8_t state;     /* out: none, pending, complied, missed */
+    uint8_t otherwise; /* in: nothing, a cap of CPU time, pause, or end as if crashed */
+    uint8_t in_force;  /* out: the consequence has come, and nobody has lifted it since */
+    uint16_t reserved;
+    uint32_t cap_ppm; /* in: with the cap; 1000000: one whole CPU; else 0 */
+    uint32_t number;  /* out: of instructions to this domain so far */
+    uint64_t pages;   /* in: 1 to what the machine has */
+    uint64_t within;  /* in: 1 ms to 30 days, from now; out: from 'started' */
+    /* out: the domain */
+    uint64_t pages_now, pages_max, pages_claimed;
+    /* out: the instruction; 'lowest' up to when it complied, 'deadline' if it was missed */
+    uint64_t pages_start, pages_lowest, pages_deadline;
+    uint64_t now, started, deadline, complied, acted;
+    /* out: the machine */
+    uint64_t free, claimed;
 };
 
 #endif

@@ -197,6 +197,7 @@ struct domain *domain_create(u16 id, u64 max_pages)
         return NULL;
     d->max_pages = max_pages;
     d->event_lock = (struct spinlock)SPINLOCK(LOCK_EVENTS);
+    d->memory_lock = (struct spinlock)SPINLOCK(LOCK_MEMORY);
     d->life_lock = (struct spinlock)SPINLOCK(LOCK_LIFE);
     d->pirq_lock = (struct spinlock)SPINLOCK(LOCK_PIRQ);
     d->grant_lock = (struct spinlock)SPINLOCK(LOCK_GRANT);
@@ -216,16 +217,27 @@ struct domain *domain_create(u16 id, u64 max_pages)
     return d;
 }
 
+static bool may_own(const struct domain *d, u64 n, u64 more)
+{
+    u64 max = __atomic_load_n(&d->max_pages, __ATOMIC_SEQ_CST);
+
+    return more <= max && n <= max - more;
+}
+
 bool domain_add_pages(struct domain *d, u64 n)
 {
     u64 now = __atomic_load_n(&d->tot_pages, __ATOMIC_RELAXED);
 
     do {
-        if (n > d->max_pages || now > d->max_pages - n)
+        if (!may_own(d, now, n))
             return false;
-    } while (!__atomic_compare_exchange_n(&d->tot_pages, &now, now + n, true, __ATOMIC_RELAXED,
+    } while (!__atomic_compare_exchange_n(&d->tot_pages, &now, now + n, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
-    return true;
+    /* Whoever lowers the limit and then looks sees these pages, or we see the new limit. */
+    if (may_own(d, now, n))
+        return true;
+    domain_sub_pages(d, n);
+    return false;
 }
 
 void domain_sub_pages(struct domain *d, u64 n)

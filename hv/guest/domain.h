@@ -7,7 +7,7 @@
  *
  * Locking is tagged per field: (own) only the vcpu itself, on its CPU, or whoever initialises it
  * before it runs; (boot) written before the domain runs; (events), (pirq), (life) the domain's
- * lock of that name, (grant) likewise; (switch) guest/switch.c; (atomic).
+ * lock of that name, (grant) and (memory) likewise; (switch) guest/switch.c; (atomic).
  *
  * A vcpu stops for others only at the border to its guest, with nothing of the hypervisor's in
  * its hands: while there is a reason to (domain.stop, or it is not VCPU_UP) vcpu_stop_point() on
@@ -19,6 +19,7 @@
 
 #include "base/types.h"
 #include "core/evtchn.h"
+#include "core/memtarget.h"
 #include "kern/dispatch.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
@@ -149,8 +150,11 @@ struct domain {
     unsigned nr_vcpus_wanted; /* (boot) as the domain was created */
     struct vcpu *vcpus[NR_VCPUS_MAX];
     u64 tot_pages; /* (atomic) frames owned, without those that the hypervisor shares with it */
-    u64 max_pages;
-    u64 claimed_pages; /* (heap lock) set aside for it */
+    u64 max_pages; /* (atomic) */
+    struct spinlock memory_lock;
+    struct memtarget memtarget; /* (memory) guest/balloon.h */
+    struct timer memory_timer;  /* its deadline */
+    u64 claimed_pages;          /* (heap lock) set aside for it */
     struct e820_entry {
         u64 addr, size;
         u32 type;

@@ -42,6 +42,15 @@ static void end_machine(const struct domain *d)
     machine_end(reason != SHUTDOWN_poweroff);
 }
 
+/* With the life lock: the shutdown is complete, and this call is the first to see it. */
+static bool may_tell_shutdown(struct domain *d)
+{
+    if (!(d->stop & STOP_SHUTDOWN) || d->shutdown_told || !lifecycle_is_stopped(d))
+        return false;
+    d->shutdown_told = true;
+    return true;
+}
+
 void lifecycle_stop_point(struct vcpu *v)
 {
     struct domain *d = v->domain;
@@ -55,8 +64,7 @@ void lifecycle_stop_point(struct vcpu *v)
         if (vcpu_must_stop(v)) {
             __atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
             dispatch_offline(&v->run);
-            tell = d->stop & STOP_SHUTDOWN && !d->shutdown_told && lifecycle_is_stopped(d);
-            d->shutdown_told |= tell;
+            tell = may_tell_shutdown(d);
         }
         unlock(&d->life_lock);
         if (tell)
@@ -83,11 +91,18 @@ void lifecycle_shutdown(struct domain *d, u8 reason)
 {
     static const char *const names[] = {"poweroff", "reboot",   "suspend",
                                         "crash",    "watchdog", "soft reset"};
+    bool tell;
 
     if (!domain_set_shutdown(d, reason))
         return;
     log_at(reason == SHUTDOWN_crash ? LOG_ERROR : LOG_INFO, "domain %u shut down: %s\n", d->id,
            reason < ARRAY_SIZE(names) ? names[reason] : "unknown reason");
+    /* None may come past the stop point any more: all were paused. */
+    lock(&d->life_lock);
+    tell = may_tell_shutdown(d);
+    unlock(&d->life_lock);
+    if (tell)
+        event_send_global_virq(dom0, VIRQ_DOM_EXC);
 }
 
 int lifecycle_resume(struct domain *d)
@@ -262,6 +277,7 @@ int lifecycle_destroy(struct domain *d)
     rc = event_close_all(d);
     if (rc)
         return rc;
+    timer_stop(&d->memory_timer);
     for (unsigned i = 0; i < d->max_vcpus; i++)
         strip_vcpu(d->vcpus[i]);
     rc = abandon_frames(d);

@@ -1,6 +1,7 @@
 /* Operations of domain 0 on a domain: coming, stopping, going, and what it is. */
 #include "base/string.h"
 #include "guest/access.h"
+#include "guest/balloon.h"
 #include "guest/frame.h"
 #include "guest/hypercall_page.h"
 #include "guest/lifecycle.h"
@@ -61,7 +62,11 @@ s64 domctl_pause(struct domain *d, struct xen_domctl *op)
 
 s64 domctl_unpause(struct domain *d, struct xen_domctl *op)
 {
-    return d->is_hardware ? -XEN_EINVAL : lifecycle_unpause(d);
+    int rc = d->is_hardware ? -XEN_EINVAL : lifecycle_unpause(d);
+
+    if (!rc)
+        balloon_unpaused(d);
+    return rc;
 }
 
 s64 domctl_resume(struct domain *d, struct xen_domctl *op)
@@ -90,7 +95,8 @@ s64 domctl_set_handle(struct domain *d, struct xen_domctl *op)
 s64 domctl_max_mem(struct domain *d, struct xen_domctl *op)
 {
     /* Less than it has is allowed: it cannot get more until it has given some back. */
-    d->max_pages = op->u.max_mem.max_memkb >> (PAGE_SHIFT - 10);
+    __atomic_store_n(&d->max_pages, op->u.max_mem.max_memkb >> (PAGE_SHIFT - 10),
+                     __ATOMIC_SEQ_CST);
     return 0;
 }
 

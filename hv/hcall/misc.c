@@ -172,6 +172,8 @@ HYPERCALL(serai_op)
     case SERAI_OP_SCHED_POOL:
     case SERAI_OP_SCHED_TRACE:
         return hcall_sched_control(a1, a2);
+    case SERAI_OP_MEMORY:
+        return hcall_mem_control(a2);
     default:
         return -XEN_ENOSYS;
     }

@@ -14,6 +14,7 @@
 
 /* Outermost first. docs/locks.md says what each one guards. */
 enum lock_rank {
+    LOCK_MEMORY,   /* what a domain was told about its memory */
     LOCK_LIFE,     /* a domain's vcpus going up and down, its reasons to stop */
     LOCK_EVENTS,   /* a domain's event ports */
     LOCK_GRANT,    /* a domain's grant table */
