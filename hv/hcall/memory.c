@@ -1,5 +1,6 @@
 #include "base/string.h"
 #include "guest/access.h"
+#include "guest/balloon.h"
 #include "guest/frame.h"
 #include "guest/lifecycle.h"
 #include "guest/machine_map.h"
@@ -27,32 +28,117 @@ static u64 limit_of(u32 mem_flags)
     return bits == 0 || bits >= 64 ? ~0UL : bits <= PAGE_SHIFT ? 0 : BIT(bits - PAGE_SHIFT);
 }
 
-static s64 decrease_reservation(struct domain *d, const struct xen_memory_reservation *r)
+/* Frames taken at a time: the heap is locked once for so many. */
+#define BATCH_FRAMES 64
+
+/* Gives frames of the domain back, as far as nothing else uses them; how many that were. */
+static u64 release_frames(struct domain *d, const u64 *list, u64 n)
 {
     u64 i;
 
+    for (i = 0; i < n && !frame_unassign(d->id, MFN(list[i])); i++)
+        m2p[list[i]] = M2P_INVALID;
+    heap_free_list(list, i);
+    domain_sub_pages(d, i);
+    return i;
+}
+
+static bool release_extent(struct domain *d, u64 start, u64 size)
+{
+    u64 list[BATCH_FRAMES], n;
+
+    for (u64 i = 0; i < size; i += n) {
+        n = MIN(size - i, BATCH_FRAMES);
+        for (u64 k = 0; k < n; k++)
+            list[k] = start + i + k;
+        if (release_frames(d, list, n) != n)
+            return false;
+    }
+    return true;
+}
+
+static s64 release_extents(struct vcpu *v, struct domain *d,
+                           const struct xen_memory_reservation *r)
+{
+    u64 start, i;
+
     for (i = 0; i < r->nr_extents; i++) {
-        u64 start;
-
-        if (copy_array_from_guest(&start, r->extent_start.p, i, sizeof(start)))
+        if (copy_array_from_guest(&start, r->extent_start.p, i, sizeof(start)) ||
+            !release_extent(d, start, BIT(r->extent_order)))
             break;
-        for (u64 k = 0; k < BIT(r->extent_order); k++) {
-            mfn_t mfn = MFN(start + k);
-
-            if (frame_unassign(d->id, mfn))
-                return (s64)i;
-            m2p[mfn.n] = M2P_INVALID;
-            heap_free_frames(mfn, 0);
-            domain_sub_pages(d, 1);
-        }
         preempt_point();
+        if (hcall_may_stop(v))
+            return (s64)i + 1;
     }
     return (s64)i;
 }
 
+/* Single frames, as balloon drivers give them. */
+static s64 release_singles(struct vcpu *v, struct domain *d,
+                           const struct xen_memory_reservation *r)
+{
+    u64 list[BATCH_FRAMES], n, done, i;
+
+    for (i = 0; i < r->nr_extents; i += n) {
+        n = MIN(r->nr_extents - i, BATCH_FRAMES);
+        /* What lies before the end of the guest's memory counts: then one by one. */
+        if (copy_from_guest(list, r->extent_start.p + i, n * sizeof(list[0]))) {
+            n = 1;
+            if (copy_from_guest(list, r->extent_start.p + i, sizeof(list[0])))
+                break;
+        }
+        done = release_frames(d, list, n);
+        if (done < n)
+            return (s64)(i + done);
+        preempt_point();
+        if (hcall_may_stop(v))
+            return (s64)(i + n);
+    }
+    return (s64)i;
+}
+
+static s64 decrease_reservation(struct vcpu *v, struct domain *d,
+                                const struct xen_memory_reservation *r)
+{
+    s64 done = r->extent_order ? release_extents(v, d, r) : release_singles(v, d, r);
+
+    balloon_given_back(d);
+    return done;
+}
+
+/* Zeroed frames, and the domain's. False: it may not have so many, or there are none. */
+static bool add_extent(struct domain *d, unsigned order, u64 limit, mfn_t *mfn)
+{
+    u64 size = BIT(order);
+
+    if (!domain_add_pages(d, size))
+        return false;
+    if (!heap_alloc_frames(order, limit, &d->claimed_pages, mfn)) {
+        domain_sub_pages(d, size);
+        return false;
+    }
+    for (u64 k = 0; k < size; k++)
+        frame_assign(d, MFN(mfn->n + k), 0);
+    return true;
+}
+
+/* Another domain may be taken apart meanwhile; what is apart must not get anything any more. */
+static bool add_extent_to(const struct vcpu *v, struct domain *d, unsigned order, u64 limit,
+                          mfn_t *mfn)
+{
+    bool done;
+
+    if (d == v->domain)
+        return add_extent(d, order, limit, mfn);
+    lifecycle_control_begin(d);
+    done = !(d->stop & STOP_DYING) && add_extent(d, order, limit, mfn);
+    lifecycle_control_end(d);
+    return done;
+}
+
 /* Fresh zeroed frames for the pfns in the array; their numbers are written back over them. */
-static s64 populate_physmap(struct domain *d, const struct xen_memory_reservation *r,
-                            bool has_pfns)
+static s64 populate_physmap(struct vcpu *v, struct domain *d,
+                            const struct xen_memory_reservation *r, bool has_pfns)
 {
     u64 size = BIT(r->extent_order), i;
 
@@ -62,22 +148,17 @@ static s64 populate_physmap(struct domain *d, const struct xen_memory_reservatio
 
         if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
             break;
-        if (!domain_add_pages(d, size))
+        if (!add_extent_to(v, d, r->extent_order, limit_of(r->mem_flags), &mfn))
             break;
-        if (!heap_alloc_frames(r->extent_order, limit_of(r->mem_flags), &d->claimed_pages,
-                               &mfn)) {
-            domain_sub_pages(d, size);
-            break;
-        }
-        for (u64 k = 0; k < size; k++) {
-            frame_assign(d, MFN(mfn.n + k), 0);
+        for (u64 k = 0; k < size; k++)
             m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
-        }
         /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
         if (r->extent_start.p &&
             copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
             return (s64)i + 1;
         preempt_point();
+        if (hcall_may_stop(v))
+            return (s64)i + 1;
     }
     return (s64)i;
 }
@@ -91,19 +172,27 @@ static int find_domain(const struct vcpu *v, u16 id, struct domain **d)
     return *d ? 0 : -XEN_ESRCH;
 }
 
-static s64 change_reservation(struct domain *d, unsigned cmd,
+static s64 change_reservation(struct vcpu *v, struct domain *d, unsigned cmd,
                               const struct xen_memory_reservation *r)
 {
     if (cmd == XENMEM_decrease_reservation)
-        return decrease_reservation(d, r);
-    return populate_physmap(d, r, cmd == XENMEM_populate_physmap);
+        return decrease_reservation(v, d, r);
+    return populate_physmap(v, d, r, cmd == XENMEM_populate_physmap);
+}
+
+/* The guest makes the call again, and goes on behind the extents that are done. */
+static s64 again_from(struct vcpu *v, unsigned cmd, u64 done)
+{
+    if (!v->in_multicall)
+        guest_regs()->rdi = cmd | done << MEMOP_EXTENT_SHIFT;
+    return hcall_again(v, __HYPERVISOR_memory_op);
 }
 
 static s64 reservation_op(struct vcpu *v, unsigned cmd, u64 u_arg, u64 start)
 {
     struct xen_memory_reservation r;
     struct domain *d;
-    s64 done;
+    u64 done = start;
     int rc;
 
     if (copy_from_guest(&r, (const void *)u_arg, sizeof(r)))
@@ -111,16 +200,18 @@ static s64 reservation_op(struct vcpu *v, unsigned cmd, u64 u_arg, u64 start)
     rc = find_domain(v, r.domid, &d);
     if (rc)
         return rc;
-    if (r.extent_order > MAX_EXTENT_ORDER || r.nr_extents > BIT(32) || start > r.nr_extents ||
-        !guest_range_ok((u64)r.extent_start.p, r.nr_extents * sizeof(u64))) {
-        domain_put(d);
-        return start;
+    if (r.extent_order <= MAX_EXTENT_ORDER && r.nr_extents <= BIT(32) && start < r.nr_extents &&
+        guest_range_ok((u64)r.extent_start.p, r.nr_extents * sizeof(u64))) {
+        r.extent_start.p += start;
+        r.nr_extents -= start;
+        done += (u64)change_reservation(v, d, cmd, &r);
+        if (done < start + r.nr_extents && hcall_may_stop(v)) {
+            domain_put(d);
+            return again_from(v, cmd, done);
+        }
     }
-    r.extent_start.p += start;
-    r.nr_extents -= start;
-    done = change_reservation(d, cmd, &r);
     domain_put(d);
-    return (s64)start + done;
+    return (s64)done;
 }
 
 /* Sets free frames aside for a domain that is about to be filled. */

@@ -21,11 +21,6 @@ _Static_assert(SERAI_SCHED_LATENCIES == SCHED_LATENCIES, "histogram likewise");
 _Static_assert(sizeof(struct serai_sched_event) == sizeof(struct sched_trace),
                "events are handed out as they are recorded");
 
-static struct domain *find_domain(u16 id)
-{
-    return id == dom0->id ? dom0 : NULL;
-}
-
 static void give_domain(const struct domain *d, struct serai_sched_domain *op)
 {
     const struct sched_gang_stats *g = &d->sched.gang_stats;
@@ -77,7 +72,7 @@ static int set_domain(struct sched *s, struct domain *d, const struct serai_sche
 
 static int domain_op(struct serai_sched_domain *op)
 {
-    struct domain *d = find_domain(op->domid);
+    struct domain *d = domain_get(op->domid);
     cpuset_t kicks = CPUSET_NONE;
     struct sched *s;
     int rc = 0;
@@ -90,20 +85,18 @@ static int domain_op(struct serai_sched_domain *op)
     if (!rc)
         give_domain(d, op);
     dispatch_unlock_all(kicks);
+    domain_put(d);
     return rc;
 }
 
-static int vcpu_op(struct serai_sched_vcpu *op)
+static int vcpu_of_domain_op(const struct domain *d, struct serai_sched_vcpu *op)
 {
-    struct domain *d = find_domain(op->domid);
     cpuset_t kicks = CPUSET_NONE;
     struct sched_unit *u;
     struct sched_stats st;
     struct sched *s;
     int rc = 0;
 
-    if (!d)
-        return -XEN_ESRCH;
     if (op->vcpu >= d->max_vcpus || !d->vcpus[op->vcpu])
         return -XEN_ENOENT;
     u = &d->vcpus[op->vcpu]->run.unit;
@@ -121,6 +114,16 @@ static int vcpu_op(struct serai_sched_vcpu *op)
     memcpy(op->migrations, st.migrations, sizeof(op->migrations));
     memcpy(op->latencies, st.latency, sizeof(op->latencies));
     op->picks = st.picks;
+    return rc;
+}
+
+static int vcpu_op(struct serai_sched_vcpu *op)
+{
+    struct domain *d = domain_get(op->domid);
+    int rc = d ? vcpu_of_domain_op(d, op) : -XEN_ESRCH;
+
+    if (d)
+        domain_put(d);
     return rc;
 }
 

@@ -126,6 +126,15 @@ void heap_free_frames(mfn_t mfn, unsigned order)
     unlock(&heap_lock);
 }
 
+void heap_free_list(const u64 *list, u64 n)
+{
+    lock(&heap_lock);
+    for (u64 i = 0; i < n; i++)
+        buddy_free(&dirty, (u32)list[i], 0);
+    freed_at = tlb_clock();
+    unlock(&heap_lock);
+}
+
 u64 heap_free_count(void)
 {
     return clean.free + dirty.free;

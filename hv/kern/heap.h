@@ -29,6 +29,8 @@ bool heap_alloc_frames(unsigned order, u64 limit, u64 *claim, mfn_t *mfn) must_c
 int heap_claim(u64 *claim, u64 n) must_check;
 u64 heap_claimed_count(void);
 void heap_free_frames(mfn_t mfn, unsigned order);
+/* Single frames by their numbers; a few dozen, with the heap locked all the time. */
+void heap_free_list(const u64 *list, u64 n);
 u64 heap_free_count(void);
 /* How many of the free ones are dirty. */
 u64 heap_dirty_count(void);

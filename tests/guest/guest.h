@@ -313,6 +313,7 @@ void test_attacks(void);
 void test_attacks2(void);
 void test_abi(void);
 void test_abi2(void);
+void test_memory(void);
 void test_crash(const char *how);
 void test_smp_life(void);
 void test_smp_flip(void);

@@ -26,6 +26,7 @@ static const struct {
     {"attacks2", test_attacks2},
     {"abi", test_abi},
     {"abi2", test_abi2},
+    {"memory", test_memory},
     {"smp-events", test_smp_events},
     {"smp-hostile", test_smp_hostile},
     {"smp-hostile2", test_smp_hostile2},
