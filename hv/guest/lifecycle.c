@@ -1,6 +1,8 @@
 #include "guest/lifecycle.h"
 #include "guest/event.h"
 #include "guest/frame.h"
+#include "guest/grant.h"
+#include "guest/maptrack.h"
 #include "guest/segments.h"
 #include "guest/switch.h"
 #include "guest/vcpu.h"
@@ -262,6 +264,10 @@ int lifecycle_destroy(struct domain *d)
     rc = event_close_all(d);
     if (rc)
         return rc;
+    grant_close(d);
+    rc = maptrack_release(d);
+    if (rc)
+        return rc;
     for (unsigned i = 0; i < d->max_vcpus; i++)
         strip_vcpu(d->vcpus[i]);
     rc = abandon_frames(d);
@@ -280,6 +286,8 @@ static void bury(void)
     while ((d = domain_next_gone())) {
         for (unsigned i = 0; i < d->max_vcpus; i++)
             vcpu_free(d->vcpus[i]);
+        maptrack_destroy(d);
+        grant_free(d);
         BUG_ON(dispatch_remove_domain(&d->sched));
         domain_free(d);
         event_send_global_virq(dom0, VIRQ_DOM_EXC);
