@@ -4,6 +4,7 @@
 #include "guest/frame.h"
 #include "guest/grant.h"
 #include "hcall/grant.h"
+#include "hcall/hcall.h"
 #include "x86/paging.h"
 
 /* Requests between two preemption points. */
@@ -116,7 +117,7 @@ s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
             release(&from);
             release(&to);
             preempt_point();
-            if (vcpu_must_stop(v))
+            if (hcall_may_stop(v))
                 break;
         }
         rc = copy_from_guest(&op, u_op, sizeof(op));

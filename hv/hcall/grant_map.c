@@ -7,6 +7,7 @@
 #include "guest/mmu.h"
 #include "guest/switch.h"
 #include "hcall/grant.h"
+#include "hcall/hcall.h"
 #include "x86/paging.h"
 
 /* Requests between two preemption points; for unmapping, those that share a flush. */
@@ -109,7 +110,7 @@ s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
     for (i = 0; i < n; i++) {
         if (i && !(i % BATCH)) {
             preempt_point();
-            if (vcpu_must_stop(v))
+            if (hcall_may_stop(v))
                 break;
         }
         rc = copy_array_from_guest(&op, (const void *)u_ops, i, sizeof(op));
@@ -227,7 +228,7 @@ s64 grant_unmap_array(struct vcpu *v, u64 u_ops, u32 n)
     while (done < n && !rc) {
         if (done) {
             preempt_point();
-            if (vcpu_must_stop(v))
+            if (hcall_may_stop(v))
                 break;
         }
         rc = unmap_batch(v, (struct gnttab_unmap_grant_ref *)u_ops + done,
