@@ -114,6 +114,10 @@ struct vcpu {
 
 #define MAX_PIRQS 512
 
+/* Unless domain 0 wants it otherwise. */
+#define GRANT_FRAMES_DEFAULT    64
+#define MAPTRACK_FRAMES_DEFAULT 1024
+
 #define GUEST_MAP_ENTRIES 32
 
 #define NR_VCPUS_MAX XEN_LEGACY_MAX_VCPUS
@@ -175,9 +179,11 @@ struct domain {
     u64 *pirq_eoi_map;             /* guest page: bit set = EOI hypercall needed */
     mfn_t pirq_eoi_mfn;
 
-    struct spinlock grant_lock;
-    void *grant_frames[4]; /* (grant) hypervisor pages shared with the guest */
-    unsigned nr_grant_frames;
+    struct spinlock grant_lock; /* the two below grow */
+    struct grant_table *grants; /* (grant; read by any) guest/grant.h; NULL: none yet */
+    struct maptrack *maptrack;  /* (grant; read by any) guest/maptrack.h; NULL: none yet */
+    u32 max_grant_frames;       /* (boot) pages the first may have */
+    u32 max_maptrack_frames;    /* (boot) and the second */
 };
 
 extern struct domain *dom0;

@@ -1,6 +1,8 @@
 #include "guest/lifecycle.h"
 #include "guest/event.h"
 #include "guest/frame.h"
+#include "guest/grant.h"
+#include "guest/maptrack.h"
 #include "guest/segments.h"
 #include "guest/switch.h"
 #include "guest/vcpu.h"
@@ -278,6 +280,10 @@ int lifecycle_destroy(struct domain *d)
     if (rc)
         return rc;
     timer_stop(&d->memory_timer);
+    grant_close(d);
+    rc = maptrack_release(d);
+    if (rc)
+        return rc;
     for (unsigned i = 0; i < d->max_vcpus; i++)
         strip_vcpu(d->vcpus[i]);
     rc = abandon_frames(d);
@@ -296,6 +302,8 @@ static void bury(void)
     while ((d = domain_next_gone())) {
         for (unsigned i = 0; i < d->max_vcpus; i++)
             vcpu_free(d->vcpus[i]);
+        maptrack_destroy(d);
+        grant_free(d);
         BUG_ON(dispatch_remove_domain(&d->sched));
         domain_free(d);
         event_send_global_virq(dom0, VIRQ_DOM_EXC);

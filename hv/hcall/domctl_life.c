@@ -3,8 +3,10 @@
 #include "guest/access.h"
 #include "guest/balloon.h"
 #include "guest/frame.h"
+#include "guest/grant.h"
 #include "guest/hypercall_page.h"
 #include "guest/lifecycle.h"
+#include "guest/maptrack.h"
 #include "guest/vcpu.h"
 #include "guest/vtime.h"
 #include "hcall/domctl.h"
@@ -20,6 +22,10 @@ static int create_flags_ok(const struct xen_domctl_createdomain *c)
     if (!c->max_vcpus || c->max_vcpus > NR_VCPUS_MAX)
         return -XEN_EINVAL;
     if (XEN_DOMCTL_GRANT_version(c->grant_opts) > 2)
+        return -XEN_EINVAL;
+    /* Negative: as usual. A table has a page at least. */
+    if (!c->max_grant_frames || c->max_grant_frames > GRANT_FRAMES_LIMIT ||
+        c->max_maptrack_frames > MAPTRACK_FRAMES_LIMIT)
         return -XEN_EINVAL;
     return 0;
 }
@@ -43,6 +49,10 @@ s64 domctl_create(struct xen_domctl *op)
         return -XEN_ENOMEM;
     memcpy(d->handle, c->handle, sizeof(d->handle));
     d->nr_vcpus_wanted = c->max_vcpus;
+    if (c->max_grant_frames > 0)
+        d->max_grant_frames = (u32)c->max_grant_frames;
+    if (c->max_maptrack_frames >= 0)
+        d->max_maptrack_frames = (u32)c->max_maptrack_frames;
     d->ports.limit = MIN((u64)c->max_evtchn_port + 1, EVTCHN_MAX_PORTS);
     /* Domain 0 starts it by taking this pause away. */
     rc = lifecycle_pause(d, false);

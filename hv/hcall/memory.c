@@ -5,6 +5,7 @@
 #include "guest/lifecycle.h"
 #include "guest/machine_map.h"
 #include "hcall/hcall.h"
+#include "hcall/memory.h"
 #include "x86/paging.h"
 #include <xen/memory.h>
 
@@ -553,6 +554,8 @@ HYPERCALL(memory_op)
         return -XEN_EOPNOTSUPP;
     case XENMEM_machine_memory_map:
         return give_machine_map(v, a2);
+    case XENMEM_acquire_resource:
+        return memory_acquire_resource(v, a2);
     default:
         return -XEN_ENOSYS;
     }

@@ -1,0 +1,238 @@
+#include "guest/grant.h"
+#include "guest/frame.h"
+#include "kern/heap.h"
+#include "x86/paging.h"
+
+struct grant_frame {
+    grant_entry_v1_t *entries; /* shared with the guest */
+    u64 *pins;                 /* one word an entry */
+};
+
+/* A page. */
+struct grant_table {
+    u32 nr_frames; /* (grant; read by any) those below it are there and stay */
+    struct grant_frame frames[GRANT_FRAMES_LIMIT];
+};
+_Static_assert(sizeof(struct grant_table) <= PAGE_SIZE, "a page");
+
+/* A guest that keeps rewriting its entry while we mark it gets an error after so many tries. */
+#define CLAIM_TRIES 16
+
+static bool is_dying(const struct domain *d)
+{
+    return __atomic_load_n(&d->stop, __ATOMIC_SEQ_CST) & STOP_DYING;
+}
+
+u32 grant_nr_frames(const struct domain *d)
+{
+    const struct grant_table *t = __atomic_load_n(&d->grants, __ATOMIC_ACQUIRE);
+
+    return t ? __atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) : 0;
+}
+
+mfn_t grant_frame(const struct domain *d, u32 i)
+{
+    return virt_to_mfn(d->grants->frames[i].entries);
+}
+
+/* The two words of a grant; false: no such entry. */
+static bool find(const struct domain *d, u32 ref, u32 **word, u64 **pins)
+{
+    u64 i = ref, nr = (u64)grant_nr_frames(d) * GRANTS_PER_FRAME, in_range;
+    const struct grant_frame *f;
+
+    if (i >= nr)
+        return false;
+    /* All ones below the limit, also when the branch above is predicted wrong. */
+    asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
+    i &= in_range;
+    f = &d->grants->frames[i / GRANTS_PER_FRAME];
+    *word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
+    *pins = &f->pins[i % GRANTS_PER_FRAME];
+    return true;
+}
+
+grant_entry_v1_t *grant_entry(const struct domain *d, u32 ref)
+{
+    u32 *word;
+    u64 *pins;
+
+    return find(d, ref, &word, &pins) ? (grant_entry_v1_t *)word : NULL;
+}
+
+static u64 lock_pins(u64 *slot)
+{
+    u64 pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+    for (;;) {
+        if (pins & PINS_BUSY) {
+            tlb_relax();
+            pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
+        } else if (__atomic_compare_exchange_n(slot, &pins, pins | PINS_BUSY, false,
+                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+            return pins;
+        }
+    }
+}
+
+static void unlock_pins(u64 *slot, u64 pins)
+{
+    __atomic_store_n(slot, pins, __ATOMIC_RELEASE);
+}
+
+/* With the entry's lock: marks the guest's word, if it lets us. */
+static int claim(u32 *word, u16 grantee, bool write)
+{
+    u32 old = __atomic_load_n(word, __ATOMIC_RELAXED), next;
+
+    for (unsigned try = 0; try < CLAIM_TRIES; try++) {
+        int status = grant_claim(old, grantee, write, &next);
+
+        if (status != GNTST_okay || next == old ||
+            __atomic_compare_exchange_n(word, &old, next, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED))
+            return status;
+    }
+    return GNTST_general_error;
+}
+
+/* With the entry's lock: the marks that no use needs any more. */
+static void unmark(u32 *word, u16 before, u16 after)
+{
+    if (before & ~after)
+        __atomic_fetch_and(&((grant_entry_v1_t *)word)->flags, (u16) ~(before & ~after),
+                           __ATOMIC_SEQ_CST);
+}
+
+static int pin_locked(struct domain *granter, u32 *word, u64 *pins, u16 grantee, bool write)
+{
+    const u64 old = *pins;
+    u32 frame = 0;
+    int status;
+
+    if (is_dying(granter))
+        return GNTST_bad_domain;
+    status = pins_may_add(old, grantee, write);
+    if (status == GNTST_okay)
+        status = claim(word, grantee, write);
+    if (status != GNTST_okay)
+        return status;
+    if (!pins_any(old)) {
+        frame = __atomic_load_n(&((grant_entry_v1_t *)word)->frame, __ATOMIC_RELAXED);
+        if (!frame_get(granter->id, MFN(frame))) {
+            unmark(word, GTF_reading | GTF_writing, 0);
+            return GNTST_bad_page;
+        }
+    }
+    *pins = pins_add(old, grantee, frame, write);
+    return GNTST_okay;
+}
+
+int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, mfn_t *mfn)
+{
+    u32 *word;
+    u64 *slot, pins;
+    int status;
+
+    if (!find(granter, ref, &word, &slot))
+        return GNTST_bad_gntref;
+    pins = lock_pins(slot);
+    status = pin_locked(granter, word, &pins, grantee, write);
+    unlock_pins(slot, pins);
+    *mfn = pins_mfn(pins);
+    return status;
+}
+
+void grant_unpin(struct domain *granter, u32 ref, bool write)
+{
+    u32 *word;
+    u64 *slot, before, after;
+
+    BUG_ON(!find(granter, ref, &word, &slot));
+    before = lock_pins(slot);
+    after = pins_drop(before, write);
+    if (!is_dying(granter))
+        unmark(word, pins_marks(before), pins_marks(after));
+    unlock_pins(slot, after);
+    if (!pins_any(after))
+        frame_put(pins_mfn(before));
+}
+
+mfn_t grant_pinned_frame(const struct domain *granter, u32 ref)
+{
+    u32 *word;
+    u64 *slot;
+
+    BUG_ON(!find(granter, ref, &word, &slot));
+    return pins_mfn(__atomic_load_n(slot, __ATOMIC_RELAXED));
+}
+
+/* With the grant lock: one more page, and the words beside it. */
+static int add_frame(struct domain *d, struct grant_table *t)
+{
+    struct grant_frame f = {heap_alloc_pages(0), heap_alloc_pages(0)};
+
+    if (!f.entries || !f.pins) {
+        if (f.entries)
+            heap_free_pages(f.entries, 0);
+        if (f.pins)
+            heap_free_pages(f.pins, 0);
+        return -XEN_ENOMEM;
+    }
+    frame_assign(d, virt_to_mfn(f.entries), REF_SPECIAL);
+    t->frames[t->nr_frames] = f;
+    __atomic_store_n(&t->nr_frames, t->nr_frames + 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
+int grant_grow(struct domain *d, u32 nr)
+{
+    int rc = 0;
+
+    if (nr <= grant_nr_frames(d))
+        return 0;
+    if (nr > d->max_grant_frames)
+        return -XEN_EINVAL;
+    lock(&d->grant_lock);
+    if (is_dying(d))
+        rc = -XEN_ESRCH;
+    if (!rc && !d->grants)
+        __atomic_store_n(&d->grants, heap_alloc_pages(0), __ATOMIC_RELEASE);
+    if (!rc && !d->grants)
+        rc = -XEN_ENOMEM;
+    while (!rc && d->grants->nr_frames < nr)
+        rc = add_frame(d, d->grants);
+    unlock(&d->grant_lock);
+    return rc;
+}
+
+void grant_close(struct domain *d)
+{
+    u32 *word;
+    u64 *slot;
+    u32 nr;
+
+    /* Whoever grows the table from here on sees the domain dying. */
+    lock(&d->grant_lock);
+    nr = grant_nr_frames(d) * GRANTS_PER_FRAME;
+    unlock(&d->grant_lock);
+    /* And whoever locks an entry from here on. */
+    for (u32 ref = 0; ref < nr && find(d, ref, &word, &slot); ref++) {
+        while (__atomic_load_n(slot, __ATOMIC_SEQ_CST) & PINS_BUSY)
+            tlb_relax();
+        if (!(ref % GRANTS_PER_FRAME))
+            preempt_point();
+    }
+}
+
+void grant_free(struct domain *d)
+{
+    struct grant_table *t = d->grants;
+
+    if (!t)
+        return;
+    for (u32 i = 0; i < t->nr_frames; i++)
+        heap_free_pages(t->frames[i].pins, 0);
+    heap_free_pages(t, 0);
+    d->grants = NULL;
+}

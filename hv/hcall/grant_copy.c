@@ -1,0 +1,136 @@
+/* Copies between frames, each one's own or granted by somebody. */
+#include "base/string.h"
+#include "guest/access.h"
+#include "guest/frame.h"
+#include "guest/grant.h"
+#include "hcall/grant.h"
+#include "hcall/hcall.h"
+#include "x86/paging.h"
+
+/* Requests between two preemption points. */
+#define BATCH 32
+
+/*
+ * One side of a copy. It is kept from request to request: the next one often names the same
+ * frame, or another grant of the same domain.
+ */
+struct side {
+    const bool write;
+    bool held;
+    bool is_ref;
+    u16 domid; /* as the request says */
+    u64 name;  /* grant reference or frame number */
+    mfn_t mfn;
+    struct grant_peer peer; /* the granter */
+};
+
+static void release_pin(struct side *s)
+{
+    if (s->is_ref)
+        grant_unpin(s->peer.d, (u32)s->name, s->write);
+    else if (!s->write)
+        frame_put(s->mfn);
+}
+
+static void release(struct side *s)
+{
+    if (!s->held)
+        return;
+    s->held = false;
+    if (s->write)
+        frame_type_put(s->mfn);
+    release_pin(s);
+}
+
+static int hold_own(struct vcpu *v, struct side *s)
+{
+    s->mfn = MFN(s->name);
+    if (s->domid != DOMID_SELF)
+        return GNTST_permission_denied;
+    if (s->write ? frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE) != 0
+                 : !frame_get(v->domain->id, s->mfn))
+        return GNTST_bad_page;
+    return GNTST_okay;
+}
+
+static int hold_granted(struct vcpu *v, struct side *s)
+{
+    const u16 id = s->domid == DOMID_SELF ? v->domain->id : s->domid;
+    struct domain *granter = grant_peer_find(&s->peer, id);
+    int status;
+
+    if (!granter)
+        return GNTST_bad_domain;
+    if (s->name >> 32)
+        return GNTST_bad_gntref;
+    status = grant_pin(granter, (u32)s->name, v->domain->id, s->write, &s->mfn);
+    if (status == GNTST_okay && s->write &&
+        frame_type_get(granter->id, s->mfn, TYPE_WRITABLE)) {
+        release_pin(s);
+        status = GNTST_general_error;
+    }
+    return status;
+}
+
+static int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p, bool is_ref)
+{
+    const u64 name = is_ref ? p->u.ref : p->u.gmfn;
+    int status;
+
+    if (s->held && s->name == name && s->is_ref == is_ref && s->domid == p->domid)
+        return GNTST_okay;
+    release(s);
+    s->is_ref = is_ref;
+    s->domid = p->domid;
+    s->name = name;
+    status = is_ref ? hold_granted(v, s) : hold_own(v, s);
+    s->held = status == GNTST_okay;
+    return status;
+}
+
+static int copy_one(struct vcpu *v, struct side *from, struct side *to,
+                    const struct gnttab_copy *op)
+{
+    int status;
+
+    if (!range_ok(op->source.offset, op->len, PAGE_SIZE) ||
+        !range_ok(op->dest.offset, op->len, PAGE_SIZE))
+        return GNTST_bad_copy_arg;
+    status = hold(v, from, &op->source, op->flags & GNTCOPY_source_gref);
+    if (status == GNTST_okay)
+        status = hold(v, to, &op->dest, op->flags & GNTCOPY_dest_gref);
+    if (status == GNTST_okay)
+        memmove((u8 *)mfn_to_virt(to->mfn) + op->dest.offset,
+                (u8 *)mfn_to_virt(from->mfn) + op->source.offset, op->len);
+    return status;
+}
+
+s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
+{
+    struct side from = {.write = false}, to = {.write = true};
+    struct gnttab_copy *u_op = (void *)u_ops, op;
+    u32 i;
+    int rc = 0;
+
+    for (i = 0; i < n; i++, u_op++) {
+        if (i && !(i % BATCH)) {
+            release(&from);
+            release(&to);
+            preempt_point();
+            if (hcall_may_stop(v))
+                break;
+        }
+        rc = copy_from_guest(&op, u_op, sizeof(op));
+        if (rc)
+            break;
+        op.status = (s16)copy_one(v, &from, &to, &op);
+        rc = copy_to_guest(&u_op->status, &op.status, sizeof(op.status));
+        if (rc)
+            break;
+    }
+    release(&from);
+    release(&to);
+    grant_peer_drop(&from.peer);
+    grant_peer_drop(&to.peer);
+    return rc ? rc : i;
+}
