@@ -24,8 +24,8 @@ bool virq_is_per_vcpu(unsigned virq)
            virq == VIRQ_XENPMU;
 }
 
-bool port_may_move(const struct port *p)
+bool port_may_move(struct port p)
 {
-    return p->state == PORT_UNBOUND || p->state == PORT_INTERDOMAIN || p->state == PORT_PIRQ ||
-           (p->state == PORT_VIRQ && !virq_is_per_vcpu(p->virq));
+    return p.state == PORT_UNBOUND || p.state == PORT_INTERDOMAIN || p.state == PORT_PIRQ ||
+           (p.state == PORT_VIRQ && !virq_is_per_vcpu(p.number));
 }

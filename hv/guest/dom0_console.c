@@ -103,7 +103,7 @@ static void console_softirq(void)
     while ((c = uart_getc()) >= 0)
         take_byte((char)c);
     if (ring_in != before)
-        event_send_global_virq(dom0, VIRQ_CONSOLE);
+        event_send_global_virq(VIRQ_CONSOLE);
 }
 
 static void uart_interrupt(void *arg)
@@ -111,11 +111,24 @@ static void uart_interrupt(void *arg)
     softirq_raise(SOFTIRQ_CONSOLE);
 }
 
+static void log_softirq(void)
+{
+    event_send_global_virq(VIRQ_CON_RING);
+}
+
+/* Not from where the text comes from: that may be anywhere. */
+static void log_has_text(void)
+{
+    softirq_raise(SOFTIRQ_LOG);
+}
+
 void dom0_console_init(void)
 {
     u32 gsi = ioapic_isa_gsi(uart_irq());
     int vector;
 
+    softirq_set_handler(SOFTIRQ_LOG, log_softirq);
+    console_on_text(log_has_text);
     softirq_set_handler(SOFTIRQ_CONSOLE, console_softirq);
     if (!uart_irq() || !ioapic_has_gsi(gsi))
         return;

@@ -50,10 +50,16 @@ static bool try_hold(struct domain *d)
     return true;
 }
 
-struct domain *domain_get(u16 id)
+struct domain *domain_peek(u16 id)
 {
     struct domain **slot = slot_of(id);
-    struct domain *d = slot ? __atomic_load_n(slot, __ATOMIC_ACQUIRE) : NULL;
+
+    return slot ? __atomic_load_n(slot, __ATOMIC_ACQUIRE) : NULL;
+}
+
+struct domain *domain_get(u16 id)
+{
+    struct domain *d = domain_peek(id);
 
     if (!d || !try_hold(d))
         return NULL;

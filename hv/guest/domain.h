@@ -208,6 +208,11 @@ struct domain *domain_create(u16 id, u64 max_pages) must_check;
 
 /* A reference to the domain; NULL: none has this id. It may be dying. Any context. */
 struct domain *domain_get(u16 id) must_check;
+/*
+ * Without a reference: it may be gone already, but stays a struct domain, and what guest/event.h
+ * says about its parts holds, until the next preemption point. Any context.
+ */
+struct domain *domain_peek(u16 id) must_check;
 /* The one with the lowest id that is not below 'id'. */
 struct domain *domain_get_from(u16 id) must_check;
 

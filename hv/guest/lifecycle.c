@@ -70,7 +70,7 @@ void lifecycle_stop_point(struct vcpu *v)
         }
         unlock(&d->life_lock);
         if (tell)
-            event_send_global_virq(dom0, VIRQ_DOM_EXC);
+            event_send_global_virq(VIRQ_DOM_EXC);
         tell_waiters(d);
         preempt_point();
     }
@@ -290,7 +290,7 @@ int lifecycle_destroy(struct domain *d)
     if (rc)
         return rc;
     domain_leave(d);
-    event_send_global_virq(dom0, VIRQ_DOM_EXC);
+    event_send_global_virq(VIRQ_DOM_EXC);
     return 0;
 }
 
@@ -306,7 +306,7 @@ static void bury(void)
         grant_free(d);
         BUG_ON(dispatch_remove_domain(&d->sched));
         domain_free(d);
-        event_send_global_virq(dom0, VIRQ_DOM_EXC);
+        event_send_global_virq(VIRQ_DOM_EXC);
     }
 }
 

@@ -25,6 +25,7 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_sendtrigger] = {domctl_send_trigger, false},
     [XEN_DOMCTL_set_address_size] = {domctl_set_address_size, false},
     [XEN_DOMCTL_get_address_size] = {domctl_get_address_size, true},
+    [XEN_DOMCTL_set_virq_handler] = {domctl_set_virq_handler, false},
 };
 
 /*

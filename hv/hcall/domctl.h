@@ -22,6 +22,9 @@ domctl_fn domctl_destroy, domctl_pause, domctl_unpause, domctl_resume, domctl_ma
 /* Fills in what is known about a domain; any context. */
 void domctl_fill_info(const struct domain *d, struct xen_domctl_getdomaininfo *info);
 
+/* events.c */
+domctl_fn domctl_set_virq_handler;
+
 /* domctl_context.c: a vcpu's state */
 domctl_fn domctl_set_context, domctl_get_context;
 

@@ -1,5 +1,6 @@
 #include "guest/access.h"
 #include "guest/event.h"
+#include "hcall/domctl.h"
 #include "hcall/hcall.h"
 
 #define COPY_IN(what)                                                                          \
@@ -9,17 +10,65 @@
     if (!rc && copy_to_guest((void *)a2, &op.what, sizeof(op.what)))                           \
     rc = -XEN_EFAULT
 
-static bool is_self(const struct domain *d, domid_t id)
+/*
+ * The domain that an operation is about, with a reference. Others than one's own concern domain 0
+ * only.
+ */
+static s64 find_domain(struct domain *caller, domid_t id, struct domain **d)
 {
-    return id == DOMID_SELF || id == d->id;
+    *d = domain_get(id == DOMID_SELF ? caller->id : id);
+    if (!*d)
+        return -XEN_ESRCH;
+    if (*d == caller || caller->is_hardware)
+        return 0;
+    domain_put(*d);
+    return -XEN_EPERM;
 }
 
-static int alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *op)
+static s64 alloc_unbound(struct domain *caller, struct evtchn_alloc_unbound *op)
 {
-    if (!is_self(d, op->dom))
-        return -XEN_ESRCH;
-    return event_alloc_unbound(d, op->remote_dom == DOMID_SELF ? d->id : op->remote_dom,
-                               &op->port);
+    domid_t remote = op->remote_dom == DOMID_SELF ? caller->id : op->remote_dom;
+    struct domain *d;
+    s64 rc = find_domain(caller, op->dom, &d);
+
+    if (rc)
+        return rc;
+    rc = event_alloc_unbound(d, remote, &op->port);
+    domain_put(d);
+    return rc;
+}
+
+static s64 status(struct domain *caller, struct evtchn_status *op)
+{
+    struct domain *d;
+    s64 rc = find_domain(caller, op->dom, &d);
+
+    if (rc)
+        return rc;
+    rc = event_status(d, op);
+    domain_put(d);
+    return rc;
+}
+
+/* Another domain must be paused: it would not know what became of its ports. */
+static s64 reset(struct domain *caller, const struct evtchn_reset *op)
+{
+    struct domain *d;
+    s64 rc = find_domain(caller, op->dom, &d);
+
+    if (rc)
+        return rc;
+    if (d == caller || __atomic_load_n(&d->stop, __ATOMIC_RELAXED) & STOP_PAUSES)
+        event_reset(d);
+    else
+        rc = -XEN_EINVAL;
+    domain_put(d);
+    return rc;
+}
+
+s64 domctl_set_virq_handler(struct domain *d, struct xen_domctl *op)
+{
+    return event_set_virq_handler(d, op->u.set_virq_handler.virq);
 }
 
 HYPERCALL(event_channel_op)
@@ -81,9 +130,7 @@ HYPERCALL(event_channel_op)
         return event_close(d, op.close.port);
     case EVTCHNOP_status:
         COPY_IN(status);
-        if (!is_self(d, op.status.dom))
-            return -XEN_ESRCH;
-        rc = event_status(d, &op.status);
+        rc = status(d, &op.status);
         COPY_OUT(status);
         return rc;
     case EVTCHNOP_bind_vcpu:
@@ -91,7 +138,7 @@ HYPERCALL(event_channel_op)
         return event_bind_vcpu(d, op.vcpu.port, op.vcpu.vcpu);
     case EVTCHNOP_reset:
         COPY_IN(reset);
-        return is_self(d, op.reset.dom) ? event_reset(d) : -XEN_ESRCH;
+        return reset(d, &op.reset);
     default:
         /* FIFO channels among them: guests fall back to the 2-level ABI. */
         return -XEN_ENOSYS;

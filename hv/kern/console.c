@@ -13,6 +13,7 @@ static bool line_start = true;
 static enum log_level level_shown = LOG_WARNING;
 static struct spinlock console_lock = SPINLOCK(LOCK_CONSOLE);
 static bool lock_broken;
+static void (*tell_reader)(void);
 
 static void ring_put(const char *text, size_t len)
 {
@@ -25,6 +26,8 @@ static void emit(const char *text, size_t len, bool shown)
     ring_put(text, len);
     if (shown && uart_on)
         uart_write(text, len);
+    if (tell_reader)
+        tell_reader();
 }
 
 static void console_lock_take(void)
@@ -114,6 +117,11 @@ size_t console_read_ring(char *buf, size_t len, u32 *index)
         buf[n++] = ring[(*index)++ & (RING_SIZE - 1)];
     console_lock_drop();
     return n;
+}
+
+void console_on_text(void (*tell)(void))
+{
+    tell_reader = tell;
 }
 
 void console_force_unlock(void)

@@ -31,6 +31,9 @@ void console_uart_ready(void);
  */
 size_t console_read_ring(char *buf, size_t len, u32 *index);
 
+/* To be called, with the ring's lock held and in any context, when the ring has new text. */
+void console_on_text(void (*tell)(void));
+
 /* From here on printing ignores locks: something is badly wrong. */
 void console_force_unlock(void);
 

@@ -63,6 +63,17 @@ void softirq_run(void)
     }
 }
 
+u64 irq_count(unsigned cpu)
+{
+    return __atomic_load_n(&cpus[cpu]->counters[COUNT_INTERRUPT], __ATOMIC_SEQ_CST);
+}
+
+void irq_poke(unsigned cpu)
+{
+    count(COUNT_IPI_EVENT);
+    lapic_send_ipi(cpus[cpu]->apic_id, VECTOR_IPI_EVENT);
+}
+
 /* Level lines are masked by their handlers; with interrupts off nothing can nest. */
 void irq_dispatch(unsigned vector)
 {

@@ -12,6 +12,7 @@
 enum softirq {
     SOFTIRQ_TIMER,
     SOFTIRQ_CONSOLE,
+    SOFTIRQ_LOG,    /* the log has new text */
     SOFTIRQ_DOMAIN, /* domains that nobody refers to any more */
     SOFTIRQ_SCHED,  /* the CPU may change hands in it: last of those that run */
     SOFTIRQ_VCPU,   /* nothing to run: the current vcpu must pass exit_work_from_assembly() */
@@ -40,6 +41,10 @@ static inline void softirq_raise(enum softirq s)
  * back on another one.
  */
 void softirq_run(void);
+
+/* How many interrupts a CPU has taken, wherever it was, and one more for another CPU. */
+u64 irq_count(unsigned cpu);
+void irq_poke(unsigned cpu);
 
 /* From the trap path: an interrupt arrived. */
 void irq_dispatch(unsigned vector);

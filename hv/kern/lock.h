@@ -46,12 +46,17 @@ struct spinlock {
 void lock_rank_acquire(enum lock_rank rank);
 void lock_rank_release(enum lock_rank rank);
 
-static inline void lock(struct spinlock *l)
+static inline void lock_spin(struct spinlock *l)
 {
-    lock_rank_acquire(l->rank);
     while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
         while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
             tlb_relax();
+}
+
+static inline void lock(struct spinlock *l)
+{
+    lock_rank_acquire(l->rank);
+    lock_spin(l);
 }
 
 static inline void unlock(struct spinlock *l)
@@ -72,6 +77,21 @@ static inline must_check bool lock_try(struct spinlock *l)
 static inline void lock_untry(struct spinlock *l)
 {
     __atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
+}
+
+/* Two of one rank, or one and the same: the lower address first, so that no circle forms. */
+static inline void lock_pair(struct spinlock *a, struct spinlock *b)
+{
+    lock(a < b ? a : b);
+    if (a != b)
+        lock_spin(a < b ? b : a);
+}
+
+static inline void unlock_pair(struct spinlock *a, struct spinlock *b)
+{
+    if (a != b)
+        lock_untry(b);
+    unlock(a);
 }
 
 #endif

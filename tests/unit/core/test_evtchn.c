@@ -22,6 +22,7 @@ static int setup(void **state)
 
 static void layout(void **state)
 {
+    assert_int_equal(sizeof(struct port), 8); /* read and written as one */
     assert_true(sizeof(struct port) * PORTS_PER_CHUNK <= PAGE_SIZE);
     assert_int_equal(PORT_CHUNKS * PORTS_PER_CHUNK, EVTCHN_MAX_PORTS);
     assert_int_equal(PORT_FREE, 0); /* zeroed memory is free ports */
@@ -29,22 +30,57 @@ static void layout(void **state)
 
 static void get(void **state)
 {
+    const unsigned n = PORTS_PER_CHUNK;
+
     table.chunks[0] = chunks[0];
     table.chunks[2] = chunks[2];
     assert_null(port_get(&table, 0));
     assert_ptr_equal(port_get(&table, 1), &chunks[0][1]);
-    assert_ptr_equal(port_get(&table, 255), &chunks[0][255]);
-    assert_null(port_get(&table, 256));
-    assert_null(port_get(&table, 511));
-    assert_ptr_equal(port_get(&table, 512), &chunks[2][0]);
+    assert_ptr_equal(port_get(&table, n - 1), &chunks[0][n - 1]);
+    assert_null(port_get(&table, n));
+    assert_null(port_get(&table, 2 * n - 1));
+    assert_ptr_equal(port_get(&table, 2 * n), &chunks[2][0]);
     assert_null(port_get(&table, EVTCHN_MAX_PORTS - 1));
     assert_null(port_get(&table, EVTCHN_MAX_PORTS));
     assert_null(port_get(&table, ~0U));
-    table.limit = 513;
-    assert_non_null(port_get(&table, 512));
-    assert_null(port_get(&table, 513));
-    table.limit = 512;
-    assert_null(port_get(&table, 512));
+    table.limit = 2 * n + 1;
+    assert_non_null(port_get(&table, 2 * n));
+    assert_null(port_get(&table, 2 * n + 1));
+    table.limit = 2 * n;
+    assert_null(port_get(&table, 2 * n));
+}
+
+static void look(void **state)
+{
+    struct port p = {.state = PORT_INTERDOMAIN, .vcpu = 3, .remote_dom = 7, .number = 4095};
+
+    table.chunks[0] = chunks[0];
+    port_write(port_get(&table, 5), p);
+    chunks[0][0].state = PORT_IPI; /* port 0 is none, whatever lies there */
+    p = port_look(&table, 5);
+    assert_int_equal(p.state, PORT_INTERDOMAIN);
+    assert_int_equal(p.vcpu, 3);
+    assert_int_equal(p.remote_dom, 7);
+    assert_int_equal(p.number, 4095);
+    assert_int_equal(port_look(&table, 0).state, PORT_FREE);
+    assert_int_equal(port_look(&table, 6).state, PORT_FREE);
+    assert_int_equal(port_look(&table, PORTS_PER_CHUNK).state, PORT_FREE);
+    assert_int_equal(port_look(&table, ~0U).state, PORT_FREE);
+}
+
+static void connections(void **state)
+{
+    for (enum port_state s = PORT_FREE; s <= PORT_IPI; s++) {
+        struct port p = {.state = s, .remote_dom = 7, .number = 9};
+
+        assert_int_equal(port_awaits(p, 7), s == PORT_UNBOUND);
+        assert_false(port_awaits(p, 8));
+        assert_int_equal(port_is_peer(p, 7, 9), s == PORT_INTERDOMAIN);
+        assert_false(port_is_peer(p, 8, 9));
+        assert_false(port_is_peer(p, 7, 8));
+        /* A port number that has the same low bits. */
+        assert_false(port_is_peer(p, 7, 9 + 0x10000));
+    }
 }
 
 /* Fills the whole table the way the caller does, chunk by chunk. */
@@ -127,11 +163,11 @@ static void moving(void **state)
 
     for (enum port_state s = PORT_FREE; s <= PORT_IPI; s++) {
         p.state = s;
-        p.virq = VIRQ_CONSOLE;
-        assert_int_equal(port_may_move(&p), s != PORT_FREE && s != PORT_IPI);
-        p.virq = VIRQ_TIMER;
-        /* The virq field means something for VIRQs only. */
-        assert_int_equal(port_may_move(&p), s != PORT_FREE && s != PORT_IPI && s != PORT_VIRQ);
+        p.number = VIRQ_CONSOLE;
+        assert_int_equal(port_may_move(p), s != PORT_FREE && s != PORT_IPI);
+        p.number = VIRQ_TIMER;
+        /* The number is that of a virq for VIRQs only. */
+        assert_int_equal(port_may_move(p), s != PORT_FREE && s != PORT_IPI && s != PORT_VIRQ);
     }
 }
 
@@ -147,6 +183,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(layout, setup),
         cmocka_unit_test_setup(get, setup),
+        cmocka_unit_test_setup(look, setup),
+        cmocka_unit_test_setup(connections, setup),
         cmocka_unit_test_setup(lowest_first, setup),
         cmocka_unit_test_setup(every_other_state_is_taken, setup),
         cmocka_unit_test_setup(limits, setup),
