@@ -131,7 +131,7 @@ static void tell(const struct domain *d, const struct memtarget *t)
     else
         log_at(LOG_WARNING, "domain %u has %lu pages, not %lu as told; consequence: %s\n",
                d->id, t->pages_deadline, t->pages, consequences[t->acted ? t->otherwise : 0]);
-    event_send_global_virq(dom0, SERAI_VIRQ_MEMORY);
+    event_send_global_virq(SERAI_VIRQ_MEMORY);
 }
 
 void balloon_look(struct domain *d)

@@ -104,7 +104,7 @@ void lifecycle_shutdown(struct domain *d, u8 reason)
     tell = may_tell_shutdown(d);
     unlock(&d->life_lock);
     if (tell)
-        event_send_global_virq(dom0, VIRQ_DOM_EXC);
+        event_send_global_virq(VIRQ_DOM_EXC);
 }
 
 int lifecycle_resume(struct domain *d)
@@ -280,6 +280,7 @@ int lifecycle_destroy(struct domain *d)
     if (rc)
         return rc;
     timer_stop(&d->memory_timer);
+    (void)!heap_claim(&d->claimed_pages, 0);
     grant_close(d);
     rc = maptrack_release(d);
     if (rc)
