@@ -28,5 +28,5 @@ static int run(int argc, char **argv)
 }
 
 const struct command command_log = {
-    "log", run, "", "the hypervisor's messages and domain 0's console, the last 16 KiB",
-    "Lines that begin with (SERAI) are the hypervisor's."};
+    "log", run, "", "the hypervisor's messages, the last 16 KiB",
+    "Domain 0's own are in its kernel's log."};

@@ -120,9 +120,6 @@ static const u32 needs_avx512[CPUID_NR_WORDS] = {
     [WORD_7A1] = W10(AVX512_BF16),
 };
 
-/* AMD repeats these bits of leaf 1 EDX in leaf 0x80000001 EDX. */
-#define AMD_COMMON_1D 0x0183f3ffU
-
 #define XCR0_LEGACY 0x03UL /* x87 and SSE */
 #define XCR0_AVX    0x04UL
 #define XCR0_AVX512 0xe0UL
@@ -433,7 +430,7 @@ static void leaf_ext_1(struct cpuid_regs *r, const struct cpuid_policy_in *in)
     u32 common = 0;
 
     if (in->host->vendor == CPU_VENDOR_AMD)
-        common = r->edx & visible(WORD_1D, in) & AMD_COMMON_1D;
+        common = r->edx & visible(WORD_1D, in) & CPUID_AMD_COMMON;
     r->edx = (r->edx & visible(WORD_E1D, in)) | common;
     r->ecx &= visible(WORD_E1C, in) & ~W3(CMP_LEGACY);
     /* HTT then counts cores, not threads. */
@@ -500,9 +497,9 @@ u32 cpuid_policy_max_leaf(u32 leaf, const struct cpuid_policy_in *in)
     if (same_range(leaf, XEN_LEAF_BASE))
         return XEN_LEAF_BASE + XEN_CPUID_MAX_NUM_LEAVES;
     if (same_range(leaf, MAX_EXT_LEAF))
-        return MIN(in->host->max_ext_leaf, MAX_EXT_LEAF);
+        return MIN(in->max_ext_leaf ? in->max_ext_leaf : in->host->max_ext_leaf, MAX_EXT_LEAF);
     if (same_range(leaf, 0))
-        return MIN(in->host->max_leaf, MAX_BASIC_LEAF);
+        return MIN(in->max_leaf ? in->max_leaf : in->host->max_leaf, MAX_BASIC_LEAF);
     return 0;
 }
 

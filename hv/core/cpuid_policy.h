@@ -1,6 +1,7 @@
 /*
- * What a paravirtual domain sees of CPUID. The caller executes the native instruction and
- * passes its result through cpuid_policy_apply; the Xen leaves (0x40000000...) are made up.
+ * What a paravirtual domain sees of CPUID. The caller takes the leaf from the domain's policy
+ * (core/cpu_policy.h), or from the machine to make such a policy, and passes it through
+ * cpuid_policy_apply; the Xen leaves (0x40000000...) are made up.
  *
  * Invariants:
  *  P1 A feature bit reaches a guest only if the host has it and the allow-list names it;
@@ -30,6 +31,9 @@ struct cpuid_regs {
 #define CPUID_XSTATE_MAX 32 /* components 2..31 may be described */
 #define CPUID_NR_WORDS   19 /* words of a featureset (arch-x86/cpufeatureset.h) */
 
+/* AMD repeats these bits of leaf 1 EDX in leaf 0x80000001 EDX. */
+#define CPUID_AMD_COMMON 0x0183f3ffU
+
 enum cpu_vendor { CPU_VENDOR_OTHER, CPU_VENDOR_INTEL, CPU_VENDOR_AMD /* and Hygon */ };
 
 /* What the policy must know of the machine beyond the leaf at hand; filled once at boot. */
@@ -47,9 +51,10 @@ struct cpuid_host {
 
 struct cpuid_policy_in {
     const struct cpuid_host *host;
-    u64 xcr0_supported; /* what the hypervisor lets this domain set; 0: XSAVE hidden */
-    u64 guest_xcr0;     /* the vcpu's XCR0 now */
-    u64 tsc_offset;     /* Xen leaf 3, subleaf 1 */
+    u32 max_leaf, max_ext_leaf; /* of the domain's policy; 0: as the host has them */
+    u64 xcr0_supported;         /* what the hypervisor lets this domain set; 0: XSAVE hidden */
+    u64 guest_xcr0;             /* the vcpu's XCR0 now */
+    u64 tsc_offset;             /* Xen leaf 3, subleaf 1 */
     u32 tsc_mul;
     s8 tsc_shift;
     bool tsc_stable;    /* offer the invariant TSC */
@@ -86,7 +91,7 @@ bool cpuid_policy_may_set_xcr0(u64 value, u64 supported);
 /* Bytes of a standard-format XSAVE area for these components. */
 u32 cpuid_xstate_size(const struct cpuid_host *host, u64 xcr0);
 
-/* Replaces the native answer in *r by the guest's. */
+/* Replaces the answer in *r, of policy or machine, by what this vcpu sees now. */
 void cpuid_policy_apply(u32 leaf, u32 subleaf, struct cpuid_regs *r,
                         const struct cpuid_policy_in *in);
 

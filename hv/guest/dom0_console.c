@@ -56,7 +56,7 @@ static void key_help(void)
         printk("  %c  %s\n", keys[i].key, keys[i].what);
 }
 
-static void run_key(char c)
+void dom0_console_key(char c)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
         if (keys[i].key == c)
@@ -74,7 +74,7 @@ static void ring_put(char c)
 static void deliver(char c)
 {
     if (keys_are_ours)
-        run_key(c);
+        dom0_console_key(c);
     else
         ring_put(c);
 }

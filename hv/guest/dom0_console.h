@@ -10,5 +10,7 @@
 void dom0_console_init(void);
 /* Up to len bytes that wait for domain 0. */
 u32 dom0_console_read(char *buf, u32 len);
+/* As if the operator had pressed it; a key without a meaning does nothing. */
+void dom0_console_key(char key);
 
 #endif

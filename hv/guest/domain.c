@@ -1,6 +1,7 @@
 #include "guest/domain.h"
 #include "base/format.h"
 #include "base/string.h"
+#include "core/cpu_policy.h"
 #include "guest/frame.h"
 #include "kern/console.h"
 #include "kern/irq.h"
@@ -147,6 +148,8 @@ void domain_free(struct domain *d)
 {
     if (d->blocks)
         heap_free_pages(d->blocks, blocks_order());
+    if (d->policy)
+        heap_free(d->policy, sizeof(*d->policy));
     memset(d, 0, sizeof(*d));
     lock(&table_lock);
     d->next_free = free_domains;

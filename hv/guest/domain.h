@@ -122,7 +122,8 @@ struct vcpu {
 
 #define NR_VCPUS_MAX XEN_LEGACY_MAX_VCPUS
 
-struct pirq; /* guest/pirq.h */
+struct pirq;       /* guest/pirq.h */
+struct cpu_policy; /* core/cpu_policy.h */
 
 /*
  * Reasons for which none of a domain's vcpus enters the guest (domain.stop). The low half counts
@@ -143,6 +144,7 @@ struct domain {
     u32 stop;                  /* (life; read by any) */
     u8 shutdown_code;          /* (life) SHUTDOWN_ of xen/sched.h */
     bool shutdown_told;        /* (life) all vcpus have stopped and domain 0 knows */
+    bool has_run;              /* (life) its first pause was taken away */
     bool apart;                /* (atomic) taken apart: only frames keep it */
     bool left;                 /* (atomic) the reference of its life is given up */
     u32 in_control;            /* (atomic) a control operation is under way */
@@ -168,6 +170,11 @@ struct domain {
     struct shared_info *shared;
     mfn_t shared_mfn;
     u64 vm_assist; /* (atomic) bits per VMASST_TYPE */
+
+    /* Written by control operations before it runs. */
+    struct cpu_policy *policy; /* NULL: the machine's for guests, see guest/policy.h */
+    u32 tsc_mode, tsc_incarnation;
+    u64 node_affinity; /* (control) a bit per node, for domain 0 only */
 
     struct spinlock event_lock;
     struct port_table ports;   /* (events) */

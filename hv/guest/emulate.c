@@ -3,7 +3,6 @@
  * processor would, within the limits of the policies in core/.
  */
 #include "base/string.h"
-#include "core/cpuid_policy.h"
 #include "core/insn.h"
 #include "core/msr_policy.h"
 #include "core/pte.h"
@@ -11,6 +10,7 @@
 #include "guest/debugreg.h"
 #include "guest/frame.h"
 #include "guest/ioports.h"
+#include "guest/policy.h"
 #include "guest/regs.h"
 #include "guest/trap.h"
 #include "kern/timer.h"
@@ -24,39 +24,11 @@
 
 #define RDMSR_OPCODE 0x320f /* as a little-endian word */
 
-#define XEN_VERSION_4_17 (4 << 16 | 17)
-
-static void cpuid_input(const struct vcpu *v, struct cpuid_policy_in *in)
-{
-    *in = (struct cpuid_policy_in){
-        .host = &cpuid_host,
-        .xcr0_supported = cpu_features.xcr0,
-        .guest_xcr0 = v->xcr0,
-        .tsc_mul = tsc_scale.mul,
-        .tsc_shift = tsc_scale.shift,
-        .tsc_stable = tsc_is_invariant(),
-        .hwdom = v->domain->is_hardware,
-        .kernel_mode = vcpu_is_kernel(v),
-        .guest_osxsave = cpu_features.xsave,
-        .fsgsbase = cpu_features.fsgsbase,
-        .vcpu_id = v->id,
-        .apic_id = v->id,
-        .nr_vcpus = v->domain->max_vcpus,
-        .tsc_khz = (u32)(tsc_hz() / 1000),
-        .xen_version = XEN_VERSION_4_17,
-        .maddr_bits = 64 - (u32)__builtin_clzl(max_mfn << PAGE_SHIFT),
-    };
-}
-
 static void do_cpuid(struct vcpu *v, struct cpu_user_regs *regs)
 {
-    struct cpuid_policy_in in;
     struct cpuid_regs r;
-    u32 leaf = regs->eax, sub = regs->ecx;
 
-    cpuid_input(v, &in);
-    cpuid_count(leaf, sub, &r.eax, &r.ebx, &r.ecx, &r.edx);
-    cpuid_policy_apply(leaf, sub, &r, &in);
+    policy_cpuid(v, regs->eax, regs->ecx, &r);
     regs->rax = r.eax;
     regs->rbx = r.ebx;
     regs->rcx = r.ecx;
@@ -242,7 +214,7 @@ static bool do_xsetbv(struct vcpu *v, const struct cpu_user_regs *regs)
     u64 val = (u64)regs->edx << 32 | regs->eax;
 
     count(COUNT_EMUL_XSETBV);
-    if (regs->ecx || !cpu_features.xsave || val & ~cpu_features.xcr0 || !(val & 1))
+    if (regs->ecx || !cpuid_policy_may_set_xcr0(val, policy_xcr0(v->domain)))
         return false;
     if (xsetbv_safe(val))
         return false;

@@ -17,3 +17,12 @@ const struct mem_region *machine_map_get(unsigned *nr)
     *nr = nr_regions;
     return regions;
 }
+
+u64 machine_map_ram_pages(void)
+{
+    u64 bytes = 0;
+
+    for (unsigned i = 0; i < nr_regions; i++)
+        bytes += regions[i].type == 1 ? regions[i].size : 0;
+    return bytes >> PAGE_SHIFT;
+}

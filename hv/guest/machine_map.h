@@ -9,5 +9,7 @@
 
 void machine_map_set(const struct mem_region *map, unsigned nr);
 const struct mem_region *machine_map_get(unsigned *nr);
+/* Pages of RAM in it. */
+u64 machine_map_ram_pages(void);
 
 #endif

@@ -28,4 +28,12 @@ domctl_fn domctl_set_virq_handler;
 /* domctl_context.c: a vcpu's state */
 domctl_fn domctl_set_context, domctl_get_context;
 
+/* domctl_sched.c: where vcpus run, and how much */
+domctl_fn domctl_set_affinity, domctl_get_affinity, domctl_set_node_affinity,
+    domctl_get_node_affinity, domctl_vcpu_info, domctl_scheduler;
+
+/* domctl_cpu.c: what the vcpus look like */
+domctl_fn domctl_get_cpu_policy, domctl_set_cpu_policy, domctl_get_tsc_info,
+    domctl_set_tsc_info;
+
 #endif

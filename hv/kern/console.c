@@ -7,7 +7,8 @@
 #define RING_SIZE 16384 /* a power of two */
 
 static char ring[RING_SIZE];
-static u32 ring_end; /* bytes written since boot */
+static u32 ring_end;   /* bytes written since boot */
+static u32 ring_start; /* up to here domain 0 has cleared it; console_lock */
 static bool uart_on;
 static bool line_start = true;
 static enum log_level level_shown = LOG_WARNING;
@@ -89,7 +90,8 @@ void log_at(enum log_level level, const char *fmt, ...)
 void console_write_raw(const char *text, size_t len)
 {
     console_lock_take();
-    emit(text, len, true);
+    if (uart_on)
+        uart_write(text, len);
     if (len)
         line_start = text[len - 1] == '\n';
     console_lock_drop();
@@ -122,6 +124,23 @@ size_t console_read_ring(char *buf, size_t len, u32 *index)
 void console_on_text(void (*tell)(void))
 {
     tell_reader = tell;
+}
+
+u32 console_ring_start(void)
+{
+    u32 start;
+
+    console_lock_take();
+    start = ring_end - ring_start > RING_SIZE ? ring_end - RING_SIZE : ring_start;
+    console_lock_drop();
+    return start;
+}
+
+void console_clear_ring(u32 index)
+{
+    console_lock_take();
+    ring_start = index;
+    console_lock_drop();
 }
 
 void console_force_unlock(void)

@@ -1,8 +1,8 @@
 /*
  * The console: a log ring that domain 0 can read, and the serial port.
  *
- * Every line the hypervisor prints starts with "(SERAI) "; text that domain 0 writes passes
- * through as it is. What is logged before the UART is up appears once it is.
+ * Every line the hypervisor prints starts with "(SERAI) "; text that domain 0 writes goes to the
+ * serial port as it is. What is logged before the UART is up appears once it is.
  */
 #ifndef SERAI_KERN_CONSOLE_H
 #define SERAI_KERN_CONSOLE_H
@@ -19,7 +19,10 @@ void console_set_level(enum log_level max);
 void printk(const char *fmt, ...) __printf(1, 2);
 void log_at(enum log_level level, const char *fmt, ...) __printf(2, 3);
 
-/* Bytes from domain 0 for the serial port and the ring, unchanged. */
+/*
+ * Bytes from domain 0 for the serial port, unchanged. Not for the ring: who reads that on the
+ * console would read himself without end.
+ */
 void console_write_raw(const char *text, size_t len);
 
 /* Text after this goes to the UART, the ring's content first. */
@@ -30,6 +33,9 @@ void console_uart_ready(void);
  * *index (counted since boot; moved up when older text is gone) and advances it.
  */
 size_t console_read_ring(char *buf, size_t len, u32 *index);
+/* Where the text begins that nobody has cleared; clearing up to a position. */
+u32 console_ring_start(void);
+void console_clear_ring(u32 index);
 
 /* To be called, with the ring's lock held and in any context, when the ring has new text. */
 void console_on_text(void (*tell)(void));

@@ -80,6 +80,11 @@ void dispatch_unlock_all(cpuset_t kicks)
     kick(kicks);
 }
 
+const struct topology *dispatch_topology(void)
+{
+    return &policy.topo;
+}
+
 static void raise_sched(void *arg)
 {
     softirq_raise(SOFTIRQ_SCHED);

@@ -74,6 +74,9 @@ static inline struct runnable *dispatch_current(void)
 struct sched *dispatch_lock_all(void);
 void dispatch_unlock_all(cpuset_t kicks);
 
+/* The places of the CPUs: they stay as they were at boot. */
+const struct topology *dispatch_topology(void);
+
 /* On a CPU's idle stack, when it has nothing else to do any more. */
 __noreturn void dispatch_idle(void);
 

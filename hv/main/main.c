@@ -18,6 +18,7 @@
 #include "guest/machine_map.h"
 #include "guest/mmu.h"
 #include "guest/pirq.h"
+#include "guest/policy.h"
 #include "guest/switch.h"
 #include "guest/vcpu.h"
 #include "guest/vtime.h"
@@ -394,6 +395,7 @@ __init void boot_main(u32 magic, u64 info)
     start_memory();
     start_cpu();
     start_interrupts();
+    policy_init();
     start_cpus();
     keep_devices();
     pirq_init(&acpi);
