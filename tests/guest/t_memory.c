@@ -103,6 +103,8 @@ static void make_child(void)
     child = 0;
     op.u.createdomain.max_vcpus = 1;
     op.u.createdomain.max_evtchn_port = 1023;
+    op.u.createdomain.max_grant_frames = -1;
+    op.u.createdomain.max_maptrack_frames = -1;
     op.u.createdomain.grant_opts = XEN_DOMCTL_GRANT_version(1);
     if (domctl(XEN_DOMCTL_createdomain, &op))
         die("no other domain can be made");
