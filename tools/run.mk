@@ -41,7 +41,7 @@ $(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(wildcard dom0/serai/*.h) hv/
 	@mkdir -p $(@D)
 	@echo '  CC      $@'
 	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -DSERAI_HOST -Ihv \
-	  -o $@ $(filter %.c,$^) -ljson-c
+	  -o $@ $(filter %.c,$^) -ljson-c -lxenstore -lxentoolcore
 
 $(DOM0)/base.tar: tools/dom0/packages tools/make-base | packages-run
 	tools/make-base $< $@

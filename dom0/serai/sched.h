@@ -59,6 +59,8 @@ const char *name_of(const char *const *names, unsigned int n, unsigned int i);
 const char *format_duration(char buf[DURATION_SIZE], uint64_t ns);
 /* "12.5%"; ppm are parts per million. */
 const char *format_percent(char buf[DURATION_SIZE], uint64_t ppm);
+/* "12.5" or "12.5%"; what comes after the third decimal is refused. */
+bool parse_percent(const char *text, uint32_t *ppm);
 uint64_t ratio_ppm(uint64_t part, uint64_t whole);
 
 /* Of the time it wanted to run: the part in which it had to wait for others. */

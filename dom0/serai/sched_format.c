@@ -9,6 +9,8 @@
 /* The histogram's first slot holds wake-ups that ran within 2^FIRST_SLOT ns, the next twice that. */
 #define FIRST_SLOT 11
 
+#define PERCENT 10000UL /* parts per million */
+
 const char *const state_names[] = {"off", "blocked", "ready", "running", "parked"};
 const char *const gang_names[] = {"off", "on", "auto", "strict"};
 const char *const latency_names[] = {"low", "normal", "batch"};
@@ -124,6 +126,27 @@ const char *format_percent(char buf[DURATION_SIZE], uint64_t ppm)
 {
     snprintf(buf, DURATION_SIZE, ppm % 10000 ? "%.1f%%" : "%.0f%%", (double)ppm / 1e4);
     return buf;
+}
+
+bool parse_percent(const char *text, uint32_t *ppm)
+{
+    unsigned int fraction = 0, unit = PERCENT;
+    unsigned long whole = 0;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        whole = whole * 10 + (unsigned long)(*text - '0');
+        if (whole > 100000)
+            return false;
+    }
+    if (*text == '.')
+        for (text++; *text >= '0' && *text <= '9' && unit >= 10; text++) {
+            unit /= 10;
+            fraction += (unsigned int)(*text - '0') * unit;
+        }
+    *ppm = (uint32_t)(whole * PERCENT + fraction);
+    return !strcmp(text, "") || !strcmp(text, "%");
 }
 
 uint64_t ratio_ppm(uint64_t part, uint64_t whole)

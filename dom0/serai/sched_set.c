@@ -8,28 +8,6 @@
 #define WEIGHT_MAX 65535
 #define ONE_CPU    1000000UL /* parts per million */
 
-/* "12.5" or "12.5%", of one CPU; what comes after the third decimal is refused. */
-static bool parse_percent(const char *text, uint32_t *ppm)
-{
-    unsigned int fraction = 0, unit = ONE_CPU / 100;
-    unsigned long whole = 0;
-
-    if (*text < '0' || *text > '9')
-        return false;
-    for (; *text >= '0' && *text <= '9'; text++) {
-        whole = whole * 10 + (unsigned long)(*text - '0');
-        if (whole > 100000)
-            return false;
-    }
-    if (*text == '.')
-        for (text++; *text >= '0' && *text <= '9' && unit >= 10; text++) {
-            unit /= 10;
-            fraction += (unsigned int)(*text - '0') * unit;
-        }
-    *ppm = (uint32_t)(whole * (ONE_CPU / 100) + fraction);
-    return !strcmp(text, "") || !strcmp(text, "%");
-}
-
 static int take_cap(const char *text, uint32_t *ppm)
 {
     if (!strcmp(text, "none")) {
