@@ -32,7 +32,7 @@ void vtime_vcpu_init(struct vcpu *v)
     timer_init(&v->periodic, periodic_fired, v);
     v->runstate.state = RUNSTATE_offline;
     v->runstate.state_entry_time = (u64)time_now();
-    vtime_publish(v);
+    vtime_publish_info(v);
 }
 
 static void fill_time(struct vcpu_time_info *t)
@@ -44,17 +44,23 @@ static void fill_time(struct vcpu_time_info *t)
     t->flags = tsc_is_invariant() ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
 }
 
-void vtime_publish(struct vcpu *v)
+void vtime_publish_info(struct vcpu *v)
 {
-    struct vcpu_time_info *t = &vcpu_info(v)->time, local;
+    struct vcpu_time_info *t = &vcpu_info(v)->time;
     u32 version = (t->version | 1) + 1;
 
     /* Odd while the fields change: readers on other CPUs try again. */
     __atomic_store_n(&t->version, version - 1, __ATOMIC_SEQ_CST);
     fill_time(t);
     __atomic_store_n(&t->version, version, __ATOMIC_SEQ_CST);
+}
+
+void vtime_publish(struct vcpu *v)
+{
+    vtime_publish_info(v);
     if (v->time_area_va) {
-        local = *t;
+        struct vcpu_time_info local = vcpu_info(v)->time;
+
         if (copy_to_guest((void *)v->time_area_va, &local, sizeof(local)))
             v->time_area_va = 0;
     }

@@ -11,7 +11,9 @@
 #include "guest/domain.h"
 
 void vtime_vcpu_init(struct vcpu *v);
-/* Writes the time record into the vcpu's current vcpu_info (and its registered copy). */
+/* Writes the time record into the vcpu's current vcpu_info: whoever may write that. */
+void vtime_publish_info(struct vcpu *v);
+/* There and into its registered copy; from its own domain. */
 void vtime_publish(struct vcpu *v);
 /* The machine's wall clock: seconds and nanoseconds since 1970 at hypervisor time 'at'. */
 void vtime_set_wallclock(u64 secs, u32 nsecs, ns_t at);

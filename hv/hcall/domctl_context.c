@@ -15,7 +15,10 @@ s64 domctl_set_context(struct domain *d, struct xen_domctl *op)
 
     if (!v)
         return -XEN_ESRCH;
+    /* Whoever built the domain has written the shared page. */
     vtime_publish_wallclock(d);
+    for (unsigned i = 0; i < d->max_vcpus; i++)
+        vtime_publish_info(d->vcpus[i]);
     return vcpu_context_initialise(v, (u64)op->u.vcpucontext.ctxt.p);
 }
 
