@@ -6,10 +6,13 @@ SERAI     ?= $(B)/serai
 SERAI_GZ  ?= $(B)/serai.gz
 QEMU      ?= qemu-system-x86_64
 DOM0      := $(B)/dom0
+GUEST     := $(DOM0)/guest
 
-# Drivers that domain 0 needs to find its root disk, and those of the usual network cards.
+# Drivers that domain 0 needs to find its root disk, those of the usual network cards, and the
+# bridge that its network is, whatever kernel boots the image.
 DOM0_MODULES := virtio_pci virtio_blk virtio_scsi virtio_net ahci ata_piix nvme sd_mod sr_mod \
-                e1000 e1000e igb r8169 ext4 crc32c_generic
+                e1000 e1000e igb r8169 ext4 crc32c_generic bridge
+GUEST_MODULES := xen_blkfront xen_netfront squashfs overlay
 # What the ISO needs besides: its own file systems, and sticks.
 LIVE_MODULES := isofs squashfs loop overlay usb_storage uas xhci_pci ehci_pci
 
@@ -40,9 +43,27 @@ $(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(wildcard dom0/serai/*.h) hv/
 	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -DSERAI_HOST -Ihv \
 	  -o $@ $(filter %.c,$^) -ljson-c
 
-$(DOM0)/root.img: $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai tools/make-dom0-image \
-                  $(shell find tools/dom0 -type f) | packages-run
-	tools/make-dom0-image $(<D) $(DOM0)/serai $@
+$(DOM0)/base.tar: tools/dom0/packages tools/make-base | packages-run
+	tools/make-base $< $@
+
+# What the guests that domain 0 starts are made of
+$(DOM0)/guest-base.tar: tools/guest/packages tools/make-base | packages-run
+	tools/make-base $< $@
+
+$(GUEST)/root.sqfs: $(DOM0)/guest-base.tar tools/make-guest-image $(shell find tools/guest -type f) \
+                    tools/dom0/functions $(shell find tools/dom0/usr -type f) tools/dom0/etc/inittab
+	@mkdir -p $(@D)
+	tools/make-guest-image $< $@
+
+$(GUEST)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
+	tools/make-initramfs -k $(<D) -m "$(GUEST_MODULES)" $@ tools/initramfs/dom0-init
+
+DOM0_PARTS := $(DOM0)/base.tar $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai $(GUEST)/root.sqfs \
+              $(GUEST)/initrd.gz
+FILL_DOM0 := tools/make-dom0-image $(DOM0)/base.tar $(B)/kernel/bookworm $(DOM0)/serai $(GUEST)
+
+$(DOM0)/root.img: $(DOM0_PARTS) tools/make-dom0-image $(shell find tools/dom0 -type f)
+	$(FILL_DOM0) $@
 
 .PHONY: dom0 run
 dom0: $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img
@@ -55,7 +76,7 @@ $(DOM0)/initrd-live.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES) $(LIVE_MODULES)" $@ tools/initramfs/dom0-init
 
 $(DOM0)/root.sqfs: $(DOM0)/root.img
-	tools/make-dom0-image $(B)/kernel/bookworm $(DOM0)/serai $@
+	$(FILL_DOM0) $@
 
 ISO_FILES := $(SERAI_GZ) $(DOM0)/vmlinuz $(DOM0)/initrd-live.gz $(DOM0)/root.sqfs
 

@@ -17,7 +17,7 @@ def test_boot_backports():
         version = m.shell("uname -r").split(".")
         if (int(version[0]), int(version[1])) < (6, 12):
             raise Failure(f"an old kernel: {version}")
-        m.shell("until ip -4 -o addr show dev eth0 | grep inet; do sleep 1; done", 60)
+        m.shell("until ip -4 -o addr show dev xenbr0 | grep inet; do sleep 1; done", 60)
         m.check_kernel_log()
         m.type("poweroff\n")
         m.wait_power_off()

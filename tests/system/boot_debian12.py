@@ -13,7 +13,7 @@ def test_boot_debian12():
         if m.shell("cat /sys/hypervisor/type") != "xen\n":
             raise Failure("the kernel sees no hypervisor")
         # The lease comes while the login is already there.
-        m.shell("until ip -4 -o addr show dev eth0 | grep inet; do sleep 1; done", 60)
+        m.shell("until ip -4 -o addr show dev xenbr0 | grep inet; do sleep 1; done", 60)
         m.shell("lspci | grep -i virtio && ping -c 1 10.0.2.2")
         m.check_kernel_log()
         m.type("poweroff\n")
