@@ -52,14 +52,6 @@ static bool find(const struct domain *d, u32 ref, u32 **word, u64 **pins)
     return true;
 }
 
-grant_entry_v1_t *grant_entry(const struct domain *d, u32 ref)
-{
-    u32 *word;
-    u64 *pins;
-
-    return find(d, ref, &word, &pins) ? (grant_entry_v1_t *)word : NULL;
-}
-
 static u64 lock_pins(u64 *slot)
 {
     u64 pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
@@ -156,6 +148,51 @@ void grant_unpin(struct domain *granter, u32 ref, bool write)
     unlock_pins(slot, after);
     if (!pins_any(after))
         frame_put(pins_mfn(before));
+}
+
+/* With the entry's lock: the guest is committed to take a frame from 'giver'. */
+static bool commit(u32 *word, u16 giver)
+{
+    u32 old = __atomic_load_n(word, __ATOMIC_RELAXED), next;
+
+    for (unsigned try = 0; try < CLAIM_TRIES && grant_accept(old, giver, &next); try++)
+        if (__atomic_compare_exchange_n(word, &old, next, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
+static int take_over(struct domain *to, u32 *word, u16 giver, mfn_t mfn)
+{
+    grant_entry_v1_t *e = (grant_entry_v1_t *)word;
+
+    if (is_dying(to))
+        return GNTST_bad_domain;
+    if (!domain_add_pages(to, 1))
+        return GNTST_general_error;
+    if (!commit(word, giver)) {
+        domain_sub_pages(to, 1);
+        return GNTST_general_error;
+    }
+    frame_assign(to, mfn, 0);
+    __atomic_store_n(&e->frame, (u32)mfn.n, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&e->flags, GTF_transfer_completed, __ATOMIC_RELEASE);
+    return GNTST_okay;
+}
+
+int grant_take_over(struct domain *to, u32 ref, u16 giver, mfn_t mfn)
+{
+    u32 *word;
+    u64 *slot, pins;
+    int status;
+
+    if (!find(to, ref, &word, &slot))
+        return GNTST_bad_gntref;
+    pins = lock_pins(slot);
+    /* An entry in use is a grant, whatever the guest makes of it. */
+    status = pins_any(pins) ? GNTST_general_error : take_over(to, word, giver, mfn);
+    unlock_pins(slot, pins);
+    return status;
 }
 
 mfn_t grant_pinned_frame(const struct domain *granter, u32 ref)

@@ -28,6 +28,12 @@ void grant_unpin(struct domain *granter, u32 ref, bool write);
 mfn_t grant_pinned_frame(const struct domain *granter, u32 ref);
 
 /*
+ * A frame that is nobody's (frame_unassign()) goes to the domain that has asked for it by this
+ * entry. When it does not want it from 'giver' or may not have it, it is not taken.
+ */
+int grant_take_over(struct domain *to, u32 ref, u16 giver, mfn_t mfn) must_check;
+
+/*
  * At least so many pages in the table. -XEN_EINVAL: more than it may have. -XEN_ENOMEM. -XEN_ESRCH:
  * the domain is going.
  */
@@ -35,8 +41,6 @@ int grant_grow(struct domain *d, u32 nr) must_check;
 /* Pages it has, and the number of one that it has. */
 u32 grant_nr_frames(const struct domain *d);
 mfn_t grant_frame(const struct domain *d, u32 i);
-/* The entry itself, in a table that has it; NULL: not so many. */
-grant_entry_v1_t *grant_entry(const struct domain *d, u32 ref);
 
 /* After STOP_DYING: returns when nobody looks at the pages shared with the guest any more. */
 void grant_close(struct domain *d);

@@ -113,6 +113,9 @@ struct operation {
 static const struct operation operations[] = {
     [GNTTABOP_map_grant_ref] = {grant_map_array, sizeof(struct gnttab_map_grant_ref)},
     [GNTTABOP_unmap_grant_ref] = {grant_unmap_array, sizeof(struct gnttab_unmap_grant_ref)},
+    [GNTTABOP_transfer] = {grant_transfer_array, sizeof(struct gnttab_transfer)},
+    [GNTTABOP_unmap_and_replace] = {grant_replace_array,
+                                    sizeof(struct gnttab_unmap_and_replace)},
     [GNTTABOP_copy] = {grant_copy_array, sizeof(struct gnttab_copy)},
 };
 

@@ -21,6 +21,8 @@ void grant_peer_drop(struct grant_peer *p);
 
 s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n);
 s64 grant_unmap_array(struct vcpu *v, u64 u_ops, u32 n);
+s64 grant_replace_array(struct vcpu *v, u64 u_ops, u32 n);
+s64 grant_transfer_array(struct vcpu *v, u64 u_ops, u32 n);
 s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n);
 
 #endif

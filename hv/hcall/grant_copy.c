@@ -44,13 +44,15 @@ static void release(struct side *s)
 
 static int hold_own(struct vcpu *v, struct side *s)
 {
+    int rc;
+
     s->mfn = MFN(s->name);
     if (s->domid != DOMID_SELF)
         return GNTST_permission_denied;
-    if (s->write ? frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE) != 0
-                 : !frame_get(v->domain->id, s->mfn))
-        return GNTST_bad_page;
-    return GNTST_okay;
+    if (!s->write)
+        return frame_get(v->domain->id, s->mfn) ? GNTST_okay : GNTST_bad_page;
+    rc = frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE);
+    return !rc ? GNTST_okay : rc == -XEN_EBUSY ? GNTST_general_error : GNTST_bad_page;
 }
 
 static int hold_granted(struct vcpu *v, struct side *s)

@@ -10,6 +10,12 @@
 #include "hcall/hcall.h"
 #include "x86/paging.h"
 
+_Static_assert(offsetof(struct gnttab_unmap_grant_ref, handle) ==
+                       offsetof(struct gnttab_unmap_and_replace, handle) &&
+                   offsetof(struct gnttab_unmap_grant_ref, status) ==
+                       offsetof(struct gnttab_unmap_and_replace, status),
+               "one layout for both ways to unmap");
+
 /* Requests between two preemption points; for unmapping, those that share a flush. */
 #define BATCH 32
 
@@ -130,16 +136,23 @@ s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
 struct unmapping {
     struct grant_map *map; /* claimed; NULL: nothing was unmapped */
     u32 handle;
-    u32 state; /* what is left of it */
+    u32 left; /* of its state */
     int status;
 };
 
-/* Takes the entry away if it is this mapping's. */
-static int unmap_host(struct vcpu *v, u64 host_addr, bool is_entry, mfn_t mfn, bool write)
+/* Is this the page-table entry of such a mapping? */
+static bool is_entry_of(u64 pte, mfn_t mfn, bool write)
+{
+    return pte & GPTE_P && pte_mfn(pte).n == mfn.n && !(pte & GPTE_RW) == !write;
+}
+
+/* Puts 'with' over the entry if that is this mapping's. */
+static int unmap_host(struct vcpu *v, u64 host_addr, const struct grant_map *m, mfn_t mfn,
+                      u64 with)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
     mfn_t table;
-    u64 *slot = entry_get(v, host_addr, is_entry, &table), old;
+    u64 *slot = entry_get(v, host_addr, m->state & MAP_ENTRY, &table), old;
     int rc = -XEN_EAGAIN;
 
     if (!slot)
@@ -147,39 +160,72 @@ static int unmap_host(struct vcpu *v, u64 host_addr, bool is_entry, mfn_t mfn, b
     old = __atomic_load_n(slot, __ATOMIC_RELAXED);
     /* The CPU marks it used, other vcpus rewrite it: not for ever. */
     for (unsigned try = 0; rc == -XEN_EAGAIN && try < BATCH; try++)
-        rc = !(old & GPTE_P) || pte_mfn(old).n != mfn.n || !(old & GPTE_RW) == write
-                 ? -XEN_EINVAL
-                 : mmu_update_entry(&u, 1, slot, 0, &old);
+        rc = is_entry_of(old, mfn, !(m->state & MAP_READONLY))
+                 ? mmu_update_entry(&u, 1, slot, with, &old)
+                 : -XEN_EINVAL;
     frame_type_put(table);
     return rc ? GNTST_general_error : GNTST_okay;
 }
 
+/* What is mapped at new_addr goes to where the mapping was. */
+static int move_host(struct vcpu *v, const struct gnttab_unmap_and_replace *op,
+                     const struct grant_map *m, mfn_t mfn)
+{
+    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    mfn_t table;
+    u64 *slot, pte;
+    int status;
+
+    if (!op->new_addr)
+        return unmap_host(v, op->host_addr, m, mfn, 0);
+    slot = m->state & MAP_ENTRY ? NULL : mmu_l1_slot_get(v, op->new_addr, &table);
+    if (!slot)
+        return GNTST_general_error;
+    pte = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    status = unmap_host(v, op->host_addr, m, mfn, pte);
+    /* Used or changed meanwhile, by another vcpu: then it stays, each entry keeps its frame. */
+    if (status == GNTST_okay && mmu_update_entry(&u, 1, slot, 0, &pte))
+        status = GNTST_general_error;
+    frame_type_put(table);
+    return status;
+}
+
+static int unmap_device(u64 bus_addr, mfn_t mfn)
+{
+    return bus_addr == mfn.n << PAGE_SHIFT ? GNTST_okay : GNTST_bad_dev_addr;
+}
+
+/* Both kinds of request look alike: addresses, handle, status. */
+union unmap_request {
+    struct gnttab_unmap_grant_ref unmap;
+    struct gnttab_unmap_and_replace replace;
+};
+
 /* R5: entries go before what they hold is given up; here all but the references. */
-static void unmap_one(struct vcpu *v, const struct gnttab_unmap_grant_ref *op,
+static void unmap_one(struct vcpu *v, const union unmap_request *op, bool replace,
                       struct unmapping *u)
 {
+    const bool device = !replace && op->unmap.dev_bus_addr;
     mfn_t mfn;
 
-    *u = (struct unmapping){.map = maptrack_claim(v->domain, op->handle),
-                            .handle = op->handle,
-                            .status = GNTST_okay};
-    if (!u->map) {
-        u->status = GNTST_bad_handle;
+    *u = (struct unmapping){.map = maptrack_claim(v->domain, op->unmap.handle),
+                            .handle = op->unmap.handle,
+                            .status = GNTST_bad_handle};
+    if (!u->map)
         return;
-    }
-    u->state = u->map->state & ~MAP_BUSY;
+    u->status = GNTST_okay;
+    u->left = u->map->state & ~MAP_BUSY;
     mfn = grant_pinned_frame(u->map->granter, u->map->ref);
-    if (op->dev_bus_addr && u->state & MAP_DEVICE) {
-        if (op->dev_bus_addr != mfn.n << PAGE_SHIFT)
-            u->status = GNTST_general_error;
-        else
-            u->state &= ~MAP_DEVICE;
-    }
-    if (u->status == GNTST_okay && op->host_addr && u->state & MAP_HOST) {
-        u->status =
-            unmap_host(v, op->host_addr, u->state & MAP_ENTRY, mfn, !(u->state & MAP_READONLY));
+    if (device && u->left & MAP_DEVICE) {
+        u->status = unmap_device(op->unmap.dev_bus_addr, mfn);
         if (u->status == GNTST_okay)
-            u->state &= ~MAP_HOST;
+            u->left &= ~MAP_DEVICE;
+    }
+    if (u->status == GNTST_okay && op->unmap.host_addr && u->left & MAP_HOST) {
+        u->status = replace ? move_host(v, &op->replace, u->map, mfn)
+                            : unmap_host(v, op->unmap.host_addr, u->map, mfn, 0);
+        if (u->status == GNTST_okay)
+            u->left &= ~MAP_HOST;
     }
 }
 
@@ -189,10 +235,10 @@ static void flush_mapper(struct vcpu *v)
 }
 
 /* At most BATCH requests: all entries, one flush, then what they held and the marks. */
-static int unmap_batch(struct vcpu *v, struct gnttab_unmap_grant_ref *u_ops, u32 n, u32 *done)
+static int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n, bool replace)
 {
     struct unmapping batch[BATCH];
-    struct gnttab_unmap_grant_ref op;
+    union unmap_request op;
     bool flush = false;
     u32 i;
     int rc = 0;
@@ -201,38 +247,47 @@ static int unmap_batch(struct vcpu *v, struct gnttab_unmap_grant_ref *u_ops, u32
         rc = copy_from_guest(&op, &u_ops[i], sizeof(op));
         if (rc)
             break;
-        unmap_one(v, &op, &batch[i]);
-        flush |= batch[i].map && (batch[i].map->state & ~batch[i].state & MAP_HOST);
+        unmap_one(v, &op, replace, &batch[i]);
+        flush |= batch[i].map && batch[i].map->state & ~batch[i].left & MAP_HOST;
     }
     n = i;
     if (flush)
         flush_mapper(v);
     for (i = 0; i < n; i++)
         if (batch[i].map)
-            maptrack_drop(v->domain, batch[i].handle, batch[i].map, batch[i].state);
+            maptrack_drop(v->domain, batch[i].handle, batch[i].map, batch[i].left);
     for (i = 0; i < n; i++) {
         s16 status = (s16)batch[i].status;
 
-        if (copy_to_guest(&u_ops[i].status, &status, sizeof(status)))
+        if (copy_to_guest(&u_ops[i].unmap.status, &status, sizeof(status)))
             rc = -XEN_EFAULT;
     }
-    *done += n;
     return rc;
+}
+
+static s64 unmap_array(struct vcpu *v, union unmap_request *u_ops, u32 n, bool replace)
+{
+    for (u32 done = 0; done < n; done += BATCH) {
+        int rc;
+
+        if (done) {
+            preempt_point();
+            if (hcall_may_stop(v))
+                return done;
+        }
+        rc = unmap_batch(v, u_ops + done, MIN(n - done, (u32)BATCH), replace);
+        if (rc)
+            return rc;
+    }
+    return n;
 }
 
 s64 grant_unmap_array(struct vcpu *v, u64 u_ops, u32 n)
 {
-    u32 done = 0;
-    int rc = 0;
+    return unmap_array(v, (union unmap_request *)u_ops, n, false);
+}
 
-    while (done < n && !rc) {
-        if (done) {
-            preempt_point();
-            if (hcall_may_stop(v))
-                break;
-        }
-        rc = unmap_batch(v, (struct gnttab_unmap_grant_ref *)u_ops + done,
-                         MIN(n - done, (u32)BATCH), &done);
-    }
-    return rc ? rc : done;
+s64 grant_replace_array(struct vcpu *v, u64 u_ops, u32 n)
+{
+    return unmap_array(v, (union unmap_request *)u_ops, n, true);
 }

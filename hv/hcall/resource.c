@@ -40,11 +40,15 @@ s64 memory_acquire_resource(struct vcpu *v, u64 u_arg)
         return -XEN_EFAULT;
     if (r.pad)
         return -XEN_EINVAL;
-    if (r.domid == DOMID_SELF || r.domid == v->domain->id || !v->domain->is_hardware)
+    if (r.domid == v->domain->id)
         return -XEN_EPERM;
     d = domain_get(r.domid);
     if (!d)
         return -XEN_ESRCH;
+    if (!v->domain->is_hardware) {
+        domain_put(d);
+        return -XEN_EPERM;
+    }
     if (r.type != XENMEM_resource_grant_table)
         rc = -XEN_EOPNOTSUPP;
     else if (!r.frame_list.p)

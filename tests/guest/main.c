@@ -32,6 +32,8 @@ static const struct {
     {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
+    {"grants", test_grants},
+    {"grants2", test_grants2},
 };
 
 void guest_main(struct start_info *si);
