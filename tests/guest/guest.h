@@ -323,5 +323,6 @@ void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
 void test_twodom(void);
+void test_save(void);
 
 #endif

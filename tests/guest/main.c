@@ -32,6 +32,7 @@ static const struct {
     {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
+    {"save", test_save},
 };
 
 void guest_main(struct start_info *si);
