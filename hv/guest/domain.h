@@ -78,6 +78,7 @@ struct vcpu {
     u64 kernel_ss;      /* (own) */
     struct trap_gate traps[256];                        /* (own) */
     struct callback event_cb, syscall_cb, syscall32_cb; /* (own) */
+    struct callback failsafe_cb; /* (own) for whoever asks: never entered */
 
     u32 gdt_entries; /* (own) */
     mfn_t gdt_frames[GUEST_GDT_PAGES];
@@ -166,6 +167,7 @@ struct domain {
         u32 type;
     } packed memory_map[GUEST_MAP_ENTRIES]; /* as domain 0 told it, for the guest to ask */
     unsigned memory_map_entries;
+    bool log_dirty; /* (control) guest/logdirty.h */
     u64 *blocks; /* (atomic) a bit per 2 MiB of machine memory: may contain frames of its own */
     struct shared_info *shared;
     mfn_t shared_mfn;
@@ -265,6 +267,12 @@ static inline void vcpu_update_fast_iret(struct vcpu *v)
 {
     v->entry.fast_iret = v->entry.user_cr3 && !v->in_nmi;
 }
+
+/* What a guest may switch on by vm_assist. */
+#define VM_ASSISTS                                                                             \
+    (BIT(VMASST_TYPE_4gb_segments) | BIT(VMASST_TYPE_writable_pagetables) |                    \
+     BIT(VMASST_TYPE_pae_extended_cr3) | BIT(VMASST_TYPE_architectural_iopl) |                 \
+     BIT(VMASST_TYPE_runstate_update_flag) | BIT(VMASST_TYPE_m2p_strict))
 
 static inline bool vm_assist_on(const struct domain *d, unsigned type)
 {

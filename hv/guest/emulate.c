@@ -19,9 +19,6 @@
 #include "x86/guest_mem.h"
 #include "x86/tsc.h"
 
-/* Control register 4 bits that a guest always sees. */
-#define CR4_VISIBLE (CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT)
-
 #define RDMSR_OPCODE 0x320f /* as a little-endian word */
 
 static void do_cpuid(struct vcpu *v, struct cpu_user_regs *regs)

@@ -215,7 +215,20 @@ int switch_vcpu_init(struct vcpu *v)
 
 void switch_set_fpu(struct vcpu *v, const u8 *image)
 {
-    fpu_import(v->regs.fpu, image);
+    if (image)
+        fpu_import(v->regs.fpu, image);
+    else
+        fpu_reset(v->regs.fpu);
+}
+
+void switch_get_fpu(const struct vcpu *v, u8 *image)
+{
+    fpu_export(v->regs.fpu, image);
+}
+
+void switch_set_xstate(struct vcpu *v, const u8 *image, u64 size)
+{
+    fpu_import_xstate(v->regs.fpu, image, size);
 }
 
 void switch_flush_vcpus(struct domain *d, u64 vcpus)

@@ -31,8 +31,12 @@ int switch_vcpu_init(struct vcpu *v) must_check;
 /* The registers of a vcpu that does not run come back from the CPU that had it last. */
 void switch_unload(struct vcpu *v);
 
-/* Puts the image of the FPU (512 bytes, FXSAVE form) into a vcpu that does not run. */
+/* Puts the image of the FPU (512 bytes, FXSAVE form; NULL: as after reset) into a vcpu that does
+ * not run. */
 void switch_set_fpu(struct vcpu *v, const u8 *image);
+void switch_get_fpu(const struct vcpu *v, u8 *image);
+/* The same in XSAVE form, of 'size' bytes, of which xstate_ok() holds; with regs.fpu to read. */
+void switch_set_xstate(struct vcpu *v, const u8 *image, u64 size);
 
 /* Makes these vcpus of a domain flush (a bit per vcpu), and waits for those that run. */
 void switch_flush_vcpus(struct domain *d, u64 vcpus);

@@ -11,7 +11,9 @@
 #define NO_ERROR_CODE (~0U)
 
 /* Control register 4 bits that a guest may set. */
-#define CR4_GUEST (CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE)
+#define CR4_GUEST   (CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE)
+/* And bits that it always sees. */
+#define CR4_VISIBLE (CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 
 /*
  * Makes the guest kernel run its handler for 'vector' when the visit ends. A guest without a

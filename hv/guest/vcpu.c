@@ -93,10 +93,14 @@ void vcpu_free(struct vcpu *v)
     free_memory(v);
 }
 
+struct cpu_user_regs *vcpu_frame(const struct vcpu *v)
+{
+    return (struct cpu_user_regs *)((u8 *)stack_top(v) - offsetof(struct cpu_user_regs, es));
+}
+
 void vcpu_set_entry(struct vcpu *v, const struct cpu_user_regs *regs)
 {
-    struct cpu_user_regs *top =
-        (struct cpu_user_regs *)((u8 *)stack_top(v) - offsetof(struct cpu_user_regs, es));
+    struct cpu_user_regs *top = vcpu_frame(v);
 
     memcpy(top, regs, offsetof(struct cpu_user_regs, es));
     dispatch_prepare(&v->run, top, vcpu_first_entry);

@@ -18,4 +18,7 @@ void vcpu_free(struct vcpu *v);
  * or not known to anybody yet. */
 void vcpu_set_entry(struct vcpu *v, const struct cpu_user_regs *regs);
 
+/* The registers that one at the border enters the guest with, up to ss: the rest is not there. */
+struct cpu_user_regs *vcpu_frame(const struct vcpu *v);
+
 #endif

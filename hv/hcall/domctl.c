@@ -15,6 +15,7 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_unpausedomain] = {domctl_unpause, false},
     [XEN_DOMCTL_getdomaininfo] = {domctl_get_info, true},
     [XEN_DOMCTL_setvcpuaffinity] = {domctl_set_affinity, false},
+    [XEN_DOMCTL_shadow_op] = {domctl_shadow, true},
     [XEN_DOMCTL_max_mem] = {domctl_max_mem, false},
     [XEN_DOMCTL_setvcpucontext] = {domctl_set_context, false},
     [XEN_DOMCTL_getvcpucontext] = {domctl_get_context, true},
@@ -36,6 +37,13 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_getnodeaffinity] = {domctl_get_node_affinity, false},
     [XEN_DOMCTL_get_cpu_policy] = {domctl_get_cpu_policy, true},
     [XEN_DOMCTL_set_cpu_policy] = {domctl_set_cpu_policy, true},
+    [XEN_DOMCTL_set_ext_vcpucontext] = {domctl_set_ext_context, false},
+    [XEN_DOMCTL_get_ext_vcpucontext] = {domctl_get_ext_context, true},
+    [XEN_DOMCTL_getpageframeinfo3] = {domctl_get_frame_info, false},
+    [XEN_DOMCTL_setvcpuextstate] = {domctl_set_xstate, false},
+    [XEN_DOMCTL_getvcpuextstate] = {domctl_get_xstate, true},
+    [XEN_DOMCTL_get_vcpu_msrs] = {domctl_get_msrs, true},
+    [XEN_DOMCTL_set_vcpu_msrs] = {domctl_set_msrs, true},
 };
 
 /*

@@ -26,7 +26,12 @@ void domctl_fill_info(const struct domain *d, struct xen_domctl_getdomaininfo *i
 domctl_fn domctl_set_virq_handler;
 
 /* domctl_context.c: a vcpu's state */
-domctl_fn domctl_set_context, domctl_get_context;
+domctl_fn domctl_set_context, domctl_get_context, domctl_set_ext_context,
+    domctl_get_ext_context, domctl_set_xstate, domctl_get_xstate, domctl_set_msrs,
+    domctl_get_msrs;
+
+/* domctl_memory.c: its frames */
+domctl_fn domctl_get_frame_info, domctl_shadow;
 
 /* domctl_sched.c: where vcpus run, and how much */
 domctl_fn domctl_set_affinity, domctl_get_affinity, domctl_set_node_affinity,

@@ -3,6 +3,7 @@
 #include "guest/balloon.h"
 #include "guest/frame.h"
 #include "guest/lifecycle.h"
+#include "guest/m2p_list.h"
 #include "guest/machine_map.h"
 #include "hcall/hcall.h"
 #include "hcall/memory.h"
@@ -452,6 +453,37 @@ static s64 give_machine_map(struct vcpu *v, u64 u_arg)
     return copy_to_guest((void *)u_arg, &m, sizeof(m));
 }
 
+static s64 machphys_list(const struct vcpu *v, u64 u_arg)
+{
+    struct xen_machphys_mfn_list list;
+    u64 n;
+
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    if (copy_from_guest(&list, (const void *)u_arg, sizeof(list)))
+        return -XEN_EFAULT;
+    n = MIN(m2p_list_length(), list.max_extents);
+    for (u64 i = 0; i < n; i++) {
+        mfn_t mfn = m2p_list_entry(i);
+
+        if (copy_array_to_guest(list.extent_start.p, i, &mfn.n, sizeof(mfn.n)))
+            return -XEN_EFAULT;
+    }
+    list.nr_extents = (u32)n;
+    return copy_to_guest((void *)u_arg, &list, sizeof(list));
+}
+
+/* 64 TiB: what a guest says of itself beyond that would only cost who believes it. */
+#define MAX_PFN BIT(34)
+
+/* The highest page number that the guest uses, by its own word; 0: it has not said. */
+static u64 last_pfn(const struct domain *d)
+{
+    u64 end = __atomic_load_n(&d->shared->arch.max_pfn, __ATOMIC_RELAXED);
+
+    return end ? MIN(end, MAX_PFN) - 1 : 0;
+}
+
 static s64 figure_of(const struct domain *d, unsigned cmd)
 {
     switch (cmd) {
@@ -460,7 +492,7 @@ static s64 figure_of(const struct domain *d, unsigned cmd)
     case XENMEM_maximum_reservation:
         return (s64)d->max_pages;
     default:
-        return (s64)d->shared->arch.max_pfn - 1;
+        return (s64)last_pfn(d);
     }
 }
 
@@ -541,6 +573,8 @@ HYPERCALL(memory_op)
         return domain_figure(v, cmd, a2);
     case XENMEM_machphys_mapping:
         return copy_to_guest((void *)a2, &mapping, sizeof(mapping));
+    case XENMEM_machphys_mfn_list:
+        return machphys_list(v, a2);
     case XENMEM_claim_pages:
         return claim_pages(v, a2);
     case XENMEM_memory_map:

@@ -79,11 +79,7 @@ HYPERCALL(xen_version)
 
 HYPERCALL(vm_assist)
 {
-    const u64 known = BIT(VMASST_TYPE_4gb_segments) | BIT(VMASST_TYPE_writable_pagetables) |
-                      BIT(VMASST_TYPE_pae_extended_cr3) | BIT(VMASST_TYPE_architectural_iopl) |
-                      BIT(VMASST_TYPE_runstate_update_flag) | BIT(VMASST_TYPE_m2p_strict);
-
-    if (a2 > 63 || !(known & BIT(a2)))
+    if (a2 > 63 || !(VM_ASSISTS & BIT(a2)))
         return -XEN_EINVAL;
     switch (a1) {
     case VMASST_CMD_enable:

@@ -1,6 +1,7 @@
 #include "base/string.h"
 #include "core/pte.h"
 #include "guest/access.h"
+#include "guest/m2p_list.h"
 #include "guest/mmu.h"
 #include "guest/segments.h"
 #include "guest/switch.h"
@@ -72,7 +73,7 @@ static int owners_of(const struct vcpu *v, u64 foreign, struct pte_update *u)
 
 static int update_one(struct held_table *t, struct pte_update *u, const struct mmu_update *req)
 {
-    u64 *slot;
+    u64 *slot, val = req->val;
     unsigned index = (req->ptr & (PAGE_SIZE - 1)) >> 3;
     int level, rc;
 
@@ -81,13 +82,15 @@ static int update_one(struct held_table *t, struct pte_update *u, const struct m
         return rc;
     slot = (u64 *)mfn_to_virt(t->mfn) + index;
     if (t->type == TYPE_WRITABLE) {
-        __atomic_store_n(slot, req->val, __ATOMIC_RELAXED);
+        __atomic_store_n(slot, val, __ATOMIC_RELAXED);
         return 0;
     }
+    if (u->target_owner == DOMID_XEN)
+        val = (val & ~GPTE_ADDR) | m2p_list_resolve(pte_mfn(val)).n << PAGE_SHIFT;
     level = t->type - TYPE_L1 + 1;
     if (level == 4 && !l4_slot_is_guest(index))
         return -XEN_EINVAL;
-    return mmu_update_entry(u, level, slot, req->val, NULL);
+    return mmu_update_entry(u, level, slot, val, NULL);
 }
 
 static int machphys_update(u16 owner, const struct mmu_update *req)

@@ -107,6 +107,7 @@ static int set_callback(struct vcpu *v, unsigned type, const struct callback *cb
         return 0;
     case CALLBACKTYPE_failsafe:
         /* Never entered: a selector that cannot be loaded gives #GP, as on stock Xen. */
+        v->failsafe_cb = *cb;
         return 0;
     case CALLBACKTYPE_syscall:
         set_syscall_callback(v, cb);
@@ -144,18 +145,19 @@ HYPERCALL(callback_op)
     }
 }
 
-/* The older form: event, failsafe and system call handlers in one. */
-void traps_set_callbacks(struct vcpu *v, u64 event, u64 syscall)
+void traps_set_callbacks(struct vcpu *v, const struct trap_callbacks *c)
 {
-    v->event_cb = (struct callback){event, true};
-    set_syscall_callback(v, &(struct callback){syscall, false});
+    v->event_cb = (struct callback){c->event, true};
+    v->failsafe_cb = (struct callback){c->failsafe, c->failsafe_masks_events};
+    set_syscall_callback(v, &(struct callback){c->syscall, c->syscall_masks_events});
 }
 
 HYPERCALL(set_callbacks)
 {
     if (!va_is_canonical(a1) || !va_is_canonical(a2) || !va_is_canonical(a3))
         return -XEN_EINVAL;
-    traps_set_callbacks(v, a1, a3);
+    traps_set_callbacks(v,
+                        &(struct trap_callbacks){.event = a1, .failsafe = a2, .syscall = a3});
     return 0;
 }
 

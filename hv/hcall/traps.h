@@ -10,8 +10,12 @@
 /* The address 0 takes the gate away; others must be canonical. */
 void traps_set_gate(struct vcpu *v, u8 vector, u64 address, u8 flags);
 
-/* Event and system-call handlers in the older form; canonical. */
-void traps_set_callbacks(struct vcpu *v, u64 event, u64 syscall);
+/* Event, failsafe and system-call handlers in the older form, all in one; canonical. */
+struct trap_callbacks {
+    u64 event, failsafe, syscall;
+    bool failsafe_masks_events, syscall_masks_events;
+};
+void traps_set_callbacks(struct vcpu *v, const struct trap_callbacks *c);
 
 bool traps_stack_ok(u64 sp);
 void traps_set_stack(struct vcpu *v, u64 ss, u64 sp);

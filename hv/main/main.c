@@ -15,6 +15,7 @@
 #include "guest/frame.h"
 #include "guest/ioports.h"
 #include "guest/lifecycle.h"
+#include "guest/m2p_list.h"
 #include "guest/machine_map.h"
 #include "guest/mmu.h"
 #include "guest/pirq.h"
@@ -184,6 +185,7 @@ static __init void start_memory(void)
     m2p = (u64 *)M2P_RW_BASE;
     heap_init((struct frame *)FRAMES_BASE, nr);
     claim_ram();
+    m2p_list_init();
     early_memory_give_to_heap();
     paging_set_allocator(early_alloc_from_heap);
 }

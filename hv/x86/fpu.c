@@ -1,36 +1,30 @@
 #include "x86/fpu.h"
 #include "base/string.h"
-
-/* Offsets in the legacy area (Intel SDM 1, 10.5.1) and the header behind it (13.4.2). */
-#define FCW           0
-#define MXCSR         24
-#define XSTATE_BV     512
-#define FCW_RESET     0x37f
-#define MXCSR_RESET   0x1f80
-#define MXCSR_ALLOWED 0xffff
-#define XSTATE_LEGACY 3 /* x87 and SSE */
-
-static void put_u16(u8 *area, unsigned off, u16 v)
-{
-    memcpy(area + off, &v, sizeof(v));
-}
-
-static void put_u32(u8 *area, unsigned off, u32 v)
-{
-    memcpy(area + off, &v, sizeof(v));
-}
+#include "core/xstate.h"
 
 void fpu_reset(u8 *area)
 {
     memset(area, 0, PAGE_SIZE);
-    put_u16(area, FCW, FCW_RESET);
-    put_u32(area, MXCSR, MXCSR_RESET);
+    xstate_put_mxcsr(area, XSTATE_MXCSR_RESET);
+    xstate_normalise(area);
+}
+
+void fpu_export(const u8 *area, u8 *image)
+{
+    memcpy(image, area, FPU_IMAGE_SIZE);
+}
+
+void fpu_import_xstate(u8 *area, const u8 *image, u64 size)
+{
+    memset(area, 0, PAGE_SIZE);
+    memcpy(area, image, MIN(size, cpu_features.xsave_size));
+    xstate_normalise(area);
 }
 
 void fpu_import(u8 *area, const u8 *image)
 {
     memset(area, 0, PAGE_SIZE);
     memcpy(area, image, FPU_IMAGE_SIZE);
-    put_u32(area, MXCSR, get_le32(image + MXCSR) & MXCSR_ALLOWED);
-    area[XSTATE_BV] = XSTATE_LEGACY;
+    xstate_put_mxcsr(area, xstate_mxcsr(image) & XSTATE_MXCSR_ALLOWED);
+    area[XSTATE_BV] = XSTATE_X87 | XSTATE_SSE;
 }

@@ -38,4 +38,10 @@ void fpu_reset(u8 *area);
 /* An image from elsewhere: reserved bits that would fault are cleared. */
 void fpu_import(u8 *area, const u8 *image);
 
+/* The same part of an area in FXSAVE form. */
+void fpu_export(const u8 *area, u8 *image);
+
+/* An area from elsewhere, of which xstate_ok() holds; what it leaves out is as after reset. */
+void fpu_import_xstate(u8 *area, const u8 *image, u64 size);
+
 #endif

@@ -245,6 +245,23 @@ u64 paging_hv_cr3(void)
     return virt_to_phys(hv_l4);
 }
 
+u64 paging_phys_of(u64 va)
+{
+    const u64 *table = hv_l4;
+    u64 entry = 0, size;
+
+    for (int level = 4; level >= 1; level--) {
+        entry = table[pt_index(va, level)];
+        size = BIT(3 + 9 * level);
+        if (!(entry & PTE_P))
+            return 0;
+        if (level == 1 || entry & PTE_PS)
+            break;
+        table = table_at(entry & PTE_ADDR);
+    }
+    return (entry & PTE_ADDR & ~(size - 1)) | (va & (size - 1));
+}
+
 void paging_fill_guest_l4(u64 *l4)
 {
     for (unsigned slot = HV_SLOT_FIRST; slot <= HV_SLOT_LAST; slot++)

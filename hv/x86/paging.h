@@ -86,6 +86,9 @@ void paging_free_init(void);
 /* The hypervisor's own top-level table, with nothing of a guest in it. */
 u64 paging_hv_cr3(void);
 
+/* Where one of our addresses lies; 0: nowhere. */
+u64 paging_phys_of(u64 va);
+
 /* Copies the hypervisor's slots (256 to 271) into a guest's top-level table. */
 void paging_fill_guest_l4(u64 *l4);
 

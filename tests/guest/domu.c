@@ -108,10 +108,11 @@ static void drop_views(const struct domu *u)
 
 /* --- making it --- */
 
-static void create(struct domu *u, unsigned vcpus)
+void domu_make_empty(struct domu *u, unsigned vcpus)
 {
     struct xen_domctl op = {0};
 
+    memset(u, 0, sizeof(*u));
     op.u.createdomain.max_vcpus = vcpus;
     op.u.createdomain.max_evtchn_port = 1023;
     op.u.createdomain.max_grant_frames = -1;
@@ -145,11 +146,11 @@ static void clear_pages(const struct domu *u)
     }
 }
 
-static void populate(struct domu *u)
+void domu_populate(struct domu *u, u64 pages)
 {
     struct xen_memory_reservation r = {.domid = u->id};
 
-    u->pages = pfn_of(image_end);
+    u->pages = pages;
     if (u->pages > DOMU_PAGES)
         die("DOMU_PAGES is too small for the image");
     for (u64 i = 0; i < u->pages; i++)
@@ -254,9 +255,8 @@ static void start_vcpu(const struct domu *u, void (*main)(void))
 
 void domu_make(struct domu *u, void (*main)(void), unsigned vcpus)
 {
-    memset(u, 0, sizeof(*u));
-    create(u, vcpus);
-    populate(u);
+    domu_make_empty(u, vcpus);
+    domu_populate(u, pfn_of(image_end));
     u->top_pfn = PFN_L4;
     fill_tables(u);
     fill_start(u);

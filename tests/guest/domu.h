@@ -55,6 +55,10 @@ struct domu {
 long domctl(unsigned cmd, u16 id, struct xen_domctl *op);
 long domctl_plain(unsigned cmd, u16 id); /* one without arguments */
 
+/* Without memory, tables or vcpu state: for a test that makes these itself. */
+void domu_make_empty(struct domu *u, unsigned vcpus);
+/* Its pages; u->mfn has their frames afterwards. */
+void domu_populate(struct domu *u, u64 pages);
 /* All of it, paused; each step that fails ends the run. */
 void domu_make(struct domu *u, void (*main)(void), unsigned vcpus);
 void domu_run(struct domu *u); /* takes the first pause away */

@@ -325,5 +325,6 @@ void test_smp_tlb(void);
 void test_twodom(void);
 void test_grants(void);
 void test_grants2(void);
+void test_save(void);
 
 #endif

@@ -34,6 +34,7 @@ static const struct {
     {"twodom", test_twodom},
     {"grants", test_grants},
     {"grants2", test_grants2},
+    {"save", test_save},
 };
 
 void guest_main(struct start_info *si);
