@@ -38,6 +38,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <xen/domctl.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
 #include <xen/sys/privcmd.h>
@@ -483,6 +484,103 @@ static uint64_t base_ioctl(void)
     return rdtsc() - t0 - read_cost;
 }
 
+/* ---- frames of another domain, given back and taken as balloon drivers do: 512 at a time ---- */
+
+#define BATCH 512
+
+static uint64_t frame_list[BATCH];
+static uint16_t other_domain;
+
+static long domctl(unsigned cmd, struct xen_domctl *op)
+{
+    privcmd_hypercall_t call = {.op = __HYPERVISOR_domctl, .arg = {(uintptr_t)op}};
+
+    op->cmd = cmd;
+    op->interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+    op->domain = other_domain;
+    return ioctl(privcmd, IOCTL_PRIVCMD_HYPERCALL, &call);
+}
+
+/* The number of frames that were dealt with; *took, when not null, is how long it took. */
+static long change_frames(unsigned op, uint64_t *took)
+{
+    static struct xen_memory_reservation r;
+    privcmd_hypercall_t call = {.op = __HYPERVISOR_memory_op, .arg = {op, (uintptr_t)&r}};
+    uint64_t t0;
+    long rc;
+
+    r = (struct xen_memory_reservation){.nr_extents = BATCH, .domid = other_domain};
+    set_xen_guest_handle(r.extent_start, frame_list);
+    for (size_t i = 0; op == XENMEM_populate_physmap && i < BATCH; i++)
+        frame_list[i] = i;
+    t0 = took ? begin() : 0;
+    rc = sys3(SYS_ioctl, privcmd, IOCTL_PRIVCMD_HYPERCALL, (long)&call);
+    if (took)
+        *took = end(t0);
+    return rc;
+}
+
+static int setup_frames(void)
+{
+    struct xen_domctl op = {0};
+
+    if (setup_privcmd())
+        return 1;
+    if (other_domain)
+        return 0;
+    op.u.createdomain = (struct xen_domctl_createdomain){
+        .max_vcpus = 1,
+        .max_evtchn_port = 1023,
+        .max_grant_frames = -1,
+        .max_maptrack_frames = -1,
+        .grant_opts = XEN_DOMCTL_GRANT_version(1),
+    };
+    if (domctl(XEN_DOMCTL_createdomain, &op))
+        return 1;
+    other_domain = op.domain;
+    memset(&op.u, 0, sizeof(op.u));
+    op.u.max_mem.max_memkb = BATCH * PAGE / 1024;
+    return domctl(XEN_DOMCTL_max_mem, &op) != 0;
+}
+
+static void frames_failed(const char *what)
+{
+    static int once;
+
+    if (!once++)
+        fail(what);
+}
+
+/* Idle time between the samples, in which a hypervisor may tidy up. */
+static void pause_a_little(void)
+{
+    struct timespec t = {.tv_nsec = 20000000};
+
+    nanosleep(&t, NULL);
+}
+
+static uint64_t once_giveback(void)
+{
+    uint64_t took = 0;
+
+    if (change_frames(XENMEM_populate_physmap, NULL) != BATCH ||
+        change_frames(XENMEM_decrease_reservation, &took) != BATCH)
+        frames_failed("giveback");
+    pause_a_little();
+    return took;
+}
+
+static uint64_t once_populate(void)
+{
+    uint64_t took = 0;
+
+    if (change_frames(XENMEM_populate_physmap, &took) != BATCH ||
+        change_frames(XENMEM_decrease_reservation, NULL) != BATCH)
+        frames_failed("populate");
+    pause_a_little();
+    return took;
+}
+
 /*
  * What the hypervisor says of the machine's memory and of this domain's share, in pages:
  *   bench memory <RAM> <free> <domain's current reservation>
@@ -522,6 +620,8 @@ static const struct op ops[] = {
     {"filemap", setup_file, once_filemap, NULL, cleanup_file, 101, 64},
     {"hypercall", setup_privcmd, once_hypercall, base_ioctl, NULL, 1001, 1},
     {"yield", setup_privcmd, once_yield, base_ioctl, NULL, 1001, 1},
+    {"giveback", setup_frames, once_giveback, base_ioctl, NULL, 41, BATCH},
+    {"populate", setup_frames, once_populate, base_ioctl, NULL, 41, BATCH},
 };
 
 #define MAX_SAMPLES 2001

@@ -16,8 +16,20 @@ u64 max_mfn;
 #define SCRUB_ORDER 2 /* at a time */
 
 static struct buddy clean, dirty; /* heap_lock */
-static u64 freed_at;              /* flush clock of the last dirty free; heap_lock */
-static u64 claimed;               /* free frames set aside; heap_lock */
+
+/*
+ * Single frames that were given back, a list through their type words as the buddy allocator's:
+ * dirty ones that nobody has looked for neighbours of yet.
+ */
+static u32 singles = BUDDY_NONE; /* heap_lock */
+static u64 nr_singles;           /* heap_lock */
+
+/* How many of them one allocation looks at, with the lock held. */
+#define MERGE_STEP  64
+#define MERGE_STEPS 64
+
+static u64 freed_at; /* flush clock of the last dirty free; heap_lock */
+static u64 claimed;  /* free frames set aside; heap_lock */
 static struct spinlock heap_lock = SPINLOCK(LOCK_HEAP);
 
 /* Free small objects, by power of two from 16 bytes: a list through their first words. */
@@ -46,6 +58,53 @@ void heap_add(u64 start, u64 end)
     }
 }
 
+static u64 nr_dirty(void)
+{
+    return dirty.free + nr_singles;
+}
+
+static void push_single(u64 mfn)
+{
+    frames[mfn] =
+        (struct frame){.ref = REF_OWNER(OWNER_DIRTY), .typ = (u64)singles << TYP_SHIFT};
+    singles = (u32)mfn;
+    nr_singles++;
+}
+
+static u32 pop_single(void)
+{
+    u32 m = singles;
+
+    if (m == BUDDY_NONE)
+        return m;
+    singles = (u32)(frames[m].typ >> TYP_SHIFT);
+    nr_singles--;
+    return m;
+}
+
+/* Some of the single frames join their neighbours; false: there are none. */
+static bool merge_singles(void)
+{
+    u32 m;
+
+    for (unsigned i = 0; i < MERGE_STEP; i++) {
+        m = pop_single();
+        if (m == BUDDY_NONE)
+            return i;
+        buddy_free(&dirty, m, 0);
+    }
+    return true;
+}
+
+static u32 alloc_dirty(unsigned order, u64 limit)
+{
+    u32 m = buddy_alloc(&dirty, order, limit);
+
+    for (unsigned i = 0; m == BUDDY_NONE && i < MERGE_STEPS && merge_singles(); i++)
+        m = buddy_alloc(&dirty, order, limit);
+    return m;
+}
+
 /* With the lock: a block, paid from the caller's claim as far as that goes. */
 static u32 alloc_block(unsigned order, u64 limit, u64 *claim, bool *is_dirty)
 {
@@ -57,7 +116,7 @@ static u32 alloc_block(unsigned order, u64 limit, u64 *claim, bool *is_dirty)
     m = buddy_alloc(&clean, order, MIN(limit, max_mfn));
     *is_dirty = m == BUDDY_NONE;
     if (*is_dirty)
-        m = buddy_alloc(&dirty, order, MIN(limit, max_mfn));
+        m = alloc_dirty(order, MIN(limit, max_mfn));
     if (m != BUDDY_NONE && own) {
         *claim -= own;
         claimed -= own;
@@ -121,7 +180,10 @@ __init bool heap_take_dirty(unsigned order, mfn_t *mfn)
 void heap_free_frames(mfn_t mfn, unsigned order)
 {
     lock(&heap_lock);
-    buddy_free(&dirty, (u32)mfn.n, order);
+    if (order)
+        buddy_free(&dirty, (u32)mfn.n, order);
+    else
+        push_single(mfn.n);
     freed_at = tlb_clock();
     unlock(&heap_lock);
 }
@@ -130,19 +192,19 @@ void heap_free_list(const u64 *list, u64 n)
 {
     lock(&heap_lock);
     for (u64 i = 0; i < n; i++)
-        buddy_free(&dirty, (u32)list[i], 0);
+        push_single(list[i]);
     freed_at = tlb_clock();
     unlock(&heap_lock);
 }
 
 u64 heap_free_count(void)
 {
-    return clean.free + dirty.free;
+    return clean.free + nr_dirty();
 }
 
 u64 heap_dirty_count(void)
 {
-    return dirty.free;
+    return nr_dirty();
 }
 
 /* A dirty block of at most 2^SCRUB_ORDER frames, of which nothing was freed since 'stamp'. */
@@ -156,7 +218,7 @@ static u32 take_dirty(u64 stamp, unsigned *order)
         m = buddy_alloc(&dirty, *order, max_mfn);
         if (m == BUDDY_NONE) {
             *order = 0;
-            m = buddy_alloc(&dirty, *order, max_mfn);
+            m = alloc_dirty(0, max_mfn);
         }
     }
     unlock(&heap_lock);
@@ -169,7 +231,7 @@ bool heap_scrub_some(void)
     unsigned order;
     u32 m;
 
-    if (!__atomic_load_n(&dirty.free, __ATOMIC_RELAXED) || !tlb_settle_since(stamp))
+    if (!nr_dirty() || !tlb_settle_since(stamp))
         return false;
     m = take_dirty(stamp, &order);
     if (m == BUDDY_NONE)
