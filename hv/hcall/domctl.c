@@ -22,6 +22,9 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_max_vcpus] = {domctl_max_vcpus, false},
     [XEN_DOMCTL_scheduler_op] = {domctl_scheduler, true},
     [XEN_DOMCTL_setdomainhandle] = {domctl_set_handle, false},
+    [XEN_DOMCTL_irq_permission] = {domctl_irq_permission, false},
+    [XEN_DOMCTL_iomem_permission] = {domctl_iomem_permission, false},
+    [XEN_DOMCTL_ioport_permission] = {domctl_ioport_permission, false},
     [XEN_DOMCTL_hypercall_init] = {domctl_hypercall_page, false},
     [XEN_DOMCTL_settimeoffset] = {domctl_set_time_offset, false},
     [XEN_DOMCTL_getvcpuaffinity] = {domctl_get_affinity, false},
@@ -36,6 +39,11 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_getnodeaffinity] = {domctl_get_node_affinity, false},
     [XEN_DOMCTL_get_cpu_policy] = {domctl_get_cpu_policy, true},
     [XEN_DOMCTL_set_cpu_policy] = {domctl_set_cpu_policy, true},
+    [XEN_DOMCTL_assign_device] = {domctl_assign_device, false},
+    [XEN_DOMCTL_memory_mapping] = {domctl_memory_mapping, false},
+    [XEN_DOMCTL_ioport_mapping] = {domctl_ioport_mapping, false},
+    [XEN_DOMCTL_test_assign_device] = {domctl_assign_device, false},
+    [XEN_DOMCTL_deassign_device] = {domctl_assign_device, false},
 };
 
 /*
@@ -78,6 +86,8 @@ HYPERCALL(domctl)
         rc = domctl_create(&op);
         return rc ? rc : copy_to_guest((void *)a1, &op, sizeof(op));
     }
+    if (domctl_is_set_aside(&op))
+        return domctl_set_aside(&op);
     if (op.cmd >= ARRAY_SIZE(operations) || !operations[op.cmd].run)
         return -XEN_ENOSYS;
     o = &operations[op.cmd];
