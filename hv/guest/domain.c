@@ -212,6 +212,7 @@ struct domain *domain_create(u16 id, u64 max_pages)
     d->grant_lock = (struct spinlock)SPINLOCK(LOCK_GRANT);
     d->max_grant_frames = GRANT_FRAMES_DEFAULT;
     d->max_maptrack_frames = MAPTRACK_FRAMES_DEFAULT;
+    device_init(&d->devices);
     d->ports.limit = EVTCHN_MAX_PORTS;
     for (unsigned i = 0; i < XEN_LEGACY_MAX_VCPUS; i++)
         d->shared->vcpu_info[i].evtchn_upcall_mask = 1;

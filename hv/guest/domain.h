@@ -19,6 +19,7 @@
 
 #include "base/types.h"
 #include "core/evtchn.h"
+#include "guest/device.h"
 #include "core/memtarget.h"
 #include "kern/dispatch.h"
 #include "kern/lock.h"
@@ -187,6 +188,8 @@ struct domain {
     struct pirq *pirqs[MAX_PIRQS]; /* (pirq) */
     u64 *pirq_eoi_map;             /* guest page: bit set = EOI hypercall needed */
     mfn_t pirq_eoi_mfn;
+    u64 pirq_permitted[MAX_PIRQS / 64]; /* (pirq) lines it may bind; domain 0 may bind all */
+    struct device_rights devices;
 
     struct spinlock grant_lock; /* the two below grow */
     struct grant_table *grants; /* (grant; read by any) guest/grant.h; NULL: none yet */

@@ -205,7 +205,7 @@ static int close_port(struct domain *d, struct domain *e, u32 port)
         forget_virq(d, p);
         break;
     case PORT_PIRQ:
-        pirq_unbind(d, p.number);
+        pirq_unbind(d, p.number, port);
         break;
     case PORT_UNBOUND:
     case PORT_IPI:

@@ -41,14 +41,22 @@ void ioports_set_iopl(struct vcpu *v, unsigned iopl)
         *v->entry.iomap_base = (u16)v->entry.iomap_kernel;
 }
 
+static bool overlaps_trapped(u32 first, u32 last)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(trapped); i++)
+        if (first <= trapped[i].last && last >= trapped[i].first)
+            return true;
+    return uart_io_base() && first <= uart_io_base() + 7U && last >= uart_io_base();
+}
+
 static bool is_trapped(u16 port, unsigned size)
 {
-    u32 last = port + size - 1;
+    return overlaps_trapped(port, port + size - 1);
+}
 
-    for (unsigned i = 0; i < ARRAY_SIZE(trapped); i++)
-        if (port <= trapped[i].last && last >= trapped[i].first)
-            return true;
-    return uart_io_base() && port <= uart_io_base() + 7 && last >= uart_io_base();
+bool ioports_withheld(u16 first, u16 last)
+{
+    return overlaps_trapped(first, last);
 }
 
 static u32 all_ones(unsigned size)
@@ -71,6 +79,11 @@ static void native_out(u16 port, unsigned size, u32 val)
         outl(port, val);
 }
 
+static bool may_use(const struct vcpu *v, u16 port, unsigned size)
+{
+    return device_may_use_ports(&v->domain->devices, port, size);
+}
+
 static bool is_pci_data(u16 port, unsigned size)
 {
     return port >= 0xcfc && port + size <= 0xd00;
@@ -80,7 +93,7 @@ static u32 port_in(struct vcpu *v, u16 port, unsigned size)
 {
     count(COUNT_EMUL_IO);
     if (!v->domain->is_hardware)
-        return all_ones(size);
+        return may_use(v, port, size) ? native_in(port, size) : all_ones(size);
     if (port == 0xcf8 && size == 4)
         return pci_index;
     if (is_pci_data(port, size)) {
@@ -103,8 +116,11 @@ static u32 port_in(struct vcpu *v, u16 port, unsigned size)
 static void port_out(struct vcpu *v, u16 port, unsigned size, u32 val)
 {
     count(COUNT_EMUL_IO);
-    if (!v->domain->is_hardware)
+    if (!v->domain->is_hardware) {
+        if (may_use(v, port, size))
+            native_out(port, size, val);
         return;
+    }
     if (port == 0xcf8 && size == 4)
         pci_index = val;
     else if (is_pci_data(port, size)) {

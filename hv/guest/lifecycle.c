@@ -3,6 +3,7 @@
 #include "guest/frame.h"
 #include "guest/grant.h"
 #include "guest/maptrack.h"
+#include "guest/pirq.h"
 #include "guest/segments.h"
 #include "guest/switch.h"
 #include "guest/vcpu.h"
@@ -286,6 +287,8 @@ int lifecycle_destroy(struct domain *d)
     rc = maptrack_release(d);
     if (rc)
         return rc;
+    pirq_release_all(d);
+    device_release_all(&d->devices, d->id);
     for (unsigned i = 0; i < d->max_vcpus; i++)
         strip_vcpu(d->vcpus[i]);
     rc = abandon_frames(d);

@@ -47,9 +47,32 @@ bool mmu_io_withheld(mfn_t mfn)
     return find_io_range(mfn) != NULL;
 }
 
+bool mmu_io_denied(u64 first, u64 last)
+{
+    for (unsigned i = 0; i < nr_io_ranges; i++)
+        if (!io_ranges[i].read_only && first <= io_ranges[i].last && last >= io_ranges[i].first)
+            return true;
+    return false;
+}
+
+static bool may_map_io(u16 id, mfn_t mfn)
+{
+    struct domain *d;
+    bool may;
+
+    if (id == dom0->id)
+        return true;
+    d = domain_get(id);
+    if (!d)
+        return false;
+    may = device_may_map(&d->devices, mfn.n, mfn.n);
+    domain_put(d);
+    return may;
+}
+
 /*
- * An L1 entry on something that is not RAM: domain 0's, except what the hypervisor keeps. Never
- * write-back: devices must see each access.
+ * An L1 entry on something that is not RAM: domain 0's or whom it permitted, except what the
+ * hypervisor keeps. Never write-back: devices must see each access.
  */
 static int check_io_entry(u16 table_owner, u64 *pte)
 {
@@ -59,7 +82,7 @@ static int check_io_entry(u16 table_owner, u64 *pte)
     /* Beyond what the CPU can address: reserved bits to the hardware. */
     if (mfn.n >> (cpu_features.maddr_bits - PAGE_SHIFT))
         return -XEN_EINVAL;
-    if (table_owner != dom0->id || (r && !r->read_only))
+    if ((r && !r->read_only) || !may_map_io(table_owner, mfn))
         return -XEN_EPERM;
     if (r || msix_owns_page(mfn.n << PAGE_SHIFT))
         *pte &= ~GPTE_RW;

@@ -52,6 +52,8 @@ u64 mmu_walk(mfn_t root, u64 va);
 void mmu_deny_io(u64 phys, u64 size);
 void mmu_read_only_io(u64 phys, u64 size);
 bool mmu_io_withheld(mfn_t mfn);
+/* Some frame of [first, last] is one that no guest may have. */
+bool mmu_io_denied(u64 first, u64 last);
 
 /* Loads another kernel page table into the vcpu; takes over a use that the caller got. */
 int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn) must_check;

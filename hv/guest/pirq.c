@@ -5,60 +5,43 @@
 #include "kern/console.h"
 #include "kern/irq.h"
 #include "kern/device_locks.h"
+#include "kern/line.h"
 #include "x86/cpu_setup.h"
 #include "x86/ioapic.h"
 #include "x86/lapic.h"
 #include "x86/msi.h"
 #include "x86/paging.h"
-#include "x86/uart.h"
 
 struct pirq {
     struct domain *domain;
     u32 number;
-    u32 port;   /* (atomic) event channel, 0: not bound */
-    int vector; /* 0: none */
+    u32 port; /* (atomic) event channel, 0: not bound */
     bool is_msi;
-    bool level;       /* masked since it fired, until EOI */
-    bool waiting_eoi; /* (atomic) */
+    struct line_share line; /* a line, while bound */
+    int vector;             /* a message's */
     struct msi_entry msi;
 };
 
-static void mask_line(u32 gsi)
+/* A message arrived. Takes no lock that is held while a vector is freed. */
+static void message_arrived(void *arg)
 {
-    lock(&ioapic_lock);
-    ioapic_mask(gsi);
-    unlock(&ioapic_lock);
-}
-
-static void unmask_line(u32 gsi)
-{
-    lock(&ioapic_lock);
-    ioapic_unmask(gsi);
-    unlock(&ioapic_lock);
-}
-
-static int route_line(u32 gsi, unsigned vector, bool level, bool active_low)
-{
-    int rc;
-
-    lock(&ioapic_lock);
-    rc = ioapic_route(gsi, (u8)vector, lapic_id(), level, active_low);
-    unlock(&ioapic_lock);
-    return rc;
-}
-
-/* Line or message fired. Takes no lock that is held while a vector is freed. */
-static void pirq_fired(void *arg)
-{
-    struct pirq *p = arg;
+    const struct pirq *p = arg;
     u32 port = __atomic_load_n(&p->port, __ATOMIC_ACQUIRE);
 
-    if (p->level) {
-        mask_line(p->number);
-        __atomic_store_n(&p->waiting_eoi, true, __ATOMIC_SEQ_CST);
-    }
     if (port)
         event_set_pending(p->domain, port);
+}
+
+static void line_fired(struct line_share *s)
+{
+    const struct pirq *p = container_of(s, struct pirq, line);
+
+    event_set_pending(p->domain, __atomic_load_n(&p->port, __ATOMIC_ACQUIRE));
+}
+
+static bool is_level(const struct pirq *p)
+{
+    return !p->is_msi && line_is_level(p->number);
 }
 
 static struct pirq *pirq_get(struct domain *d, u32 pirq)
@@ -74,6 +57,7 @@ static struct pirq *pirq_new(struct domain *d, u32 number)
         return NULL;
     p->domain = d;
     p->number = number;
+    p->line.tell = line_fired;
     d->pirqs[number] = p;
     return p;
 }
@@ -84,10 +68,26 @@ static void set_eoi_bit(struct domain *d, const struct pirq *p)
 
     if (!d->pirq_eoi_map)
         return;
-    if (p->level)
+    if (is_level(p))
         __atomic_fetch_or(&d->pirq_eoi_map[p->number / 64], bit, __ATOMIC_SEQ_CST);
     else
         __atomic_fetch_and(&d->pirq_eoi_map[p->number / 64], ~bit, __ATOMIC_SEQ_CST);
+}
+
+static void permit_line(struct domain *d, u32 gsi, bool allow)
+{
+    u64 bit = BIT(gsi & 63);
+
+    if (allow)
+        d->pirq_permitted[gsi / 64] |= bit;
+    else
+        d->pirq_permitted[gsi / 64] &= ~bit;
+}
+
+static bool may_bind(const struct domain *d, const struct pirq *p)
+{
+    return d->is_hardware || p->is_msi ||
+           d->pirq_permitted[p->number / 64] & BIT(p->number & 63);
 }
 
 static int map_gsi(struct domain *d, struct physdev_map_pirq *map)
@@ -98,10 +98,13 @@ static int map_gsi(struct domain *d, struct physdev_map_pirq *map)
         return -XEN_EINVAL;
     if (map->pirq >= 0 && map->pirq != map->index)
         return -XEN_EINVAL;
+    if (!d->is_hardware && !line_is_free_for_guests(gsi))
+        return -XEN_EPERM;
+    if (!d->pirqs[gsi] && !pirq_new(d, gsi))
+        return -XEN_ENOMEM;
     map->pirq = map->index;
-    if (d->pirqs[gsi])
-        return 0;
-    return pirq_new(d, gsi) ? 0 : -XEN_ENOMEM;
+    permit_line(d, gsi, true);
+    return 0;
 }
 
 static int free_msi_number(const struct domain *d)
@@ -112,14 +115,31 @@ static int free_msi_number(const struct domain *d)
     return -XEN_ENOSPC;
 }
 
+/* With the domain's lock. Afterwards the port is silent. */
+static void unbind(struct pirq *p)
+{
+    if (!p->port)
+        return;
+    __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
+    if (!p->is_msi) {
+        line_unbind(p->number, &p->line);
+        return;
+    }
+    lock(&pci_config_lock);
+    msi_mask(&p->msi);
+    unlock(&pci_config_lock);
+}
+
 static void release(struct domain *d, struct pirq *p)
 {
+    unbind(p);
     if (p->is_msi) {
         lock(&pci_config_lock);
         msi_teardown(&p->msi);
         unlock(&pci_config_lock);
-    } else if (p->vector)
-        mask_line(p->number);
+    } else {
+        permit_line(d, p->number, false);
+    }
     if (p->vector)
         irq_free_vector((unsigned)p->vector);
     d->pirqs[p->number] = NULL;
@@ -129,7 +149,7 @@ static void release(struct domain *d, struct pirq *p)
 static int setup_message(struct pirq *p, const struct physdev_map_pirq *map)
 {
     struct msi_target target;
-    int vector = irq_alloc_vector(pirq_fired, p), rc;
+    int vector = irq_alloc_vector(message_arrived, p), rc;
 
     if (vector < 0)
         return vector;
@@ -153,6 +173,8 @@ static int map_msi(struct domain *d, struct physdev_map_pirq *map)
     struct pirq *p;
     int number = map->pirq, rc;
 
+    if (!d->is_hardware && !device_belongs_to((u32)map->bus << 8 | (u8)map->devfn, d->id))
+        return -XEN_ENODEV;
     if (number < 0)
         number = free_msi_number(d);
     if (number < 0)
@@ -175,27 +197,31 @@ static int map_msi(struct domain *d, struct physdev_map_pirq *map)
     return 0;
 }
 
+static int map_any(struct domain *d, struct physdev_map_pirq *map)
+{
+    /* pirq_release_all() will come, or has been here. */
+    if (d->stop & STOP_DYING)
+        return -XEN_EINVAL;
+    switch (map->type) {
+    case MAP_PIRQ_TYPE_GSI:
+        return map_gsi(d, map);
+    case MAP_PIRQ_TYPE_MSI:
+        map->bus &= 0xff; /* segment 0 */
+        return map_msi(d, map);
+    case MAP_PIRQ_TYPE_MSI_SEG:
+        return map_msi(d, map);
+    default:
+        /* Blocks of vectors: the guest falls back to one. */
+        return -XEN_EINVAL;
+    }
+}
+
 int pirq_map(struct domain *d, struct physdev_map_pirq *map)
 {
     int rc;
 
     lock(&d->pirq_lock);
-    switch (map->type) {
-    case MAP_PIRQ_TYPE_GSI:
-        rc = map_gsi(d, map);
-        break;
-    case MAP_PIRQ_TYPE_MSI:
-        map->bus &= 0xff; /* segment 0 */
-        rc = map_msi(d, map);
-        break;
-    case MAP_PIRQ_TYPE_MSI_SEG:
-        rc = map_msi(d, map);
-        break;
-    default:
-        /* Blocks of vectors: the guest falls back to one. */
-        rc = -XEN_EINVAL;
-        break;
-    }
+    rc = map_any(d, map);
     unlock(&d->pirq_lock);
     return rc;
 }
@@ -207,56 +233,51 @@ int pirq_unmap(struct domain *d, u32 pirq)
 
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
-    if (!p)
-        rc = -XEN_EINVAL;
-    else if (p->port)
-        rc = -XEN_EBUSY;
-    else
+    if (p)
         release(d, p);
+    else
+        rc = -XEN_EINVAL;
     unlock(&d->pirq_lock);
     return rc;
 }
 
-int pirq_setup_gsi(struct domain *d, u32 gsi, bool level, bool active_low)
+int pirq_permit(struct domain *d, u32 gsi, bool allow)
 {
     struct pirq *p;
-    int rc = 0;
 
-    if (!ioapic_has_gsi(gsi))
-        return -XEN_EINVAL;
-    if (uart_irq() && gsi == ioapic_isa_gsi(uart_irq()))
-        return -XEN_EEXIST;
+    if (!line_is_free_for_guests(gsi))
+        return -XEN_EPERM;
     lock(&d->pirq_lock);
     p = pirq_get(d, gsi);
-    if (p && p->vector)
-        rc = -XEN_EEXIST;
-    else
-        rc = route_line(gsi, VECTOR_PARKED, level, active_low);
+    permit_line(d, gsi, allow);
+    if (p && !may_bind(d, p))
+        unbind(p);
     unlock(&d->pirq_lock);
-    return rc;
+    return 0;
 }
 
-static int bind_line(struct pirq *p)
+/* What fired while nobody was bound is lost, as it was meant for somebody else. */
+static int bind(struct pirq *p, u32 port, bool share)
 {
-    int vector = irq_alloc_vector(pirq_fired, p), rc;
+    int rc;
 
-    if (vector < 0)
-        return vector;
-    rc = route_line(p->number, (unsigned)vector, ioapic_is_level(p->number),
-                    ioapic_is_active_low(p->number));
-    if (rc) {
-        irq_free_vector((unsigned)vector);
+    __atomic_store_n(&p->port, port, __ATOMIC_RELEASE);
+    if (!p->is_msi) {
+        rc = line_bind(p->number, &p->line, share);
+        if (rc)
+            __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
         return rc;
     }
-    p->vector = vector;
-    p->level = ioapic_is_level(p->number);
+    lock(&pci_config_lock);
+    msi_unmask(&p->msi);
+    unlock(&pci_config_lock);
     return 0;
 }
 
 int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
 {
     struct pirq *p;
-    int rc = 0;
+    int rc;
 
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
@@ -264,39 +285,22 @@ int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
         rc = -XEN_EINVAL;
     else if (p->port)
         rc = -XEN_EEXIST;
-    else if (!p->is_msi && uart_irq() && pirq == ioapic_isa_gsi(uart_irq()))
-        rc = -XEN_EBUSY;
-    else if (!p->vector)
-        rc = bind_line(p);
-    if (!rc) {
-        __atomic_store_n(&p->port, port, __ATOMIC_RELEASE);
+    else
+        rc = may_bind(d, p) ? bind(p, port, share) : -XEN_EPERM;
+    if (!rc)
         set_eoi_bit(d, p);
-        if (p->is_msi)
-            msi_unmask(&p->msi);
-        else
-            unmask_line(p->number);
-    }
     unlock(&d->pirq_lock);
     return rc;
 }
 
-void pirq_unbind(struct domain *d, u32 pirq)
+void pirq_unbind(struct domain *d, u32 pirq, u32 port)
 {
     struct pirq *p;
 
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
-    if (p) {
-        __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
-        if (p->is_msi) {
-            msi_mask(&p->msi);
-        } else {
-            mask_line(p->number);
-            irq_free_vector((unsigned)p->vector);
-            p->vector = 0;
-            p->waiting_eoi = false;
-        }
-    }
+    if (p && p->port == port)
+        unbind(p);
     unlock(&d->pirq_lock);
 }
 
@@ -306,8 +310,8 @@ int pirq_eoi(struct domain *d, u32 pirq)
 
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
-    if (p && __atomic_exchange_n(&p->waiting_eoi, false, __ATOMIC_SEQ_CST) && p->port)
-        unmask_line(p->number);
+    if (p && p->port && !p->is_msi)
+        line_done(p->number, &p->line);
     unlock(&d->pirq_lock);
     return p ? 0 : -XEN_EINVAL;
 }
@@ -319,9 +323,21 @@ bool pirq_needs_eoi(struct domain *d, u32 pirq)
 
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
-    needs = p && !p->is_msi && (p->vector ? p->level : ioapic_is_level(pirq));
+    needs = p && is_level(p);
     unlock(&d->pirq_lock);
     return needs;
+}
+
+bool pirq_is_shared(struct domain *d, u32 pirq)
+{
+    const struct pirq *p;
+    bool shared;
+
+    lock(&d->pirq_lock);
+    p = pirq_get(d, pirq);
+    shared = p && p->port && !p->is_msi && line_is_shared(pirq);
+    unlock(&d->pirq_lock);
+    return shared;
 }
 
 int pirq_set_eoi_map(struct domain *d, mfn_t mfn)
@@ -345,6 +361,32 @@ int pirq_set_eoi_map(struct domain *d, mfn_t mfn)
     if (rc)
         frame_type_put(mfn);
     return rc;
+}
+
+static void release_eoi_map(struct domain *d)
+{
+    bool had;
+
+    lock(&d->pirq_lock);
+    had = d->pirq_eoi_map;
+    d->pirq_eoi_map = NULL;
+    unlock(&d->pirq_lock);
+    if (had)
+        frame_type_put(d->pirq_eoi_mfn);
+}
+
+void pirq_release_all(struct domain *d)
+{
+    for (u32 n = 0; n < MAX_PIRQS; n++) {
+        if (!__atomic_load_n(&d->pirqs[n], __ATOMIC_RELAXED))
+            continue;
+        lock(&d->pirq_lock);
+        if (d->pirqs[n])
+            release(d, d->pirqs[n]);
+        unlock(&d->pirq_lock);
+        preempt_point();
+    }
+    release_eoi_map(d);
 }
 
 /* Table pages of MSI-X may lie in any device memory that is not ours. */

@@ -23,6 +23,9 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_max_vcpus] = {domctl_max_vcpus, false},
     [XEN_DOMCTL_scheduler_op] = {domctl_scheduler, true},
     [XEN_DOMCTL_setdomainhandle] = {domctl_set_handle, false},
+    [XEN_DOMCTL_irq_permission] = {domctl_irq_permission, false},
+    [XEN_DOMCTL_iomem_permission] = {domctl_iomem_permission, false},
+    [XEN_DOMCTL_ioport_permission] = {domctl_ioport_permission, false},
     [XEN_DOMCTL_hypercall_init] = {domctl_hypercall_page, false},
     [XEN_DOMCTL_settimeoffset] = {domctl_set_time_offset, false},
     [XEN_DOMCTL_getvcpuaffinity] = {domctl_get_affinity, false},
@@ -44,6 +47,11 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_getvcpuextstate] = {domctl_get_xstate, true},
     [XEN_DOMCTL_get_vcpu_msrs] = {domctl_get_msrs, true},
     [XEN_DOMCTL_set_vcpu_msrs] = {domctl_set_msrs, true},
+    [XEN_DOMCTL_assign_device] = {domctl_assign_device, false},
+    [XEN_DOMCTL_memory_mapping] = {domctl_memory_mapping, false},
+    [XEN_DOMCTL_ioport_mapping] = {domctl_ioport_mapping, false},
+    [XEN_DOMCTL_test_assign_device] = {domctl_assign_device, false},
+    [XEN_DOMCTL_deassign_device] = {domctl_assign_device, false},
 };
 
 /*
@@ -86,6 +94,8 @@ HYPERCALL(domctl)
         rc = domctl_create(&op);
         return rc ? rc : copy_to_guest((void *)a1, &op, sizeof(op));
     }
+    if (domctl_is_set_aside(&op))
+        return domctl_set_aside(&op);
     if (op.cmd >= ARRAY_SIZE(operations) || !operations[op.cmd].run)
         return -XEN_ENOSYS;
     o = &operations[op.cmd];

@@ -41,4 +41,12 @@ domctl_fn domctl_set_affinity, domctl_get_affinity, domctl_set_node_affinity,
 domctl_fn domctl_get_cpu_policy, domctl_set_cpu_policy, domctl_get_tsc_info,
     domctl_set_tsc_info;
 
+/* domctl_devices.c: devices */
+domctl_fn domctl_ioport_permission, domctl_iomem_permission, domctl_irq_permission,
+    domctl_memory_mapping, domctl_ioport_mapping, domctl_assign_device;
+
+/* Devices that domain 0 sets aside for others belong to DOMID_IO, which is no domain. */
+bool domctl_is_set_aside(const struct xen_domctl *op);
+s64 domctl_set_aside(struct xen_domctl *op);
+
 #endif

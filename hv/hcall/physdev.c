@@ -3,6 +3,7 @@
 #include "guest/pirq.h"
 #include "hcall/hcall.h"
 #include "kern/device_locks.h"
+#include "kern/line.h"
 #include "x86/ioapic.h"
 
 #define COPY_IN(what)                                                                          \
@@ -35,13 +36,16 @@ static s64 status_query(struct domain *d, struct physdev_irq_status_query *q)
     if (q->irq >= MAX_PIRQS)
         return -XEN_EINVAL;
     q->flags = pirq_needs_eoi(d, q->irq) ? XENIRQSTAT_needs_eoi : 0;
+    if (pirq_is_shared(d, q->irq))
+        q->flags |= XENIRQSTAT_shared;
     return 0;
 }
 
-/* Operations any domain may use on itself. */
-static s64 privilege_level(struct vcpu *v, u64 a1, u64 a2)
+/* What any domain may ask for itself: its I/O privilege, and interrupts that it was given. */
+static s64 own_operation(struct vcpu *v, u64 a1, u64 a2)
 {
     union physdev_arg op;
+    s64 rc;
 
     switch (a1) {
     case PHYSDEVOP_set_iopl:
@@ -50,35 +54,77 @@ static s64 privilege_level(struct vcpu *v, u64 a1, u64 a2)
             return -XEN_EINVAL;
         ioports_set_iopl(v, op.iopl.iopl);
         return 0;
-    default:
+    case PHYSDEVOP_set_iobitmap:
         COPY_IN(iobitmap);
         if (op.iobitmap.nr_ports > 65536 || !guest_range_ok((u64)op.iobitmap.bitmap.p, 8192))
             return -XEN_EINVAL;
         v->iobitmap = (u64)op.iobitmap.bitmap.p;
         v->iobitmap_ports = op.iobitmap.nr_ports;
         return 0;
+    case PHYSDEVOP_eoi:
+        COPY_IN(eoi);
+        return pirq_eoi(v->domain, op.eoi.irq);
+    case PHYSDEVOP_irq_status_query:
+        COPY_IN(status);
+        rc = status_query(v->domain, &op.status);
+        COPY_OUT(status);
+        return rc;
+    case PHYSDEVOP_pirq_eoi_gmfn_v2:
+        COPY_IN(eoi_map);
+        return pirq_set_eoi_map(v->domain, MFN(op.eoi_map.gmfn));
+    default:
+        return -XEN_ENOSYS;
     }
+}
+
+/* The domain that domain 0 maps an interrupt for, with a reference; NULL: there is none. */
+static struct domain *target(struct vcpu *v, domid_t id)
+{
+    return domain_get(id == DOMID_SELF ? v->domain->id : id);
+}
+
+static s64 map_pirq(struct vcpu *v, u64 a2)
+{
+    union physdev_arg op;
+    struct domain *d;
+    s64 rc;
+
+    COPY_IN(map);
+    d = target(v, op.map.domid);
+    if (!d)
+        return -XEN_ESRCH;
+    rc = pirq_map(d, &op.map);
+    domain_put(d);
+    COPY_OUT(map);
+    return rc;
+}
+
+static s64 unmap_pirq(struct vcpu *v, u64 a2)
+{
+    union physdev_arg op;
+    struct domain *d;
+    s64 rc;
+
+    COPY_IN(unmap);
+    d = target(v, op.unmap.domid);
+    if (!d)
+        return -XEN_ESRCH;
+    rc = op.unmap.pirq < 0 ? -XEN_EINVAL : pirq_unmap(d, (u32)op.unmap.pirq);
+    domain_put(d);
+    return rc;
 }
 
 HYPERCALL(physdev_op)
 {
-    struct domain *d = v->domain;
     union physdev_arg op;
-    s64 rc = 0;
+    s64 rc = own_operation(v, a1, a2);
 
-    if (a1 == PHYSDEVOP_set_iopl || a1 == PHYSDEVOP_set_iobitmap)
-        return privilege_level(v, a1, a2);
-    if (!d->is_hardware)
-        return -XEN_EPERM;
-    switch (a1) {
-    case PHYSDEVOP_eoi:
-        COPY_IN(eoi);
-        return pirq_eoi(d, op.eoi.irq);
-    case PHYSDEVOP_irq_status_query:
-        COPY_IN(status);
-        rc = status_query(d, &op.status);
-        COPY_OUT(status);
+    if (rc != -XEN_ENOSYS)
         return rc;
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    rc = 0;
+    switch (a1) {
     case PHYSDEVOP_apic_read:
         COPY_IN(apic);
         lock(&ioapic_lock);
@@ -100,25 +146,14 @@ HYPERCALL(physdev_op)
         COPY_IN(irq);
         return 0;
     case PHYSDEVOP_map_pirq:
-        COPY_IN(map);
-        if (op.map.domid != DOMID_SELF && op.map.domid != d->id)
-            return -XEN_ESRCH;
-        rc = pirq_map(d, &op.map);
-        COPY_OUT(map);
-        return rc;
+        return map_pirq(v, a2);
     case PHYSDEVOP_unmap_pirq:
-        COPY_IN(unmap);
-        if (op.unmap.domid != DOMID_SELF && op.unmap.domid != d->id)
-            return -XEN_ESRCH;
-        return op.unmap.pirq < 0 ? -XEN_EINVAL : pirq_unmap(d, (u32)op.unmap.pirq);
+        return unmap_pirq(v, a2);
     case PHYSDEVOP_setup_gsi:
         COPY_IN(gsi);
         return op.gsi.gsi < 0
                    ? -XEN_EINVAL
-                   : pirq_setup_gsi(d, (u32)op.gsi.gsi, op.gsi.triggering, op.gsi.polarity);
-    case PHYSDEVOP_pirq_eoi_gmfn_v2:
-        COPY_IN(eoi_map);
-        return pirq_set_eoi_map(d, MFN(op.eoi_map.gmfn));
+                   : line_set_mode((u32)op.gsi.gsi, op.gsi.triggering, op.gsi.polarity);
     case PHYSDEVOP_pci_mmcfg_reserved:
         /* The windows are those of the firmware's own table, whatever a guest says. */
         COPY_IN(mmcfg);

@@ -19,9 +19,11 @@ enum lock_rank {
     LOCK_EVENTS,   /* a domain's event ports */
     LOCK_GRANT,    /* a domain's grant table */
     LOCK_PIRQ,     /* physical interrupt bindings */
+    LOCK_LINE,     /* who shares which interrupt line */
     LOCK_IRQ,      /* which vectors are given out */
     LOCK_IOAPIC,   /* I/O APIC registers by index and data */
     LOCK_PCI,      /* configuration space access by index and data */
+    LOCK_DEVICE,   /* which devices a domain may use */
     LOCK_DOMAINS,  /* which domains there are */
     LOCK_HEAP,     /* free frames */
     LOCK_SLAB,     /* small objects */

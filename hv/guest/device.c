@@ -1,0 +1,205 @@
+#include "guest/device.h"
+#include "kern/device_locks.h"
+#include "kern/heap.h"
+#include "x86/pci.h"
+#include <xen/xen.h>
+
+#define RANGES_SIZE 2048
+#define MAX_RANGES  (RANGES_SIZE / sizeof(struct range))
+
+#define MAX_DEVICES 128
+
+/* Devices that do not belong to domain 0. */
+static struct pci_device {
+    u32 sbdf;
+    u16 owner;
+    bool set_aside; /* goes back to DOMID_IO */
+} devices[MAX_DEVICES];
+static unsigned nr_devices;
+static struct spinlock devices_lock = SPINLOCK(LOCK_DEVICE);
+
+void device_init(struct device_rights *r)
+{
+    *r = (struct device_rights){.lock = SPINLOCK(LOCK_DEVICE)};
+}
+
+/* Gets it room for its ranges. */
+static int prepare(struct device_rights *r, struct rangeset *s)
+{
+    struct range *room;
+
+    if (s->ranges)
+        return 0;
+    room = heap_alloc(RANGES_SIZE);
+    if (!room)
+        return -XEN_ENOMEM;
+    lock(&r->lock);
+    s->ranges = room;
+    s->max = MAX_RANGES;
+    unlock(&r->lock);
+    return 0;
+}
+
+static int permit(struct device_rights *r, struct rangeset *s, struct range what, bool allow)
+{
+    int rc = allow ? prepare(r, s) : 0;
+
+    if (rc)
+        return rc;
+    lock(&r->lock);
+    rc = allow ? rangeset_add(s, what.first, what.last)
+               : rangeset_remove(s, what.first, what.last);
+    unlock(&r->lock);
+    return rc;
+}
+
+static bool is_permitted(struct device_rights *r, const struct rangeset *s, struct range what)
+{
+    bool yes;
+
+    /* Nearly always: guests probe for what they have not got. */
+    if (likely(!__atomic_load_n(&s->nr, __ATOMIC_RELAXED)))
+        return false;
+    lock(&r->lock);
+    yes = rangeset_contains(s, what.first, what.last);
+    unlock(&r->lock);
+    return yes;
+}
+
+int device_permit_ports(struct device_rights *r, u16 first, u16 last, bool allow)
+{
+    return permit(r, &r->ports, (struct range){first, last}, allow);
+}
+
+int device_permit_memory(struct device_rights *r, u64 first_mfn, u64 last_mfn, bool allow)
+{
+    return permit(r, &r->memory, (struct range){first_mfn, last_mfn}, allow);
+}
+
+bool device_may_use_ports(struct device_rights *r, u16 first, unsigned n)
+{
+    return is_permitted(r, &r->ports, (struct range){first, first + n - 1UL});
+}
+
+bool device_may_map(struct device_rights *r, u64 first_mfn, u64 last_mfn)
+{
+    return is_permitted(r, &r->memory, (struct range){first_mfn, last_mfn});
+}
+
+static bool is_present(u32 sbdf)
+{
+    bool present;
+
+    lock(&pci_config_lock);
+    present = pci_is_present((u16)(sbdf >> 16), (u8)(sbdf >> 8), (u8)sbdf);
+    unlock(&pci_config_lock);
+    return present;
+}
+
+static struct pci_device *find(u32 sbdf)
+{
+    for (unsigned i = 0; i < nr_devices; i++)
+        if (devices[i].sbdf == sbdf)
+            return &devices[i];
+    return NULL;
+}
+
+static bool is_free(const struct pci_device *p)
+{
+    return !p || p->owner == DOMID_IO;
+}
+
+int device_check(u32 sbdf)
+{
+    int rc;
+
+    if (!is_present(sbdf))
+        return -XEN_ENODEV;
+    lock(&devices_lock);
+    rc = is_free(find(sbdf)) ? 0 : -XEN_EBUSY;
+    unlock(&devices_lock);
+    return rc;
+}
+
+int device_assign(u32 sbdf, u16 owner)
+{
+    struct pci_device *p;
+    int rc = 0;
+
+    if (!is_present(sbdf))
+        return -XEN_ENODEV;
+    lock(&devices_lock);
+    p = find(sbdf);
+    if (!is_free(p))
+        rc = -XEN_EBUSY;
+    else if (!p && nr_devices == MAX_DEVICES)
+        rc = -XEN_ENOSPC;
+    if (!rc && !p) {
+        p = &devices[nr_devices++];
+        *p = (struct pci_device){.sbdf = sbdf};
+    }
+    if (!rc) {
+        p->owner = owner;
+        p->set_aside |= owner == DOMID_IO;
+    }
+    unlock(&devices_lock);
+    return rc;
+}
+
+/* Its owner gives it up; its place may be filled by another one. */
+static void give_up(struct pci_device *p)
+{
+    if (p->owner != DOMID_IO && p->set_aside)
+        p->owner = DOMID_IO;
+    else
+        *p = devices[--nr_devices];
+}
+
+int device_deassign(u32 sbdf, u16 owner)
+{
+    struct pci_device *p;
+    int rc = 0;
+
+    lock(&devices_lock);
+    p = find(sbdf);
+    if (p && p->owner == owner)
+        give_up(p);
+    else
+        rc = -XEN_ENODEV;
+    unlock(&devices_lock);
+    return rc;
+}
+
+bool device_belongs_to(u32 sbdf, u16 owner)
+{
+    const struct pci_device *p;
+    bool yes;
+
+    lock(&devices_lock);
+    p = find(sbdf);
+    yes = p && p->owner == owner;
+    unlock(&devices_lock);
+    return yes;
+}
+
+static void release_ranges(struct device_rights *r, struct rangeset *s)
+{
+    struct range *room = s->ranges;
+
+    lock(&r->lock);
+    *s = (struct rangeset){0};
+    unlock(&r->lock);
+    if (room)
+        heap_free(room, RANGES_SIZE);
+}
+
+void device_release_all(struct device_rights *r, u16 owner)
+{
+    release_ranges(r, &r->ports);
+    release_ranges(r, &r->memory);
+    lock(&devices_lock);
+    for (unsigned i = nr_devices; i-- > 0;)
+        if (devices[i].owner == owner)
+            give_up(&devices[i]);
+    unlock(&devices_lock);
+}
