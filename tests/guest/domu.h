@@ -25,7 +25,7 @@
 #include "guest.h"
 #include <xen/domctl.h>
 
-#define DOMU_PAGES 1700
+#define DOMU_PAGES 2500
 
 /* A page of the domain's own that this one sees. */
 struct domu_mail {
