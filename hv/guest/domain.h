@@ -147,6 +147,7 @@ struct domain {
     u8 shutdown_code;          /* (life) SHUTDOWN_ of xen/sched.h */
     bool shutdown_told;        /* (life) all vcpus have stopped and domain 0 knows */
     bool has_run;              /* (life) its first pause was taken away */
+    u64 next_block;            /* how far taking it apart has come */
     bool apart;                /* (atomic) taken apart: only frames keep it */
     bool left;                 /* (atomic) the reference of its life is given up */
     u32 in_control;            /* (atomic) a control operation is under way */

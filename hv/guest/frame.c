@@ -24,17 +24,51 @@ void frame_release(mfn_t mfn, u64 ref)
     domain_put(d);
 }
 
-void frame_abandon(struct domain *d, mfn_t mfn)
+static void abandon(struct domain *d, mfn_t mfn)
 {
     struct frame *f = &frames[mfn.n];
 
     if (!frame_get(d->id, mfn))
         return;
-    if (__atomic_fetch_and(&f->typ, ~TYP_PINNED, __ATOMIC_ACQ_REL) & TYP_PINNED)
-        frame_type_put(mfn);
     if (__atomic_fetch_and(&f->ref, ~REF_ALLOCATED, __ATOMIC_ACQ_REL) & REF_ALLOCATED)
         frame_put(mfn);
     frame_put(mfn);
+}
+
+/* A frame that is allocated and nothing else goes without ceremony: most of them. */
+static bool take_back(struct domain *d, mfn_t mfn)
+{
+    u64 ref = __atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED);
+
+    if ((ref & ~REF_SHARED) != (REF_OWNER(d->id) | REF_ALLOCATED | 1) ||
+        !__atomic_compare_exchange_n(&frames[mfn.n].ref, &ref, REF_OWNER(DOMID_XEN) | 1, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        return false;
+    m2p[mfn.n] = M2P_INVALID;
+    return true;
+}
+
+void frames_unpin(struct domain *d, u64 first, u64 end)
+{
+    for (u64 i = first; i < end; i++)
+        if (frames[i].typ & TYP_PINNED && ref_owner(frames[i].ref) == d->id)
+            (void)!frame_unpin(d->id, MFN(i));
+}
+
+void frames_abandon(struct domain *d, u64 first, u64 end)
+{
+    u64 freed = 0;
+
+    for (u64 i = first, run; i < end; i++) {
+        for (run = i; i < end && take_back(d, MFN(i)); i++)
+            ;
+        if (i > run)
+            heap_add(run, i);
+        freed += i - run;
+        if (i < end)
+            abandon(d, MFN(i));
+    }
+    domain_sub_pages(d, freed);
 }
 
 /*

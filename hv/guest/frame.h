@@ -128,10 +128,12 @@ static inline void frame_assign(struct domain *d, mfn_t mfn, u64 flags)
 int frame_unassign(u16 owner, mfn_t mfn) must_check;
 
 /*
- * A domain that is taken apart gives up what it holds of a frame: pin and allocation. What others
- * still map stays until they let go.
+ * A domain that is taken apart gives up what it holds of the frames [first, end), those that are
+ * its own: first the pins of all, then the allocations. What others still map stays until they
+ * let go.
  */
-void frame_abandon(struct domain *d, mfn_t mfn);
+void frames_unpin(struct domain *d, u64 first, u64 end);
+void frames_abandon(struct domain *d, u64 first, u64 end);
 
 /*
  * Others than its owner may have translations of the frame from now on: flushes for it ask every

@@ -245,19 +245,23 @@ static void strip_vcpu(struct vcpu *v)
 }
 
 /*
- * All frames it may own. A table is taken apart before its allocation goes: pins are dropped on
- * the way, and what is left of a table's uses goes with the tables that name it.
+ * All frames it may own, by blocks of 2 MiB, twice. Page tables keep each other and what they map
+ * by references: with all pins gone they fall apart, and hardly a frame is held by more than its
+ * allocation then.
  */
 static int abandon_frames(struct domain *d)
 {
-    for (u64 block = 0; block < DIV_ROUND_UP(max_mfn, BLOCK_FRAMES); block++) {
-        u64 first = block * BLOCK_FRAMES;
+    u64 blocks = DIV_ROUND_UP(max_mfn, BLOCK_FRAMES);
+
+    while (d->next_block < 2 * blocks) {
+        u64 step = d->next_block++, block = step % blocks, first = block * BLOCK_FRAMES;
 
         if (!(d->blocks[block / 64] & BIT(block & 63)))
             continue;
-        for (u64 i = first; i < MIN(first + BLOCK_FRAMES, max_mfn); i++)
-            frame_abandon(d, MFN(i));
-        __atomic_and_fetch(&d->blocks[block / 64], ~BIT(block & 63), __ATOMIC_RELAXED);
+        if (step < blocks)
+            frames_unpin(d, first, MIN(first + BLOCK_FRAMES, max_mfn));
+        else
+            frames_abandon(d, first, MIN(first + BLOCK_FRAMES, max_mfn));
         preempt_point();
         if (has_news(current_vcpu()))
             return -XEN_EAGAIN;

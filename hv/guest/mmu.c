@@ -92,20 +92,27 @@ static int check_io_entry(u16 table_owner, u64 *pte)
 }
 
 /*
- * A frame that another domain will have a translation of. Of the hypervisor's own pages there is
- * the table of machine frames to see, which carries the mark of shared pages.
+ * Another domain will have a translation of a frame: known before it has. Of the hypervisor's own
+ * pages there is the table of machine frames to see, which carries the mark of shared pages.
  */
-static bool may_share(u16 owner, mfn_t mfn, u64 pte)
+static bool share(u16 owner, mfn_t mfn, u64 pte)
 {
-    bool ok;
-
-    if (!frame_get(owner, mfn))
+    if (owner == DOMID_XEN && (pte & GPTE_RW || !(frames[mfn.n].ref & REF_SPECIAL)))
         return false;
-    ok = owner != DOMID_XEN || (!(pte & GPTE_RW) && frames[mfn.n].ref & REF_SPECIAL);
-    if (ok)
-        frame_mark_shared(mfn);
-    frame_put(mfn);
-    return ok;
+    frame_mark_shared(mfn);
+    return true;
+}
+
+static void l1_entry_put(u64 pte)
+{
+    mfn_t mfn = pte_mfn(pte);
+
+    if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
+        return;
+    if (pte & GPTE_RW)
+        frame_type_put(mfn);
+    else
+        frame_put(mfn);
 }
 
 /* Takes what a present L1 entry needs and brings it into hardware form. */
@@ -121,25 +128,15 @@ static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
         if (__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SPECIAL)
             return -XEN_EACCES;
     }
-    if (table_owner != target_owner && !may_share(target_owner, mfn, *pte))
-        return -XEN_EINVAL;
     if (*pte & GPTE_RW ? frame_type_get(target_owner, mfn, TYPE_WRITABLE) != 0
                        : !frame_get(target_owner, mfn))
         return -XEN_EBUSY;
+    if (table_owner != target_owner && !share(target_owner, mfn, *pte)) {
+        l1_entry_put(*pte);
+        return -XEN_EINVAL;
+    }
     *pte = pte_adjust(*pte, 1);
     return 0;
-}
-
-static void l1_entry_put(u64 pte)
-{
-    mfn_t mfn = pte_mfn(pte);
-
-    if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
-        return;
-    if (pte & GPTE_RW)
-        frame_type_put(mfn);
-    else
-        frame_put(mfn);
 }
 
 static enum frame_type table_type(int level)

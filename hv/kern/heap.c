@@ -45,7 +45,7 @@ void heap_init(struct frame *table, u64 nr_frames)
     buddy_init(&dirty, table, nr_frames, OWNER_DIRTY);
 }
 
-void heap_add(u64 start, u64 end)
+static void add_range(u64 start, u64 end)
 {
     /* From the top down: lists are last in, first out, so low addresses are handed out first. */
     while (start < end) {
@@ -56,6 +56,14 @@ void heap_add(u64 start, u64 end)
         end -= BIT(order);
         buddy_free(&dirty, (u32)end, order);
     }
+}
+
+void heap_add(u64 start, u64 end)
+{
+    lock(&heap_lock);
+    add_range(start, end);
+    freed_at = tlb_clock();
+    unlock(&heap_lock);
 }
 
 static u64 nr_dirty(void)

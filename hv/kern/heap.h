@@ -15,7 +15,7 @@ extern struct frame *frames; /* indexed by machine frame number */
 extern u64 max_mfn;          /* frames[] has this many entries */
 
 void heap_init(struct frame *table, u64 nr_frames);
-/* Boot: gives [start, end) (frame numbers) to the heap, dirty. */
+/* Gives [start, end) (frame numbers) to the heap, dirty. */
 void heap_add(u64 start, u64 end);
 /* Boot, for domain 0: 2^order frames with whatever is in them. */
 bool heap_take_dirty(unsigned order, mfn_t *mfn) must_check;
