@@ -35,8 +35,8 @@ mfn_t grant_frame(const struct domain *d, u32 i)
     return virt_to_mfn(d->grants->frames[i].entries);
 }
 
-/* The two words of a grant; false: no such entry. */
-static bool find(const struct domain *d, u32 ref, u32 **word, u64 **pins)
+/* Where a grant is; false: no such entry. */
+static bool find(const struct domain *d, u32 ref, struct grant_pin *p)
 {
     u64 i = ref, nr = (u64)grant_nr_frames(d) * GRANTS_PER_FRAME, in_range;
     const struct grant_frame *f;
@@ -47,8 +47,8 @@ static bool find(const struct domain *d, u32 ref, u32 **word, u64 **pins)
     asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
     i &= in_range;
     f = &d->grants->frames[i / GRANTS_PER_FRAME];
-    *word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
-    *pins = &f->pins[i % GRANTS_PER_FRAME];
+    p->word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
+    p->pins = &f->pins[i % GRANTS_PER_FRAME];
     return true;
 }
 
@@ -120,34 +120,29 @@ static int pin_locked(struct domain *granter, u32 *word, u64 *pins, u16 grantee,
     return GNTST_okay;
 }
 
-int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, mfn_t *mfn)
+int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, struct grant_pin *p)
 {
-    u32 *word;
-    u64 *slot, pins;
+    u64 pins;
     int status;
 
-    if (!find(granter, ref, &word, &slot))
+    if (!find(granter, ref, p))
         return GNTST_bad_gntref;
-    pins = lock_pins(slot);
-    status = pin_locked(granter, word, &pins, grantee, write);
-    unlock_pins(slot, pins);
-    *mfn = pins_mfn(pins);
+    pins = lock_pins(p->pins);
+    status = pin_locked(granter, p->word, &pins, grantee, write);
+    unlock_pins(p->pins, pins);
+    p->mfn = pins_mfn(pins);
     return status;
 }
 
-void grant_unpin(struct domain *granter, u32 ref, bool write)
+void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write)
 {
-    u32 *word;
-    u64 *slot, before, after;
+    const u64 before = lock_pins(p->pins), after = pins_drop(before, write);
 
-    BUG_ON(!find(granter, ref, &word, &slot));
-    before = lock_pins(slot);
-    after = pins_drop(before, write);
     if (!is_dying(granter))
-        unmark(word, pins_marks(before), pins_marks(after));
-    unlock_pins(slot, after);
+        unmark(p->word, pins_marks(before), pins_marks(after));
+    unlock_pins(p->pins, after);
     if (!pins_any(after))
-        frame_put(pins_mfn(before));
+        frame_put(p->mfn);
 }
 
 /* With the entry's lock: the guest is committed to take a frame from 'giver'. */
@@ -182,26 +177,26 @@ static int take_over(struct domain *to, u32 *word, u16 giver, mfn_t mfn)
 
 int grant_take_over(struct domain *to, u32 ref, u16 giver, mfn_t mfn)
 {
-    u32 *word;
-    u64 *slot, pins;
+    struct grant_pin p;
+    u64 pins;
     int status;
 
-    if (!find(to, ref, &word, &slot))
+    if (!find(to, ref, &p))
         return GNTST_bad_gntref;
-    pins = lock_pins(slot);
+    pins = lock_pins(p.pins);
     /* An entry in use is a grant, whatever the guest makes of it. */
-    status = pins_any(pins) ? GNTST_general_error : take_over(to, word, giver, mfn);
-    unlock_pins(slot, pins);
+    status = pins_any(pins) ? GNTST_general_error : take_over(to, p.word, giver, mfn);
+    unlock_pins(p.pins, pins);
     return status;
 }
 
-mfn_t grant_pinned_frame(const struct domain *granter, u32 ref)
+struct grant_pin grant_pin_find(const struct domain *granter, u32 ref)
 {
-    u32 *word;
-    u64 *slot;
+    struct grant_pin p;
 
-    BUG_ON(!find(granter, ref, &word, &slot));
-    return pins_mfn(__atomic_load_n(slot, __ATOMIC_RELAXED));
+    BUG_ON(!find(granter, ref, &p));
+    p.mfn = pins_mfn(__atomic_load_n(p.pins, __ATOMIC_RELAXED));
+    return p;
 }
 
 /* With the grant lock: one more page, and the words beside it. */
@@ -245,8 +240,7 @@ int grant_grow(struct domain *d, u32 nr)
 
 void grant_close(struct domain *d)
 {
-    u32 *word;
-    u64 *slot;
+    struct grant_pin p;
     u32 nr;
 
     /* Whoever grows the table from here on sees the domain dying. */
@@ -254,8 +248,8 @@ void grant_close(struct domain *d)
     nr = grant_nr_frames(d) * GRANTS_PER_FRAME;
     unlock(&d->grant_lock);
     /* And whoever locks an entry from here on. */
-    for (u32 ref = 0; ref < nr && find(d, ref, &word, &slot); ref++) {
-        while (__atomic_load_n(slot, __ATOMIC_SEQ_CST) & PINS_BUSY)
+    for (u32 ref = 0; ref < nr && find(d, ref, &p); ref++) {
+        while (__atomic_load_n(p.pins, __ATOMIC_SEQ_CST) & PINS_BUSY)
             tlb_relax();
         if (!(ref % GRANTS_PER_FRAME))
             preempt_point();

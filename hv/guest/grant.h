@@ -21,11 +21,19 @@
 #define GRANT_FRAMES_LIMIT 120
 #define GRANTS_PER_FRAME   (PAGE_SIZE / sizeof(grant_entry_v1_t))
 
+/* A pin: where the entry and our word beside it are, and the frame. */
+struct grant_pin {
+    u32 *word;
+    u64 *pins;
+    mfn_t mfn;
+};
+
 /* GNTST_bad_gntref, _bad_domain: it is going; _bad_page; _general_error: the entry says no. */
-int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, mfn_t *mfn) must_check;
-void grant_unpin(struct domain *granter, u32 ref, bool write);
-/* The frame of a grant that the caller has pinned. */
-mfn_t grant_pinned_frame(const struct domain *granter, u32 ref);
+int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write,
+              struct grant_pin *p) must_check;
+void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write);
+/* The pin of a grant that the caller has pinned. */
+struct grant_pin grant_pin_find(const struct domain *granter, u32 ref);
 
 /*
  * A frame that is nobody's (frame_unassign()) goes to the domain that has asked for it by this

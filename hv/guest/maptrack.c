@@ -156,14 +156,15 @@ void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m, u32 state)
 {
     bool write = !(m->state & MAP_READONLY);
     struct domain *granter = m->granter;
+    const struct grant_pin p = grant_pin_find(granter, m->ref);
 
     if (m->state & ~state & MAP_DEVICE && write)
-        frame_type_put(grant_pinned_frame(granter, m->ref));
+        frame_type_put(p.mfn);
     if (state & (MAP_HOST | MAP_DEVICE)) {
         maptrack_unclaim(m, state);
         return;
     }
-    grant_unpin(granter, m->ref, write);
+    grant_unpin(granter, &p, write);
     maptrack_free(d, handle);
     domain_put(granter);
 }

@@ -5,12 +5,10 @@
 #include "hcall/hcall.h"
 #include <xen/grant_table.h>
 
-struct domain *grant_peer_find(struct grant_peer *p, u16 id)
+struct domain *grant_peer_change(struct grant_peer *p, u16 id)
 {
-    if (!p->d || p->d->id != id) {
-        grant_peer_drop(p);
-        p->d = domain_get(id);
-    }
+    grant_peer_drop(p);
+    p->d = domain_get(id);
     return p->d && __atomic_load_n(&p->d->stop, __ATOMIC_RELAXED) & STOP_DYING ? NULL : p->d;
 }
 

@@ -21,13 +21,14 @@ struct side {
     u16 domid; /* as the request says */
     u64 name;  /* grant reference or frame number */
     mfn_t mfn;
+    struct grant_pin pin;   /* of a grant */
     struct grant_peer peer; /* the granter */
 };
 
 static void release_pin(struct side *s)
 {
     if (s->is_ref)
-        grant_unpin(s->peer.d, (u32)s->name, s->write);
+        grant_unpin(s->peer.d, &s->pin, s->write);
     else if (!s->write)
         frame_put(s->mfn);
 }
@@ -63,9 +64,8 @@ static int hold_granted(struct vcpu *v, struct side *s)
 
     if (!granter)
         return GNTST_bad_domain;
-    if (s->name >> 32)
-        return GNTST_bad_gntref;
-    status = grant_pin(granter, (u32)s->name, v->domain->id, s->write, &s->mfn);
+    status = grant_pin(granter, (u32)s->name, v->domain->id, s->write, &s->pin);
+    s->mfn = s->pin.mfn;
     if (status == GNTST_okay && s->write &&
         frame_type_get(granter->id, s->mfn, TYPE_WRITABLE)) {
         release_pin(s);
@@ -74,20 +74,30 @@ static int hold_granted(struct vcpu *v, struct side *s)
     return status;
 }
 
-static int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p, bool is_ref)
+static u64 name_of(const struct gnttab_copy_ptr *p, bool is_ref)
 {
-    const u64 name = is_ref ? p->u.ref : p->u.gmfn;
+    return is_ref ? p->u.ref : p->u.gmfn;
+}
+
+static int change(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p, bool is_ref)
+{
     int status;
 
-    if (s->held && s->name == name && s->is_ref == is_ref && s->domid == p->domid)
-        return GNTST_okay;
     release(s);
     s->is_ref = is_ref;
     s->domid = p->domid;
-    s->name = name;
+    s->name = name_of(p, is_ref);
     status = is_ref ? hold_granted(v, s) : hold_own(v, s);
     s->held = status == GNTST_okay;
     return status;
+}
+
+static inline int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p,
+                       bool is_ref)
+{
+    if (s->held && s->name == name_of(p, is_ref) && s->is_ref == is_ref && s->domid == p->domid)
+        return GNTST_okay;
+    return change(v, s, p, is_ref);
 }
 
 static int copy_one(struct vcpu *v, struct side *from, struct side *to,
@@ -122,11 +132,11 @@ s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
             if (hcall_may_stop(v))
                 break;
         }
-        rc = copy_from_guest(&op, u_op, sizeof(op));
+        rc = grant_request_get(&op, u_op, sizeof(op));
         if (rc)
             break;
         op.status = (s16)copy_one(v, &from, &to, &op);
-        rc = copy_to_guest(&u_op->status, &op.status, sizeof(op.status));
+        rc = grant_request_put(&u_op->status, &op.status, sizeof(op.status));
         if (rc)
             break;
     }

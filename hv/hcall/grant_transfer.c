@@ -57,11 +57,11 @@ s64 grant_transfer_array(struct vcpu *v, u64 u_ops, u32 n)
             if (hcall_may_stop(v))
                 break;
         }
-        rc = copy_from_guest(&op, u_op, sizeof(op));
+        rc = grant_request_get(&op, u_op, sizeof(op));
         if (rc)
             break;
         op.status = (s16)transfer_one(v, &peer, &op);
-        rc = copy_to_guest(&u_op->status, &op.status, sizeof(op.status));
+        rc = grant_request_put(&u_op->status, &op.status, sizeof(op.status));
         if (rc)
             break;
     }

@@ -421,6 +421,79 @@ static void many_mappings(void)
     ok(gnt_end(REF), "the grant is free");
 }
 
+static u64 ticks(void)
+{
+    u32 lo, hi;
+
+    asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (u64)hi << 32 | lo;
+}
+
+/* Ticks of operations, the least that was seen. */
+struct costs {
+    u64 map, unmap, map_many, unmap_many, copy, move;
+};
+
+static void least(u64 *cost, u64 *since, u64 n)
+{
+    u64 now = ticks(), took = (now - *since) / n;
+
+    if (!*cost || took < *cost)
+        *cost = took;
+    *since = ticks();
+}
+
+#define MANY 32
+static struct gnttab_map_grant_ref cost_maps[MANY];
+static struct gnttab_unmap_grant_ref cost_unmaps[MANY];
+static struct gnttab_copy cost_copies[MANY];
+
+static void cost_round(struct costs *c, const void *from)
+{
+    const u64 at = W0;
+    u64 t = ticks(), words = PAGE_SIZE / 8;
+    void *to = page;
+    u32 h;
+
+    gnt_map_at(at, own_id, REF, GNTMAP_host_map, &h);
+    least(&c->map, &t, 1);
+    gnt_unmap(at, 0, h);
+    least(&c->unmap, &t, 1);
+    gnt_call(GNTTABOP_map_grant_ref, cost_maps, MANY);
+    least(&c->map_many, &t, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        cost_unmaps[i].handle = cost_maps[i].handle;
+    t = ticks();
+    gnt_call(GNTTABOP_unmap_grant_ref, cost_unmaps, MANY);
+    least(&c->unmap_many, &t, MANY);
+    gnt_call(GNTTABOP_copy, cost_copies, MANY);
+    least(&c->copy, &t, MANY);
+    asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+    least(&c->move, &t, 1);
+}
+
+/* Not judged: with -icount, ticks are instructions. */
+static void costs(void)
+{
+    u64 *from = page_alloc();
+    struct costs c = {0};
+
+    gnt_give(REF, own_id, mfn, 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        gnt_give(100 + i, own_id, mfn_of(from), 0);
+        cost_maps[i] = (struct gnttab_map_grant_ref){
+            .host_addr = window(i), .flags = GNTMAP_host_map, .ref = 100 + i, .dom = own_id};
+        cost_unmaps[i].host_addr = window(i);
+        cost_copies[i] = (struct gnttab_copy){GNT_REF(own_id, 100 + i, 0), GNT_OWN(mfn, 0),
+                                              PAGE_SIZE, GNTCOPY_source_gref, 77};
+    }
+    for (u64 round = option_number("rounds", 10); round; round--)
+        cost_round(&c, from);
+    note("ticks: map %lu, unmap %lu; of 32: map %lu, unmap %lu; copy %lu; memcpy %lu", c.map,
+         c.unmap, c.map_many, c.unmap_many, c.copy, c.move);
+    page_free(from);
+}
+
 void test_grants(void)
 {
     struct gnttab_query_size q = {.dom = 0};
@@ -442,5 +515,6 @@ void test_grants(void)
     others();
     batches();
     many_mappings();
+    costs();
     ok(smp_exchangeable(page), "nothing refers to the page any more");
 }

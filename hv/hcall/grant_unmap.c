@@ -1,0 +1,184 @@
+/* Unmapping what others granted. */
+#include "core/pte.h"
+#include "guest/access.h"
+#include "guest/frame.h"
+#include "guest/grant.h"
+#include "guest/maptrack.h"
+#include "guest/mmu.h"
+#include "guest/switch.h"
+#include "hcall/grant.h"
+#include "hcall/grant_entry.h"
+#include "hcall/hcall.h"
+
+_Static_assert(offsetof(struct gnttab_unmap_grant_ref, handle) ==
+                       offsetof(struct gnttab_unmap_and_replace, handle) &&
+                   offsetof(struct gnttab_unmap_grant_ref, status) ==
+                       offsetof(struct gnttab_unmap_and_replace, status),
+               "one layout for both ways to unmap");
+
+/* Requests that share a flush, between two preemption points. */
+#define BATCH 32
+
+/* A request whose entry is gone, until everybody has flushed. */
+struct unmapping {
+    struct grant_map *map; /* claimed; NULL: nothing was unmapped */
+    u32 handle;
+    u32 left; /* of its state */
+    int status;
+};
+
+/* Is this the page-table entry of such a mapping? */
+static bool is_entry_of(u64 pte, mfn_t mfn, bool write)
+{
+    return pte & GPTE_P && pte_mfn(pte).n == mfn.n && !(pte & GPTE_RW) == !write;
+}
+
+/* Puts 'with' over the entry if that names the frame with this right. */
+static int swap_entry(const struct vcpu *v, u64 *slot, mfn_t mfn, bool write, u64 with)
+{
+    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    int rc = -XEN_EAGAIN;
+
+    /* The CPU marks it used, other vcpus rewrite it: not for ever. */
+    for (unsigned try = 0; rc == -XEN_EAGAIN && try < BATCH; try++)
+        rc = is_entry_of(old, mfn, write) ? mmu_update_entry(&u, 1, slot, with, &old)
+                                          : -XEN_EINVAL;
+    return rc ? GNTST_general_error : GNTST_okay;
+}
+
+static int unmap_host(struct grant_entries *e, u64 host_addr, const struct grant_map *m,
+                      mfn_t mfn, u64 with)
+{
+    u64 *slot = grant_entry_find(e, host_addr, m->state & MAP_ENTRY);
+
+    return slot ? swap_entry(e->v, slot, mfn, !(m->state & MAP_READONLY), with)
+                : GNTST_general_error;
+}
+
+/* What is mapped at new_addr goes to where the mapping was. */
+static int move_host(struct grant_entries *e, const struct gnttab_unmap_and_replace *op,
+                     const struct grant_map *m, mfn_t mfn)
+{
+    mfn_t table;
+    u64 *slot, pte;
+    int status;
+
+    if (!op->new_addr)
+        return unmap_host(e, op->host_addr, m, mfn, 0);
+    slot = m->state & MAP_ENTRY ? NULL : mmu_l1_slot_get(e->v, op->new_addr, &table);
+    if (!slot)
+        return GNTST_general_error;
+    pte = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    status = unmap_host(e, op->host_addr, m, mfn, pte);
+    /* Changed meanwhile by another vcpu it stays: each entry keeps its own frame. */
+    if (status == GNTST_okay && pte & GPTE_P)
+        (void)swap_entry(e->v, slot, pte_mfn(pte), pte & GPTE_RW, 0);
+    frame_type_put(table);
+    return status;
+}
+
+static int unmap_device(u64 bus_addr, mfn_t mfn)
+{
+    return bus_addr == mfn.n << PAGE_SHIFT ? GNTST_okay : GNTST_bad_dev_addr;
+}
+
+/* Both kinds of request look alike: addresses, handle, status. */
+union unmap_request {
+    struct gnttab_unmap_grant_ref unmap;
+    struct gnttab_unmap_and_replace replace;
+};
+
+/* R5: entries go before what they hold is given up; here all but the references. */
+static void unmap_one(struct grant_entries *e, const union unmap_request *op, bool replace,
+                      struct unmapping *u)
+{
+    const bool device = !replace && op->unmap.dev_bus_addr;
+    mfn_t mfn;
+
+    *u = (struct unmapping){.map = maptrack_claim(e->v->domain, op->unmap.handle),
+                            .handle = op->unmap.handle,
+                            .status = GNTST_bad_handle};
+    if (!u->map)
+        return;
+    u->status = GNTST_okay;
+    u->left = u->map->state & ~MAP_BUSY;
+    mfn = grant_pin_find(u->map->granter, u->map->ref).mfn;
+    if (device && u->left & MAP_DEVICE) {
+        u->status = unmap_device(op->unmap.dev_bus_addr, mfn);
+        if (u->status == GNTST_okay)
+            u->left &= ~MAP_DEVICE;
+    }
+    if (u->status == GNTST_okay && op->unmap.host_addr && u->left & MAP_HOST) {
+        u->status = replace ? move_host(e, &op->replace, u->map, mfn)
+                            : unmap_host(e, op->unmap.host_addr, u->map, mfn, 0);
+        if (u->status == GNTST_okay)
+            u->left &= ~MAP_HOST;
+    }
+}
+
+static void flush_mapper(struct vcpu *v)
+{
+    switch_flush_vcpus(v->domain, ~0UL >> (64 - v->domain->max_vcpus));
+}
+
+/* At most BATCH requests: all entries, one flush, then what they held and the marks. */
+static int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n, bool replace)
+{
+    /* Each is written before it is read: zeroing them all would cost more than one request. */
+    struct unmapping batch[BATCH] __attribute__((uninitialized));
+    struct grant_entries entries = {.v = v};
+    union unmap_request op;
+    bool flush = false;
+    u32 i;
+    int rc = 0;
+
+    for (i = 0; i < n; i++) {
+        rc = grant_request_get(&op, &u_ops[i], sizeof(op));
+        if (rc)
+            break;
+        unmap_one(&entries, &op, replace, &batch[i]);
+        flush |= batch[i].map && batch[i].map->state & ~batch[i].left & MAP_HOST;
+    }
+    n = i;
+    grant_entry_release(&entries);
+    if (flush)
+        flush_mapper(v);
+    for (i = 0; i < n; i++)
+        if (batch[i].map)
+            maptrack_drop(v->domain, batch[i].handle, batch[i].map, batch[i].left);
+    for (i = 0; i < n; i++) {
+        s16 status = (s16)batch[i].status;
+
+        if (grant_request_put(&u_ops[i].unmap.status, &status, sizeof(status)))
+            rc = -XEN_EFAULT;
+    }
+    return rc;
+}
+
+static s64 unmap_array(struct vcpu *v, union unmap_request *u_ops, u32 n, bool replace)
+{
+    for (u32 done = 0; done < n; done += BATCH) {
+        int rc;
+
+        if (done) {
+            preempt_point();
+            if (hcall_may_stop(v))
+                return done;
+        }
+        rc = unmap_batch(v, u_ops + done, MIN(n - done, (u32)BATCH), replace);
+        if (rc)
+            return rc;
+    }
+    return n;
+}
+
+s64 grant_unmap_array(struct vcpu *v, u64 u_ops, u32 n)
+{
+    return unmap_array(v, (union unmap_request *)u_ops, n, false);
+}
+
+s64 grant_replace_array(struct vcpu *v, u64 u_ops, u32 n)
+{
+    return unmap_array(v, (union unmap_request *)u_ops, n, true);
+}
