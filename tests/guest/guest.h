@@ -323,5 +323,7 @@ void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
 void test_twodom(void);
+void test_domevents(void);
+void test_smp_domevents(void);
 
 #endif

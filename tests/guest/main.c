@@ -32,6 +32,8 @@ static const struct {
     {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
+    {"domevents", test_domevents},
+    {"smp-domevents", test_smp_domevents},
 };
 
 void guest_main(struct start_info *si);
