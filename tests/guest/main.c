@@ -35,6 +35,8 @@ static const struct {
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},
+    {"domevents", test_domevents},
+    {"smp-domevents", test_smp_domevents},
 };
 
 void guest_main(struct start_info *si);
