@@ -103,6 +103,11 @@ s64 domctl_get_affinity(struct domain *d, struct xen_domctl *op)
     return give_maps(a, cpuset_and(hard, machine_cpus()), cpuset_and(soft, machine_cpus()));
 }
 
+static u64 machine_nodes(void)
+{
+    return cpuset_first(topology_nr_nodes(dispatch_topology())).bits;
+}
+
 /* Kept and told, and no more: memory is not kept apart by node. */
 s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 {
@@ -111,6 +116,7 @@ s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 
     if (rc)
         return rc;
+    nodes &= machine_nodes();
     if (!nodes)
         return -XEN_EINVAL;
     d->node_affinity = nodes;
@@ -120,7 +126,7 @@ s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 s64 domctl_get_node_affinity(struct domain *d, struct xen_domctl *op)
 {
     return bitmap_to_guest(&op->u.nodeaffinity.nodemap,
-                           d->node_affinity ? d->node_affinity : ~0UL);
+                           d->node_affinity ? d->node_affinity : machine_nodes());
 }
 
 /* ---- figures ------------------------------------------------------------------------------- */
