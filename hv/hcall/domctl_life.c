@@ -40,6 +40,7 @@ s64 domctl_create(struct xen_domctl *op)
 
     if (!rc)
         rc = sysctl_pool_check(c->cpupool_id);
+    rc = rc == -XEN_ENOENT ? -XEN_ESRCH : rc;
     if (rc)
         return rc;
     d = id == DOMID_NEXT ? NULL : domain_get(id);

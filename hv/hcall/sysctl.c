@@ -9,12 +9,8 @@
 static s64 read_console(struct xen_sysctl *op)
 {
     struct xen_sysctl_readconsole *rc = &op->u.readconsole;
-    u32 index = console_ring_start(), done = 0;
+    u32 index = rc->incremental ? rc->index : console_ring_first(), done = 0;
     char chunk[256];
-
-    /* Positions wrap; what was cleared is not shown again whatever the caller asks for. */
-    if (rc->incremental && (s32)(rc->index - index) > 0)
-        index = rc->index;
 
     while (done < rc->count) {
         size_t n = console_read_ring(chunk, MIN(rc->count - done, (u32)sizeof(chunk)), &index);

@@ -326,5 +326,7 @@ void test_twodom(void);
 void test_grants(void);
 void test_grants2(void);
 void test_save(void);
+void test_toolstack(void);
+void test_toolstack2(void);
 
 #endif

@@ -35,6 +35,8 @@ static const struct {
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},
+    {"toolstack", test_toolstack},
+    {"toolstack2", test_toolstack2},
 };
 
 void guest_main(struct start_info *si);
