@@ -85,9 +85,6 @@ static __init void make_host(struct cpu_policy *p)
     *ext = MIN(*ext, CPU_POLICY_MAX_EXT);
     cpu_policy_keep_known(p);
     cpu_policy_place(p, 1, 0)->ecx &= ~FEATURE(OSXSAVE); /* a state, not a feature */
-    /* Repeated when a guest asks. */
-    if (cpuid_host.vendor == CPU_VENDOR_AMD)
-        cpu_policy_place(p, 0x80000001, 0)->edx &= ~CPUID_AMD_COMMON;
 }
 
 /*
@@ -114,6 +111,8 @@ static __init void filter_for_guests(struct cpu_policy *p, const struct cpu_poli
     cpu_policy_place(p, 1, 0)->edx |= htt;
     cpu_policy_place(p, 0x80000001, 0)->ecx |= cmp_legacy;
     p->arch_caps = 0;
+    if (cpuid_host.vendor == CPU_VENDOR_AMD) /* repeated when a guest asks */
+        cpu_policy_place(p, 0x80000001, 0)->edx &= ~CPUID_AMD_COMMON;
     cpu_policy_place(p, 0xd, 0)->ebx = cpu_policy_place(p, 0xd, 1)->ebx =
         0; /* of a state too */
 }

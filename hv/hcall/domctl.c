@@ -9,6 +9,16 @@ struct operation {
     bool answers; /* the structure goes back to the caller, whatever the result */
 };
 
+static s64 unsupported(struct domain *d, struct xen_domctl *op)
+{
+    return -XEN_EOPNOTSUPP;
+}
+
+static s64 no_device(struct domain *d, struct xen_domctl *op)
+{
+    return -XEN_ENODEV;
+}
+
 static const struct operation operations[] = {
     [XEN_DOMCTL_destroydomain] = {domctl_destroy, false},
     [XEN_DOMCTL_pausedomain] = {domctl_pause, false},
@@ -33,11 +43,19 @@ static const struct operation operations[] = {
     [XEN_DOMCTL_sendtrigger] = {domctl_send_trigger, false},
     [XEN_DOMCTL_set_address_size] = {domctl_set_address_size, false},
     [XEN_DOMCTL_get_address_size] = {domctl_get_address_size, true},
+    [XEN_DOMCTL_get_device_group] = {unsupported, false},
+    [XEN_DOMCTL_vm_event_op] = {unsupported, false},
+    [XEN_DOMCTL_mem_sharing_op] = {unsupported, false},
     [XEN_DOMCTL_set_virq_handler] = {domctl_set_virq_handler, false},
     [XEN_DOMCTL_gettscinfo] = {domctl_get_tsc_info, true},
     [XEN_DOMCTL_settscinfo] = {domctl_set_tsc_info, false},
     [XEN_DOMCTL_setnodeaffinity] = {domctl_set_node_affinity, false},
     [XEN_DOMCTL_getnodeaffinity] = {domctl_get_node_affinity, false},
+    [XEN_DOMCTL_setvnumainfo] = {unsupported, false},
+    [XEN_DOMCTL_psr_cmt_op] = {no_device, false},
+    [XEN_DOMCTL_monitor_op] = {unsupported, false},
+    [XEN_DOMCTL_psr_alloc] = {no_device, false},
+    [XEN_DOMCTL_vmtrace_op] = {unsupported, false},
     [XEN_DOMCTL_get_cpu_policy] = {domctl_get_cpu_policy, true},
     [XEN_DOMCTL_set_cpu_policy] = {domctl_set_cpu_policy, true},
     [XEN_DOMCTL_set_ext_vcpucontext] = {domctl_set_ext_context, false},

@@ -7,8 +7,9 @@
 #include "kern/timer.h"
 #include "x86/tsc.h"
 
-#define TSC_DEFAULT 0
-#define TSC_NATIVE  2
+#define TSC_DEFAULT  0
+#define TSC_EMULATED 1
+#define TSC_NATIVE   2
 
 s64 domctl_get_cpu_policy(struct domain *d, struct xen_domctl *op)
 {
@@ -71,19 +72,26 @@ s64 domctl_set_tsc_info(struct domain *d, struct xen_domctl *op)
 
     if (d->is_hardware)
         return -XEN_EINVAL;
-    /* Always emulated, or emulated as soon as the rate differs: reading it never traps here. */
-    if (t->tsc_mode != TSC_DEFAULT && t->tsc_mode != TSC_NATIVE)
+    if (t->tsc_mode > TSC_NATIVE)
+        return -XEN_EINVAL;
+    /* Reading it never traps here. */
+    if (t->tsc_mode == TSC_EMULATED)
         return -XEN_EOPNOTSUPP;
     d->tsc_mode = t->tsc_mode;
-    d->tsc_incarnation = t->incarnation;
+    d->tsc_incarnation = t->incarnation + 1;
+    d->tsc_started = time_now() - (ns_t)t->elapsed_nsec;
     return 0;
 }
 
 s64 domctl_get_tsc_info(struct domain *d, struct xen_domctl *op)
 {
-    op->u.tsc_info = (struct xen_domctl_tsc_info){.tsc_mode = d->tsc_mode,
-                                                  .gtsc_khz = (u32)(tsc_hz() / 1000),
-                                                  .incarnation = d->tsc_incarnation,
-                                                  .elapsed_nsec = (u64)time_now()};
+    struct xen_domctl_tsc_info *t = &op->u.tsc_info;
+
+    *t = (struct xen_domctl_tsc_info){.tsc_mode = d->tsc_mode,
+                                      .incarnation = d->tsc_incarnation};
+    if (d->tsc_mode == TSC_NATIVE)
+        return 0;
+    t->gtsc_khz = (u32)(tsc_hz() / 1000);
+    t->elapsed_nsec = (u64)(time_now() - d->tsc_started);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "guest/vcpu.h"
 #include "guest/vtime.h"
 #include "hcall/domctl.h"
+#include "hcall/sysctl.h"
 #include "kern/console.h"
 #include "x86/paging.h"
 #include <xen/sched.h>
@@ -37,6 +38,9 @@ s64 domctl_create(struct xen_domctl *op)
     struct domain *d;
     int rc = create_flags_ok(c);
 
+    if (!rc)
+        rc = sysctl_pool_check(c->cpupool_id);
+    rc = rc == -XEN_ENOENT ? -XEN_ESRCH : rc;
     if (rc)
         return rc;
     d = id == DOMID_NEXT ? NULL : domain_get(id);
@@ -47,6 +51,7 @@ s64 domctl_create(struct xen_domctl *op)
     d = domain_create(id, 0);
     if (!d)
         return -XEN_ENOMEM;
+    sysctl_pool_enter(&d->sched, c->cpupool_id);
     memcpy(d->handle, c->handle, sizeof(d->handle));
     d->nr_vcpus_wanted = c->max_vcpus;
     if (c->max_grant_frames > 0)

@@ -103,6 +103,11 @@ s64 domctl_get_affinity(struct domain *d, struct xen_domctl *op)
     return give_maps(a, cpuset_and(hard, machine_cpus()), cpuset_and(soft, machine_cpus()));
 }
 
+static u64 machine_nodes(void)
+{
+    return cpuset_first(topology_nr_nodes(dispatch_topology())).bits;
+}
+
 /* Kept and told, and no more: memory is not kept apart by node. */
 s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 {
@@ -111,6 +116,7 @@ s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 
     if (rc)
         return rc;
+    nodes &= machine_nodes();
     if (!nodes)
         return -XEN_EINVAL;
     d->node_affinity = nodes;
@@ -120,7 +126,7 @@ s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 s64 domctl_get_node_affinity(struct domain *d, struct xen_domctl *op)
 {
     return bitmap_to_guest(&op->u.nodeaffinity.nodemap,
-                           d->node_affinity ? d->node_affinity : ~0UL);
+                           d->node_affinity ? d->node_affinity : machine_nodes());
 }
 
 /* ---- figures ------------------------------------------------------------------------------- */
@@ -146,20 +152,20 @@ s64 domctl_vcpu_info(struct domain *d, struct xen_domctl *op)
 
 /* ---- weight and cap, in the words of Xen's credit2 scheduler -------------------------------- */
 
-#define CAP_KEEP 0xffffU /* and weight 0: stays as it is */
-
+/* Weight 0: stays as it is; cap 0: none. */
 static int put(struct sched *s, struct domain *d, const struct xen_domctl_sched_credit2 *c,
                cpuset_t *kicks)
 {
     u32 most = cpuset_count(cpuset_and(s->pool_cpus[d->sched.pool], (cpuset_t){s->online}));
     struct sched_params p;
 
+    if (c->cap > 100 * d->max_vcpus)
+        return -XEN_EINVAL;
     sched_get_params(&d->sched, &p);
     if (c->weight)
         p.weight = c->weight;
-    /* More than all CPUs is no cap, for us an error and for tools not. */
-    if (c->cap != CAP_KEEP)
-        p.cap_ppm = MIN(c->cap, most * 100) * PERCENT;
+    /* More than all CPUs of the pool is an error for the policy, but not for tools. */
+    p.cap_ppm = MIN(c->cap, most * 100) * PERCENT;
     return sched_set_params(s, &d->sched, &p, time_now(), kicks);
 }
 

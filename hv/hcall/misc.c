@@ -12,16 +12,21 @@
 #include <xen/features.h>
 #include <xen/version.h>
 
+static void set_text(char *dst, size_t size, const char *text)
+{
+    memcpy(dst, text, MIN(strlen(text), size - 1));
+}
+
 /* XENVER text answers have fixed sizes: all of it is written, zero-padded. */
 static s64 give_text(u64 u_dst, const char *text, size_t size)
 {
     char buf[1024] = {0};
 
-    memcpy(buf, text, MIN(strlen(text), size - 1));
+    set_text(buf, size, text);
     return copy_to_guest((void *)u_dst, buf, size);
 }
 
-static s64 features(u64 u_info)
+static s64 features(const struct domain *d, u64 u_info)
 {
     struct xen_feature_info fi;
 
@@ -30,8 +35,12 @@ static s64 features(u64 u_info)
     if (fi.submap_idx)
         return -XEN_EINVAL;
     fi.submap = 1U << XENFEAT_mmu_pt_update_preserve_ad | 1U << XENFEAT_highmem_assist |
-                1U << XENFEAT_gnttab_map_avail_bits | 1U << XENFEAT_dom0 |
-                1U << XENFEAT_memory_op_vnode_supported | 1U << XENFEAT_direct_mapped;
+                1U << XENFEAT_gnttab_map_avail_bits | 1U << XENFEAT_memory_op_vnode_supported |
+                1U << XENFEAT_direct_mapped;
+    if (d->is_hardware)
+        fi.submap |= 1U << XENFEAT_dom0;
+    if (vm_assist_on(d, VMASST_TYPE_pae_extended_cr3))
+        fi.submap |= 1U << XENFEAT_pae_pgdir_above_4gb;
     return copy_to_guest((void *)u_info, &fi, sizeof(fi));
 }
 
@@ -39,16 +48,18 @@ static s64 compile_info(u64 u_info)
 {
     struct xen_compile_info ci = {0};
 
-    memcpy(ci.compiler, "gcc " __VERSION__,
-           MIN(sizeof("gcc " __VERSION__), sizeof(ci.compiler) - 1));
-    memcpy(ci.compile_by, "serai", 6);
+    set_text(ci.compiler, sizeof(ci.compiler), "gcc " __VERSION__);
+    set_text(ci.compile_by, sizeof(ci.compile_by), "Serai " SERAI_VERSION);
+    set_text(ci.compile_domain, sizeof(ci.compile_domain), "local");
+    /* The compiler takes SOURCE_DATE_EPOCH for now, when it is set. */
+    set_text(ci.compile_date, sizeof(ci.compile_date), __DATE__ " " __TIME__);
     return copy_to_guest((void *)u_info, &ci, sizeof(ci));
 }
 
 HYPERCALL(xen_version)
 {
     struct xen_platform_parameters pp = {.virt_start = HYPERVISOR_VIRT_START};
-    u8 handle[16] = {0};
+    const struct domain *d = v->domain;
 
     switch (a1) {
     case XENVER_version:
@@ -65,13 +76,17 @@ HYPERCALL(xen_version)
     case XENVER_platform_parameters:
         return copy_to_guest((void *)a2, &pp, sizeof(pp));
     case XENVER_get_features:
-        return features(a2);
+        return features(d, a2);
     case XENVER_pagesize:
         return a2 ? -XEN_EINVAL : PAGE_SIZE;
     case XENVER_guest_handle:
-        return copy_to_guest((void *)a2, handle, sizeof(handle));
+        return copy_to_guest((void *)a2, d->handle, sizeof(d->handle));
     case XENVER_commandline:
-        return give_text(a2, version_cmdline, sizeof(xen_commandline_t));
+        /* It may tell things about the machine that are nobody else's business. */
+        return give_text(a2, d->is_hardware ? version_cmdline : "<denied>",
+                         sizeof(xen_commandline_t));
+    case XENVER_build_id:
+        return d->is_hardware ? -XEN_ENODATA : -XEN_EPERM;
     default:
         return -XEN_ENOSYS;
     }

@@ -6,6 +6,10 @@ int policy_give_leaves(const struct cpu_policy *p, xen_cpuid_leaf_t *u_leaves, u
     u32 at = 0, count = 0, room = *n;
     xen_cpuid_leaf_t l;
 
+    if (!u_leaves) {
+        *n = CPU_POLICY_MAX_LEAVES;
+        return 0;
+    }
     for (; cpu_policy_next_leaf(p, &at, &l); count++)
         if (count < room && copy_array_to_guest(u_leaves, count, &l, sizeof(l)))
             return -XEN_EFAULT;
@@ -15,9 +19,9 @@ int policy_give_leaves(const struct cpu_policy *p, xen_cpuid_leaf_t *u_leaves, u
 
 int policy_give_msrs(const struct cpu_policy *p, xen_msr_entry_t *u_msrs, u32 *n)
 {
-    u32 room = *n;
+    u32 room = u_msrs ? *n : CPU_POLICY_MAX_MSRS;
 
-    for (u32 i = 0; i < MIN(room, CPU_POLICY_MAX_MSRS); i++) {
+    for (u32 i = 0; u_msrs && i < MIN(room, CPU_POLICY_MAX_MSRS); i++) {
         xen_msr_entry_t m;
 
         cpu_policy_msr(p, i, &m);

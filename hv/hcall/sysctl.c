@@ -9,7 +9,7 @@
 static s64 read_console(struct xen_sysctl *op)
 {
     struct xen_sysctl_readconsole *rc = &op->u.readconsole;
-    u32 index = rc->incremental ? rc->index : console_ring_start(), done = 0;
+    u32 index = rc->incremental ? rc->index : console_ring_first(), done = 0;
     char chunk[256];
 
     while (done < rc->count) {

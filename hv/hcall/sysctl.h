@@ -7,7 +7,7 @@
 #ifndef SERAI_HCALL_SYSCTL_H
 #define SERAI_HCALL_SYSCTL_H
 
-#include "base/types.h"
+#include "core/sched.h"
 #include <xen/sysctl.h>
 
 typedef s64 sysctl_fn(struct xen_sysctl *op);
@@ -18,8 +18,10 @@ sysctl_fn sysctl_physinfo, sysctl_cpu_topology, sysctl_numa, sysctl_pci_topology
 
 /* sysctl_pool.c: who runs on which CPUs, and by what rules */
 sysctl_fn sysctl_pool, sysctl_scheduler_id, sysctl_scheduler;
-/* Whether tools know a pool of this number. */
-bool sysctl_has_pool(u32 pool);
+/* -XEN_ENOENT: no pool of this number; -XEN_EBUSY: it has no CPUs for a domain. */
+int sysctl_pool_check(u32 pool) must_check;
+/* A domain without vcpus begins there. A pool that is gone since the check leaves it in pool 0. */
+void sysctl_pool_enter(struct sched_domain *d, u32 pool);
 
 /* sysctl_cpuid.c: policies */
 sysctl_fn sysctl_levelling, sysctl_featureset, sysctl_policy;

@@ -71,12 +71,6 @@ s64 sysctl_policy(struct xen_sysctl *op)
     p = policy_numbered(c->index, &rc);
     if (!p)
         return rc;
-    rc = c->leaves.p ? policy_give_leaves(p, c->leaves.p, &c->nr_leaves) : 0;
-    if (!c->leaves.p)
-        c->nr_leaves = CPU_POLICY_MAX_LEAVES;
-    if (!rc && c->msrs.p)
-        rc = policy_give_msrs(p, c->msrs.p, &c->nr_msrs);
-    if (!c->msrs.p)
-        c->nr_msrs = CPU_POLICY_MAX_MSRS;
-    return rc;
+    rc = policy_give_leaves(p, c->leaves.p, &c->nr_leaves);
+    return rc ? rc : policy_give_msrs(p, c->msrs.p, &c->nr_msrs);
 }

@@ -23,11 +23,7 @@ static const struct topology *places(void)
 
 static u32 nr_nodes(void)
 {
-    u32 n = 0;
-
-    for (unsigned i = 0; i < places()->nr_cpus; i++)
-        n = MAX(n, places()->cpu[i].node + 1U);
-    return n;
+    return topology_nr_nodes(places());
 }
 
 /* Cores are numbered through the machine; tools expect them to be within their package. */

@@ -32,12 +32,23 @@ static bool exists(const struct sched *s, u32 pool)
            (created >> pool & 1 || s->pool_cpus[pool].bits || domains_of(s, pool));
 }
 
-bool sysctl_has_pool(u32 pool)
+int sysctl_pool_check(u32 pool)
 {
-    bool there = exists(dispatch_lock_all(), pool);
+    const struct sched *s = dispatch_lock_all();
+    int rc = -XEN_ENOENT;
 
+    if (exists(s, pool))
+        rc = s->pool_cpus[pool].bits & s->online ? 0 : -XEN_EBUSY;
     dispatch_unlock_all(CPUSET_NONE);
-    return there;
+    return rc;
+}
+
+void sysctl_pool_enter(struct sched_domain *d, u32 pool)
+{
+    cpuset_t kicks = CPUSET_NONE;
+
+    (void)!sched_domain_move(dispatch_lock_all(), d, pool, time_now(), &kicks);
+    dispatch_unlock_all(kicks);
 }
 
 static cpuset_t free_cpus(const struct sched *s)
@@ -152,6 +163,10 @@ static int move_domain(const struct xen_sysctl_cpupool_op *op)
 
     if (!d)
         return -XEN_EINVAL;
+    if (d->is_hardware) {
+        domain_put(d);
+        return -XEN_EPERM; /* Xen's tools do not; our own command may */
+    }
     s = dispatch_lock_all();
     if (exists(s, op->cpupool_id)) {
         rc = sched_domain_move(s, &d->sched, op->cpupool_id, time_now(), &kicks);
@@ -193,14 +208,18 @@ s64 sysctl_scheduler_id(struct xen_sysctl *op)
 s64 sysctl_scheduler(struct xen_sysctl *op)
 {
     struct xen_sysctl_scheduler_op *so = &op->u.scheduler_op;
+    u32 limit;
 
-    if (!sysctl_has_pool(so->cpupool_id))
+    if (sysctl_pool_check(so->cpupool_id) == -XEN_ENOENT)
         return -XEN_ESRCH;
     if (so->sched_id != XEN_SCHEDULER_CREDIT2 || so->cmd > XEN_SYSCTL_SCHEDOP_getinfo)
         return -XEN_EINVAL;
-    if (so->cmd == XEN_SYSCTL_SCHEDOP_putinfo &&
-        so->u.sched_credit2.ratelimit_us != RATE_LIMIT_US)
-        return -XEN_EOPNOTSUPP;
+    limit = so->u.sched_credit2.ratelimit_us;
+    if (so->cmd == XEN_SYSCTL_SCHEDOP_putinfo && limit != RATE_LIMIT_US)
+        return limit && (limit < XEN_SYSCTL_SCHED_RATELIMIT_MIN ||
+                         limit > XEN_SYSCTL_SCHED_RATELIMIT_MAX)
+                   ? -XEN_EINVAL
+                   : -XEN_EOPNOTSUPP;
     so->u.sched_credit2.ratelimit_us = RATE_LIMIT_US;
     return 0;
 }

@@ -108,13 +108,19 @@ void console_uart_ready(void)
     console_lock_drop();
 }
 
+/* With the lock. Positions wrap around. */
+static u32 first_kept(void)
+{
+    return ring_end - ring_start > RING_SIZE ? ring_end - RING_SIZE : ring_start;
+}
+
 size_t console_read_ring(char *buf, size_t len, u32 *index)
 {
     size_t n = 0;
 
     console_lock_take();
-    if (ring_end - *index > RING_SIZE)
-        *index = ring_end - RING_SIZE;
+    if (ring_end - *index > ring_end - first_kept())
+        *index = first_kept();
     while (n < len && *index != ring_end)
         buf[n++] = ring[(*index)++ & (RING_SIZE - 1)];
     console_lock_drop();
@@ -126,14 +132,14 @@ void console_on_text(void (*tell)(void))
     tell_reader = tell;
 }
 
-u32 console_ring_start(void)
+u32 console_ring_first(void)
 {
-    u32 start;
+    u32 first;
 
     console_lock_take();
-    start = ring_end - ring_start > RING_SIZE ? ring_end - RING_SIZE : ring_start;
+    first = first_kept();
     console_lock_drop();
-    return start;
+    return first;
 }
 
 void console_clear_ring(u32 index)

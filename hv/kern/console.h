@@ -30,11 +30,13 @@ void console_uart_ready(void);
 
 /*
  * The ring, for XEN_SYSCTL_readconsole and the tests: copies up to len bytes from position
- * *index (counted since boot; moved up when older text is gone) and advances it.
+ * *index (counted since boot) and advances it. A position whose text is gone, was cleared or is
+ * still to come means the first text there is.
  */
 size_t console_read_ring(char *buf, size_t len, u32 *index);
-/* Where the text begins that nobody has cleared; clearing up to a position. */
-u32 console_ring_start(void);
+/* The position of the first text there is. */
+u32 console_ring_first(void);
+/* Text before this position is not shown any more. */
 void console_clear_ring(u32 index);
 
 /* To be called, with the ring's lock held and in any context, when the ring has new text. */

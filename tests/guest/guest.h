@@ -328,5 +328,7 @@ void test_grants2(void);
 void test_save(void);
 void test_domevents(void);
 void test_smp_domevents(void);
+void test_toolstack(void);
+void test_toolstack2(void);
 
 #endif

@@ -37,6 +37,8 @@ static const struct {
     {"save", test_save},
     {"domevents", test_domevents},
     {"smp-domevents", test_smp_domevents},
+    {"toolstack", test_toolstack},
+    {"toolstack2", test_toolstack2},
 };
 
 void guest_main(struct start_info *si);
