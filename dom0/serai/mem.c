@@ -1,6 +1,7 @@
 #include "mem.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,14 @@ int mem_get(const char *text, struct serai_memory *m)
     if (mem_read(m))
         return DONE;
     return failed("there is no domain %lu. 'serai mem list' shows those there are.", domid);
+}
+
+bool mem_tell(unsigned int domid, uint64_t pages)
+{
+    char target[STORE_TARGET_SIZE];
+
+    snprintf(target, sizeof(target), "%llu", (unsigned long long)pages * PAGE_KIB);
+    return store_knows(domid) && store_set_target(domid, target);
 }
 
 static const struct command *const commands[] = {&command_mem_list,   &command_mem_show,

@@ -28,6 +28,9 @@ int mem_fail(const char *what);
 #define LABEL_SIZE (STORE_NAME_SIZE + 16)
 const char *mem_label(char buf[LABEL_SIZE], unsigned int domid);
 
+/* Tells the guest how much it shall have; false: xenstored does not answer or know the domain. */
+bool mem_tell(unsigned int domid, uint64_t pages);
+
 #define SIZE_SIZE 32
 const char *format_size(char buf[SIZE_SIZE], uint64_t pages); /* "12.5 MiB" */
 /* "nothing", "cap 10%", "pause" or "destroy" */

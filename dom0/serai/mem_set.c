@@ -117,12 +117,11 @@ static int explain(const struct serai_memory *m)
  */
 static int give(struct serai_memory *m)
 {
-    char before[STORE_TARGET_SIZE], target[STORE_TARGET_SIZE], label[LABEL_SIZE];
+    char before[STORE_TARGET_SIZE], label[LABEL_SIZE];
     bool had = store_get_target(m->domid, before);
     int rc;
 
-    snprintf(target, sizeof(target), "%llu", (unsigned long long)m->pages * PAGE_KIB);
-    if (!store_knows(m->domid) || !store_set_target(m->domid, target))
+    if (!mem_tell(m->domid, m->pages))
         return failed("domain %s cannot be told: xenstored does not answer, or does not know "
                       "the domain. Nothing has changed. Is xenstored running ('service xen "
                       "start'), and has xl made the domain?",
