@@ -146,27 +146,51 @@ int device_assign(u32 sbdf, u16 owner)
     return rc;
 }
 
-/* Its owner gives it up; its place may be filled by another one. */
-static void give_up(struct pci_device *p)
+/*
+ * A device whose domain goes must not write to memory that others will have, nor assert a line
+ * that nobody answers; whoever gets it next starts it again.
+ */
+static void quiesce(u32 sbdf)
 {
-    if (p->owner != DOMID_IO && p->set_aside)
+    u16 seg = (u16)(sbdf >> 16), command;
+    u8 bus = (u8)(sbdf >> 8), devfn = (u8)sbdf;
+
+    lock(&pci_config_lock);
+    if (pci_is_present(seg, bus, devfn)) {
+        command = (u16)pci_read(seg, bus, devfn, PCI_COMMAND, 2);
+        pci_write(seg, bus, devfn, PCI_COMMAND, 2,
+                  (command & ~PCI_COMMAND_MASTER) | PCI_COMMAND_NO_INTX);
+    }
+    unlock(&pci_config_lock);
+}
+
+/* Its owner gives it up; its place may be filled by another one. True: a domain had it. */
+static bool give_up(struct pci_device *p)
+{
+    bool had = p->owner != DOMID_IO;
+
+    if (had && p->set_aside)
         p->owner = DOMID_IO;
     else
         *p = devices[--nr_devices];
+    return had;
 }
 
 int device_deassign(u32 sbdf, u16 owner)
 {
     struct pci_device *p;
-    int rc = 0;
+    int rc = -XEN_ENODEV;
+    bool had = false;
 
     lock(&devices_lock);
     p = find(sbdf);
-    if (p && p->owner == owner)
-        give_up(p);
-    else
-        rc = -XEN_ENODEV;
+    if (p && p->owner == owner) {
+        had = give_up(p);
+        rc = 0;
+    }
     unlock(&devices_lock);
+    if (had)
+        quiesce(sbdf);
     return rc;
 }
 
@@ -193,13 +217,26 @@ static void release_ranges(struct device_rights *r, struct rangeset *s)
         heap_free(room, RANGES_SIZE);
 }
 
+/* One of a domain's devices; false: it has none. */
+static bool first_of(u16 owner, u32 *sbdf)
+{
+    bool found = false;
+
+    lock(&devices_lock);
+    for (unsigned i = 0; i < nr_devices && !found; i++) {
+        found = devices[i].owner == owner;
+        *sbdf = devices[i].sbdf;
+    }
+    unlock(&devices_lock);
+    return found;
+}
+
 void device_release_all(struct device_rights *r, u16 owner)
 {
+    u32 sbdf;
+
     release_ranges(r, &r->ports);
     release_ranges(r, &r->memory);
-    lock(&devices_lock);
-    for (unsigned i = nr_devices; i-- > 0;)
-        if (devices[i].owner == owner)
-            give_up(&devices[i]);
-    unlock(&devices_lock);
+    while (first_of(owner, &sbdf))
+        (void)!device_deassign(sbdf, owner);
 }

@@ -6,7 +6,8 @@
  *     stay when permission is taken back.
  *  2. A PCI device belongs to one domain at a time. Nothing keeps a device from reading and
  *     writing all of memory: there is no IOMMU. Whoever drives one is trusted with the machine.
- *  3. What the hypervisor keeps for itself is not looked at here: the caller permits only what
+ *  3. A device that a domain gives up is stopped: it masters the bus no more and asserts no line.
+ *  4. What the hypervisor keeps for itself is not looked at here: the caller permits only what
  *     domain 0 has (ioports_withheld(), mmu_io_denied()).
  *
  * Locking: device_rights.lock, a leaf; the table of PCI devices has a lock of the same rank.

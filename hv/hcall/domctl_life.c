@@ -17,7 +17,9 @@
 
 static int create_flags_ok(const struct xen_domctl_createdomain *c)
 {
-    if (c->flags & ~(XEN_DOMCTL_CDF_xs_domain) || c->iommu_opts || c->vmtrace_size ||
+    /* What the toolstack says of an IOMMU for domains that will drive devices: there is none. */
+    if (c->flags & ~(XEN_DOMCTL_CDF_xs_domain | XEN_DOMCTL_CDF_iommu) ||
+        c->iommu_opts & ~XEN_DOMCTL_IOMMU_no_sharept || c->vmtrace_size ||
         c->arch.emulation_flags || c->arch.misc_flags)
         return -XEN_EINVAL;
     if (!c->max_vcpus || c->max_vcpus > NR_VCPUS_MAX)

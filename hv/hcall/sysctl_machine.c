@@ -55,7 +55,9 @@ s64 sysctl_physinfo(struct xen_sysctl *op)
     pi->nr_nodes = nr_nodes();
     pi->max_node_id = nr_nodes() - 1;
     pi->cpu_khz = (u32)(tsc_hz() / 1000);
-    pi->capabilities = XEN_SYSCTL_PHYSCAP_pv | XEN_SYSCTL_PHYSCAP_gnttab_v1;
+    /* Without the word about direct I/O the toolstack gives no device to anybody. */
+    pi->capabilities =
+        XEN_SYSCTL_PHYSCAP_pv | XEN_SYSCTL_PHYSCAP_gnttab_v1 | XEN_SYSCTL_PHYSCAP_directio;
     pi->total_pages = machine_map_ram_pages();
     pi->free_pages = heap_free_count();
     pi->outstanding_pages = heap_claimed_count();

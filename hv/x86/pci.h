@@ -19,7 +19,9 @@
 #define PCI_BAR0         0x10
 #define PCI_CAPABILITIES 0x34
 
-#define PCI_COMMAND_MEMORY BIT(1)
+#define PCI_COMMAND_MEMORY  BIT(1)
+#define PCI_COMMAND_MASTER  BIT(2)
+#define PCI_COMMAND_NO_INTX BIT(10)
 #define PCI_STATUS_CAPS    BIT(4)
 
 #define PCI_CAP_MSI  0x05
