@@ -39,6 +39,7 @@ static const struct {
     {"smp-domevents", test_smp_domevents},
     {"toolstack", test_toolstack},
     {"toolstack2", test_toolstack2},
+    {"smp-grants", test_smp_grants},
 };
 
 void guest_main(struct start_info *si);
