@@ -135,7 +135,7 @@ static bool is_there(const struct cpu_policy *p, u32 leaf, u32 subleaf)
     case 0xb:
         return !subleaf || p->leaf[AT_B].ecx & 0xff00;
     case 0xd:
-        return subleaf < 2 || xstates >> subleaf & 1;
+        return subleaf < 2 || xstates >> subleaf; /* up to the last one, without gaps */
     default:
         return true;
     }
