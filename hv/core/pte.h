@@ -9,23 +9,26 @@
 
 #include "base/types.h"
 
-#define GPTE_P     BIT(0)
-#define GPTE_RW    BIT(1)
-#define GPTE_US    BIT(2)
-#define GPTE_PWT   BIT(3)
-#define GPTE_PCD   BIT(4)
-#define GPTE_A     BIT(5)
-#define GPTE_D     BIT(6)
-#define GPTE_PAT   BIT(7)
-#define GPTE_G     BIT(8)
-#define GPTE_AVL   (BIT(9) | BIT(10) | BIT(11))
-#define GPTE_SOFT  (0x7ffUL << 52) /* ignored by hardware without protection keys */
-#define GPTE_NX    BIT(63)
-#define GPTE_ADDR  0x000ffffffffff000UL
-#define GPTE_CACHE (GPTE_PWT | GPTE_PCD | GPTE_PAT)
+#define GPTE_P      BIT(0)
+#define GPTE_RW     BIT(1)
+#define GPTE_US     BIT(2)
+#define GPTE_PWT    BIT(3)
+#define GPTE_PCD    BIT(4)
+#define GPTE_A      BIT(5)
+#define GPTE_D      BIT(6)
+#define GPTE_PAT    BIT(7)
+#define GPTE_G      BIT(8)
+#define GPTE_AVL    (BIT(9) | BIT(10) | BIT(11))
+#define GPTE_SOFT   (0x7ffUL << 52) /* ignored by hardware without protection keys */
+#define GPTE_KERNEL BIT(52)         /* ours: the guest wrote it without US */
+#define GPTE_LOGGED BIT(53) /* ours: RW withheld to see the first write, guest/logdirty.h */
+#define GPTE_NX     BIT(63)
+#define GPTE_ADDR   0x000ffffffffff000UL
+#define GPTE_CACHE  (GPTE_PWT | GPTE_PCD | GPTE_PAT)
 
 /* Bits that change nothing about what an L1 entry may reach. */
-#define GPTE_L1_HARMLESS (GPTE_A | GPTE_D | GPTE_G | GPTE_US | GPTE_AVL | GPTE_SOFT | GPTE_NX)
+#define GPTE_L1_HARMLESS                                                                       \
+    ((GPTE_A | GPTE_D | GPTE_G | GPTE_US | GPTE_AVL | GPTE_SOFT | GPTE_NX) & ~GPTE_LOGGED)
 
 static inline mfn_t pte_mfn(u64 pte)
 {
@@ -46,13 +49,16 @@ static inline bool pte_flags_ok(u64 pte, int level, bool may_cache_attr)
 
 /*
  * The entry as the hardware gets it: the guest kernel runs in ring 3, so every present entry is
- * a user entry; and no entry is global, so that a load of CR3 flushes all of the guest's.
+ * a user entry, in L1 with a note of what it was; and no entry is global, so that a load of CR3
+ * flushes all of the guest's.
  */
 static inline u64 pte_adjust(u64 pte, int level)
 {
+    _Static_assert(GPTE_US << 50 == GPTE_KERNEL, "the shift below");
     if (!(pte & GPTE_P))
         return pte;
-    return level == 1 ? (pte | GPTE_US) & ~GPTE_G : pte | GPTE_US | GPTE_A;
+    return level == 1 ? (pte | GPTE_US | (~pte & GPTE_US) << 50) & ~(GPTE_G | GPTE_LOGGED)
+                      : pte | GPTE_US | GPTE_A;
 }
 
 /* Index of the first and one past the last L4 slot that are ours. */

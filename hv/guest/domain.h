@@ -52,6 +52,8 @@ enum vcpu_life {
 
 #define CPU_NONE (~0U)
 
+struct dirty_map; /* core/dirtymap.h */
+
 /* Registers that only switching touches. */
 struct vcpu_registers {
     u64 fs_base, gs_base, kernel_gs_base; /* as they are, whichever mode the guest was in */
@@ -169,7 +171,9 @@ struct domain {
         u32 type;
     } packed memory_map[GUEST_MAP_ENTRIES]; /* as domain 0 told it, for the guest to ask */
     unsigned memory_map_entries;
-    bool log_dirty; /* (control) guest/logdirty.h */
+    bool log_dirty;          /* (control) guest/logdirty.h */
+    u32 logged_faults;       /* (atomic) */
+    struct dirty_map *dirty; /* from the first use of the log to the domain's end */
     u64 *blocks; /* (atomic) a bit per 2 MiB of machine memory: may contain frames of its own */
     struct shared_info *shared;
     mfn_t shared_mfn;

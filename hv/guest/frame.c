@@ -1,8 +1,10 @@
 #include "guest/frame.h"
+#include "core/dirtymap.h"
 #include "guest/mmu.h"
 #include "kern/tlb.h"
 
 u64 *m2p;
+u32 frame_logs;
 
 void frame_release(mfn_t mfn, u64 ref)
 {
@@ -183,6 +185,30 @@ int frame_unpin(u16 owner, mfn_t mfn)
     }
     frame_put(mfn);
     return rc;
+}
+
+static void note_write(struct domain *d, u64 pfn)
+{
+    if (__atomic_load_n(&d->log_dirty, __ATOMIC_ACQUIRE))
+        dirty_map_note(d->dirty, pfn);
+}
+
+void frame_note_write_slow(u16 owner, mfn_t mfn)
+{
+    const struct vcpu *me = current_vcpu();
+    struct domain *d;
+
+    if (mfn.n >= max_mfn)
+        return;
+    if (me && me->domain->id == owner) {
+        note_write(me->domain, m2p[mfn.n]);
+        return;
+    }
+    d = domain_get(owner);
+    if (!d)
+        return;
+    note_write(d, m2p[mfn.n]);
+    domain_put(d);
 }
 
 int frame_unassign(u16 owner, mfn_t mfn)

@@ -145,6 +145,22 @@ static inline void frame_mark_shared(mfn_t mfn)
         __atomic_or_fetch(&frames[mfn.n].ref, REF_SHARED, __ATOMIC_SEQ_CST);
 }
 
+/* How many domains have the log of their dirty pages on (guest/logdirty.h). */
+extern u32 frame_logs;
+
+void frame_note_write_slow(u16 owner, mfn_t mfn);
+
+/*
+ * A frame of the domain with this id has other contents now, or may have from now on: whoever
+ * changes one through the hypervisor's own map, or lets another domain write to it, says so
+ * afterwards. Any context.
+ */
+static inline void frame_note_write(u16 owner, mfn_t mfn)
+{
+    if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        frame_note_write_slow(owner, mfn);
+}
+
 /* Machine-to-physical table: one word per frame. */
 extern u64 *m2p;
 #define M2P_INVALID (~0UL)

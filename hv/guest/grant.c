@@ -141,8 +141,25 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
     if (!is_dying(granter))
         unmark(p->word, pins_marks(before), pins_marks(after));
     unlock_pins(p->pins, after);
+    if (write)
+        frame_note_write(granter->id, p->mfn);
     if (!pins_any(after))
         frame_put(p->mfn);
+}
+
+void grant_note_writers(const struct domain *d)
+{
+    u32 nr = grant_nr_frames(d) * GRANTS_PER_FRAME;
+    struct grant_pin p;
+
+    for (u32 ref = 0; ref < nr && find(d, ref, &p); ref++) {
+        u64 pins = __atomic_load_n(p.pins, __ATOMIC_RELAXED);
+
+        if (pins_writers(pins))
+            frame_note_write(d->id, pins_mfn(pins));
+        if (!(ref % GRANTS_PER_FRAME))
+            preempt_point();
+    }
 }
 
 /* With the entry's lock: the guest is committed to take a frame from 'giver'. */

@@ -35,6 +35,9 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
 /* The pin of a grant that the caller has pinned. */
 struct grant_pin grant_pin_find(const struct domain *granter, u32 ref);
 
+/* Frames that others may write to now are dirty (guest/logdirty.h). */
+void grant_note_writers(const struct domain *d);
+
 /*
  * A frame that is nobody's (frame_unassign()) goes to the domain that has asked for it by this
  * entry. When it does not want it from 'giver' or may not have it, it is not taken.

@@ -2,6 +2,7 @@
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "guest/grant.h"
+#include "guest/logdirty.h"
 #include "guest/maptrack.h"
 #include "guest/pirq.h"
 #include "guest/segments.h"
@@ -313,6 +314,7 @@ static void bury(void)
             vcpu_free(d->vcpus[i]);
         maptrack_destroy(d);
         grant_free(d);
+        logdirty_free(d);
         BUG_ON(dispatch_remove_domain(&d->sched));
         domain_free(d);
         event_send_global_virq(VIRQ_DOM_EXC);

@@ -2,6 +2,7 @@
 #include "x86/paging.h"
 
 #define PIECE_FRAMES     BIT(9)
+#define FRAMES_END       BIT(40) /* of what a page-table entry can name */
 #define ENTRIES_PER_PAGE (PAGE_SIZE / sizeof(u64))
 
 static u64 table_pages(void)
@@ -21,7 +22,7 @@ u64 m2p_list_length(void)
 
 mfn_t m2p_list_entry(u64 i)
 {
-    return MFN(ROUND_UP(max_mfn, PIECE_FRAMES) + i * PIECE_FRAMES);
+    return MFN(FRAMES_END - (m2p_list_length() - i) * PIECE_FRAMES);
 }
 
 mfn_t m2p_list_resolve(mfn_t mfn)

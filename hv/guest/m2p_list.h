@@ -4,8 +4,8 @@
  * name of DOMID_XEN.
  *
  * The table itself is not in pieces: it has memory only where there is RAM. So the list names
- * frames that do not exist, behind the last one of the machine, and mapping one of them means the
- * page of the table that it stands for.
+ * frames that do not exist, the last ones that a page-table entry can name, and mapping one of
+ * them means the page of the table that it stands for.
  */
 #ifndef SERAI_GUEST_M2P_LIST_H
 #define SERAI_GUEST_M2P_LIST_H

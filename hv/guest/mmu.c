@@ -109,7 +109,7 @@ static void l1_entry_put(u64 pte)
 
     if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
         return;
-    if (pte & GPTE_RW)
+    if (pte & (GPTE_RW | GPTE_LOGGED))
         frame_type_put(mfn);
     else
         frame_put(mfn);
@@ -128,6 +128,8 @@ static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
         if (__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SPECIAL)
             return -XEN_EACCES;
     }
+    /* First of all: a mark of ours that the guest wrote must not count below. */
+    *pte = pte_adjust(*pte, 1);
     if (*pte & GPTE_RW ? frame_type_get(target_owner, mfn, TYPE_WRITABLE) != 0
                        : !frame_get(target_owner, mfn))
         return -XEN_EBUSY;
@@ -135,7 +137,8 @@ static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
         l1_entry_put(*pte);
         return -XEN_EINVAL;
     }
-    *pte = pte_adjust(*pte, 1);
+    if (*pte & GPTE_RW)
+        frame_note_write(target_owner, mfn);
     return 0;
 }
 
@@ -254,7 +257,23 @@ int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
     }
     if (level == 4)
         paging_fill_guest_l4(table);
+    frame_note_write(owner, mfn);
     return 0;
+}
+
+/* What becomes data again shows what the guest wrote. */
+static void remove_marks(mfn_t mfn)
+{
+    u16 owner = ref_owner(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED));
+    u64 *table = mfn_to_virt(mfn);
+
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        if ((table[i] & (GPTE_P | GPTE_LOGGED)) != (GPTE_P | GPTE_LOGGED))
+            continue;
+        table[i] = (table[i] & ~GPTE_LOGGED) | GPTE_RW;
+        frame_note_write(owner, pte_mfn(table[i]));
+        frame_note_write(owner, mfn);
+    }
 }
 
 void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
@@ -262,6 +281,8 @@ void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
     int level = t - TYPE_L1 + 1;
 
     count(COUNT_TABLE_DEVALIDATED);
+    if (level == 1 && unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        remove_marks(mfn);
     drop_entries(mfn_to_virt(mfn), level, PT_ENTRIES);
 }
 
@@ -270,8 +291,10 @@ static bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
 {
     if (u->preserve_ad)
         new |= *old &(GPTE_A | GPTE_D);
-    return __atomic_compare_exchange_n(slot, old, new, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE);
+    if (!__atomic_compare_exchange_n(slot, old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return false;
+    frame_note_write(u->table_owner, virt_to_mfn(slot));
+    return true;
 }
 
 /*
@@ -282,7 +305,16 @@ static bool update_in_place(const struct pte_update *u, int level, u64 *slot, u6
 {
     u64 diff = *old ^ new;
 
-    if (!(*old & new &GPTE_P) || level != 1 || diff & ~GPTE_L1_HARMLESS)
+    if (!(*old & new &GPTE_P) || level != 1)
+        return false;
+    /*
+     * An entry read with our mark and written back: the same again means read-only, as it looks.
+     * A kernel that only makes code of it, or data, did not mean to change RW.
+     */
+    if (unlikely(new &GPTE_LOGGED))
+        return *old & GPTE_LOGGED && diff == GPTE_NX &&
+               swap_entry(u, slot, old, pte_adjust(new, 1) | GPTE_LOGGED);
+    if (diff & ~GPTE_L1_HARMLESS)
         return false;
     return swap_entry(u, slot, old, pte_adjust(new, 1));
 }

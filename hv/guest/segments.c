@@ -151,6 +151,7 @@ int segments_update_descriptor(struct domain *d, u64 maddr, u64 desc)
         u64 *p = (u64 *)((u8 *)mfn_to_virt(mfn) + (maddr & (PAGE_SIZE - 1)));
 
         __atomic_store_n(p, desc, __ATOMIC_RELEASE);
+        frame_note_write(d->id, mfn);
         frame_type_put(mfn);
     }
     return rc ? -XEN_EINVAL : 0;

@@ -4,6 +4,7 @@
 #include "core/pte.h"
 #include "guest/access.h"
 #include "guest/lifecycle.h"
+#include "guest/logdirty.h"
 #include "guest/mmu.h"
 #include "guest/regs.h"
 #include "guest/segments.h"
@@ -182,6 +183,8 @@ static void page_fault(struct vcpu *v, struct cpu_user_regs *regs)
 
     if (vcpu_is_kernel(v) &&
         (error & (PF_PRESENT | PF_WRITE | PF_RSVD | PF_FETCH)) == (PF_PRESENT | PF_WRITE)) {
+        if (unlikely(v->domain->log_dirty) && logdirty_fault(v, address))
+            return;
         if (vm_assist_on(v->domain, VMASST_TYPE_writable_pagetables) &&
             mmu_emulate_write(v, regs, address))
             return;
@@ -265,6 +268,14 @@ static __noreturn void iret_fault(struct vcpu *v, const struct cpu_user_regs *fa
     resume_guest(regs);
 }
 
+/* A write for the guest, to memory that its log of dirty pages has an eye on. */
+static bool is_logged_write(const struct cpu_user_regs *regs, struct vcpu *v)
+{
+    return regs->entry_vector == X86_PF && v && unlikely(v->domain->log_dirty) &&
+           (regs->error_code & (PF_PRESENT | PF_WRITE)) == (PF_PRESENT | PF_WRITE) &&
+           guest_range_ok(read_cr2(), 1) && logdirty_fault(v, read_cr2());
+}
+
 static void trap_in_hypervisor(struct cpu_user_regs *regs)
 {
     u64 fixup = extable_find(regs->rip);
@@ -279,7 +290,8 @@ static void trap_in_hypervisor(struct cpu_user_regs *regs)
     if (loaded && regs->entry_vector == X86_PF && segments_ldt_fault(loaded, read_cr2()))
         return;
     if (fixup) {
-        regs->rip = fixup;
+        if (!is_logged_write(regs, v))
+            regs->rip = fixup;
         return;
     }
     if (regs->rip == (u64)exit_iretq && v)

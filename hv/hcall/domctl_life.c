@@ -200,6 +200,7 @@ s64 domctl_hypercall_page(struct domain *d, struct xen_domctl *op)
     if (frame_type_get(d->id, mfn, TYPE_WRITABLE))
         return -XEN_EACCES;
     hypercall_page_fill(mfn_to_virt(mfn));
+    frame_note_write(d->id, mfn);
     frame_type_put(mfn);
     return 0;
 }

@@ -2,11 +2,13 @@
 #include "base/string.h"
 #include "guest/access.h"
 #include "guest/frame.h"
+#include "guest/lifecycle.h"
 #include "guest/logdirty.h"
 #include "hcall/domctl.h"
 
 #define MAX_INFO   1024
 #define INFO_CHUNK 64
+#define MAX_PAGES  BIT(34) /* 64 TiB: a bitmap of 2 GiB */
 
 _Static_assert(XEN_DOMCTL_PFINFO_L4TAB == (TYPE_L4 - TYPE_L1 + 1U)
                                               << XEN_DOMCTL_PFINFO_LTAB_SHIFT,
@@ -50,44 +52,26 @@ s64 domctl_get_frame_info(struct domain *d, struct xen_domctl *op)
     return 0;
 }
 
-/* As much of a bitmap as one step copies: 256 bytes, 2048 pages. */
-#define STEP_BYTES 256
-
-/*
- * Until pages are really watched: none is dirty while the domain runs, so that the sender stops
- * it at once, and all are when it has stopped.
- */
-static s64 copy_bitmap(const struct xen_domctl_shadow_op *s, u8 fill)
+static s64 give_dirty(struct domain *d, struct xen_domctl_shadow_op *s)
 {
-    u64 bytes = DIV_ROUND_UP(s->pages, 8);
-    u8 step[STEP_BYTES];
+    struct logdirty_look l = {
+        .u_bitmap = (u64 *)s->dirty_bitmap.p,
+        .pages = s->pages,
+        .clear = s->op == XEN_DOMCTL_SHADOW_OP_CLEAN,
+    };
+    s64 rc;
 
-    memset(step, fill, sizeof(step));
-    for (u64 at = 0; at < bytes; at += STEP_BYTES) {
-        if (copy_to_guest((u8 *)s->dirty_bitmap.p + at, step, MIN(bytes - at, STEP_BYTES)))
-            return -XEN_EFAULT;
-        preempt_point();
-    }
-    return 0;
+    l.last = l.clear && s->mode & XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL;
+    if (s->mode & ~XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL || s->pages > MAX_PAGES)
+        return -XEN_EINVAL;
+    rc = logdirty_look(d, &l);
+    s->stats.dirty_count = l.dirty;
+    s->stats.fault_count = l.faults;
+    return rc;
 }
 
-static s64 give_dirty(const struct domain *d, struct xen_domctl_shadow_op *s)
+static s64 shadow_op(struct domain *d, struct xen_domctl_shadow_op *s)
 {
-    bool final = s->mode & XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL;
-
-    if (!d->log_dirty || s->mode & ~XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL)
-        return -XEN_EINVAL;
-    s->stats.fault_count = 0;
-    s->stats.dirty_count = final ? (u32)MIN(s->pages, ~0U) : 0;
-    return s->dirty_bitmap.p ? copy_bitmap(s, final ? 0xff : 0) : 0;
-}
-
-s64 domctl_shadow(struct domain *d, struct xen_domctl *op)
-{
-    struct xen_domctl_shadow_op *s = &op->u.shadow_op;
-
-    if (d->is_hardware)
-        return -XEN_EINVAL;
     switch (s->op) {
     case XEN_DOMCTL_SHADOW_OP_OFF:
         return logdirty_disable(d);
@@ -102,4 +86,16 @@ s64 domctl_shadow(struct domain *d, struct xen_domctl *op)
     default:
         return -XEN_EOPNOTSUPP;
     }
+}
+
+/* There are no shadow page tables: only the log of dirty pages that others need them for. */
+s64 domctl_shadow(struct domain *d, struct xen_domctl *op)
+{
+    s64 rc = d->is_hardware ? -XEN_EINVAL : lifecycle_pause(d, true);
+
+    if (rc)
+        return rc;
+    rc = shadow_op(d, &op->u.shadow_op);
+    (void)!lifecycle_unpause(d);
+    return rc;
 }

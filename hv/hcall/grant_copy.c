@@ -114,6 +114,8 @@ static int copy_one(struct vcpu *v, struct side *from, struct side *to,
     if (status == GNTST_okay)
         memmove((u8 *)mfn_to_virt(to->mfn) + op->dest.offset,
                 (u8 *)mfn_to_virt(from->mfn) + op->source.offset, op->len);
+    if (status == GNTST_okay && !to->is_ref)
+        frame_note_write(v->domain->id, to->mfn);
     return status;
 }
 

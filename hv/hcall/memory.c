@@ -152,8 +152,10 @@ static s64 populate_physmap(struct vcpu *v, struct domain *d,
             break;
         if (!add_extent_to(v, d, r->extent_order, limit_of(r->mem_flags), &mfn))
             break;
-        for (u64 k = 0; k < size; k++)
+        for (u64 k = 0; k < size; k++) {
             m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
+            frame_note_write(d->id, MFN(mfn.n + k));
+        }
         /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
         if (r->extent_start.p &&
             copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
@@ -348,7 +350,8 @@ static int read_in(const struct xen_memory_exchange *e, u64 c, struct exchange *
 }
 
 /* Enters the new frames under the pfns of the out array and writes their numbers over them. */
-static int write_out(const struct xen_memory_exchange *e, u64 c, const struct exchange *x)
+static int write_out(u16 owner, const struct xen_memory_exchange *e, u64 c,
+                     const struct exchange *x)
 {
     u64 extents = BIT(x->order - x->out_order), block = BIT(x->out_order);
 
@@ -357,8 +360,10 @@ static int write_out(const struct xen_memory_exchange *e, u64 c, const struct ex
 
         if (copy_array_from_guest(&pfn, e->out.extent_start.p, at, sizeof(pfn)))
             return -XEN_EFAULT;
-        for (u64 k = 0; k < block; k++)
+        for (u64 k = 0; k < block; k++) {
             m2p[x->out[i * block + k]] = pfn + k;
+            frame_note_write(owner, MFN(x->out[i * block + k]));
+        }
         if (copy_array_to_guest(e->out.extent_start.p, at, &x->out[i * block], sizeof(u64)))
             return -XEN_EFAULT;
     }
@@ -378,7 +383,7 @@ static s64 exchange_chunks(struct vcpu *v, struct xen_memory_exchange *e, struct
         if (rc)
             break;
         e->nr_exchanged += in_per_chunk;
-        rc = write_out(e, c, x);
+        rc = write_out(v->domain->id, e, c, x);
         preempt_point();
         if (!rc && c + 1 < chunks && hcall_may_stop(v))
             rc = hcall_again(v, __HYPERVISOR_memory_op);

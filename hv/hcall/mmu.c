@@ -83,6 +83,7 @@ static int update_one(struct held_table *t, struct pte_update *u, const struct m
     slot = (u64 *)mfn_to_virt(t->mfn) + index;
     if (t->type == TYPE_WRITABLE) {
         __atomic_store_n(slot, val, __ATOMIC_RELAXED);
+        frame_note_write(u->table_owner, t->mfn);
         return 0;
     }
     if (u->target_owner == DOMID_XEN)
@@ -100,6 +101,7 @@ static int machphys_update(u16 owner, const struct mmu_update *req)
     if (!frame_get(owner, mfn))
         return -XEN_EINVAL;
     m2p[mfn.n] = req->val;
+    frame_note_write(owner, mfn);
     frame_put(mfn);
     return 0;
 }
@@ -245,6 +247,7 @@ static int page_op(u16 owner, mfn_t dst, const mfn_t *src)
             memcpy(mfn_to_virt(dst), mfn_to_virt(*src), PAGE_SIZE);
         else
             memset(mfn_to_virt(dst), 0, PAGE_SIZE);
+        frame_note_write(owner, dst);
         frame_type_put(dst);
     }
     if (src)

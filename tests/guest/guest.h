@@ -34,8 +34,9 @@ enum {
 };
 #define PTE_NX   (1UL << 63)
 #define PTE_ADDR 0x000ffffffffff000UL
-#define PTE_KERN (PTE_P | PTE_RW | PTE_US | PTE_A | PTE_D)
-#define PTE_RO   (PTE_P | PTE_US | PTE_A | PTE_D)
+#define PTE_KERN (PTE_P | PTE_RW | PTE_A | PTE_D)
+#define PTE_RO   (PTE_P | PTE_A | PTE_D)
+#define PTE_USER (PTE_KERN | PTE_US)
 
 /* --- lib.c: console, TAP, bytes, random numbers ------------------------------------------ */
 

@@ -4,11 +4,11 @@
  */
 #include "domu.h"
 
-enum { ECHO = 1, SUSPEND, DIRTY, TABLES };
+enum { ECHO = 1, SUSPEND, DIRTY, TABLES, USERS };
 
 static struct domu u, copy;
 static struct vcpu_guest_context ctx;
-static u64 info[1024], pristine[1024];
+static u64 info[1024], types[1024];
 static volatile u64 left_behind = 1; /* written before the suspend, read after */
 
 #define ARENA_PAGES 64
@@ -26,6 +26,28 @@ static void suspend(void)
     rc = HC(sched_op, SCHEDOP_shutdown, &s, 0x1234567, 0, 0);
     domu_mail.out[0] = left_behind;
     domu_reply(rc);
+}
+
+static u64 faults;
+USER_CODE_TEXT(user_store, "mov %rdi, (%rsi); ud2");
+
+/*
+ * Guest user mode writes to its page; when that is read-only by now the kernel makes it writable,
+ * as one that knows copy-on-write does.
+ */
+static u64 user_writes(u64 value)
+{
+    user_init();
+    user_map(USER_CODE, (pte_read(USER_CODE) & PTE_ADDR) | PTE_USER);
+    USER_RUN(user_store, value, USER_DATA, 0);
+    if (trap.vec == 14) {
+        faults++;
+        user_map(USER_CODE, (pte_read(USER_CODE) & PTE_ADDR) | PTE_USER);
+        user_map(USER_DATA, (pte_read(USER_DATA) & PTE_ADDR) | PTE_USER);
+        USER_RUN(user_store, value, USER_DATA, 0);
+    }
+    domu_mail.out[1] = faults;
+    return trap.vec == 6 ? *(u64 *)USER_DATA : ~trap.vec;
 }
 
 static void other_side(void)
@@ -47,6 +69,9 @@ static void other_side(void)
             domu_reply(domu_mail.in[0] ? make_table(1, spare_table) : unpin(spare_table));
             if (!domu_mail.in[0])
                 set_rw(spare_table);
+            break;
+        case USERS:
+            domu_reply(user_writes(domu_mail.in[0]));
             break;
         default:
             domu_reply(~0UL);
@@ -201,16 +226,18 @@ static void copy_page(u64 pfn, u64 type)
     domu_unmap(to);
 }
 
-static void copy_pages(void)
+/* All, or those of a bitmap. */
+static void copy_pages(const u8 *which)
 {
     for (u64 at = 0; at < u.pages; at += 1024) {
         u64 n = u.pages - at < 1024 ? u.pages - at : 1024;
 
-        memcpy(pristine, u.mfn + at, n * 8);
-        if (frame_info(n, pristine))
+        memcpy(types, u.mfn + at, n * 8);
+        if (frame_info(n, types))
             die("no types");
         for (u64 i = 0; i < n; i++)
-            copy_page(at + i, pristine[i]);
+            if (!which || which[(at + i) / 8] >> (at + i) % 8 & 1)
+                copy_page(at + i, types[i]);
     }
 }
 
@@ -251,17 +278,16 @@ static long context_op(unsigned cmd, u16 id)
     return domctl(cmd, id, &op);
 }
 
-/* In the order of libxenguest: pages, vcpu, pins. */
-static void restore(void)
+/* All that is not in pages, in the order of libxenguest; then it runs. */
+static void finish_copy(void)
 {
-    domu_make_empty(&copy, 1);
-    domu_populate(&copy, u.pages);
-    copy_pages();
     copy_lists();
     copy_shared();
     is(context_op(XEN_DOMCTL_getvcpucontext, u.id), 0, "the context of the suspended domain");
     is(ctx.user_regs.rdx, 0x1234567, "rdx survives the suspend");
     ctx.ctrlreg[3] = copy.mfn[m2p(ctx.ctrlreg[3] >> 12)] << 12;
+    if (ctx.ctrlreg[1])
+        ctx.ctrlreg[1] = copy.mfn[m2p(ctx.ctrlreg[1] >> 12)] << 12;
     is(context_op(XEN_DOMCTL_setvcpucontext, copy.id), 0, "goes into the copy");
     is(domu_mmuext(&copy, MMUEXT_PIN_L4_TABLE, copy.mfn[u.top_pfn]), 0, "its top table");
     copy.mail = domu_view(&copy, &domu_mail);
@@ -274,7 +300,10 @@ static void save_and_restore(void)
 {
     domu_order(&u, SUSPEND, 4711);
     is(domu_await_shutdown(&u), SHUTDOWN_suspend, "it suspends");
-    restore();
+    domu_make_empty(&copy, 1);
+    domu_populate(&copy, u.pages);
+    copy_pages(NULL);
+    finish_copy();
     is(domu_await(&copy), 0, "the copy comes back from the suspend with 0");
     is(copy.mail->out[0], 4711, "with its memory");
     is(domu_ask(&copy, ECHO, 7), 8, "and lives");
@@ -310,6 +339,98 @@ static bool is_dirty(const volatile void *va)
     return dirty[pfn_of(va) / 8] >> pfn_of(va) % 8 & 1;
 }
 
+static u64 look(u32 mode)
+{
+    struct xen_domctl op;
+
+    memset(dirty, 0xaa, sizeof(dirty));
+    is(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, mode, u.pages, dirty, &op), 0, "look and clean");
+    is(op.u.shadow_op.pages, u.pages, "all pages");
+    return op.u.shadow_op.stats.dirty_count;
+}
+
+/* Of the arena's pages: the dirty ones are every step-th, none for 0. */
+static bool arena_is(u64 step)
+{
+    bool good = true;
+
+    for (u64 i = 0; i < ARENA_PAGES; i++)
+        good &= is_dirty(arena[i]) == (step && i % step == 0);
+    return good;
+}
+
+static u64 counted(void)
+{
+    u64 n = 0;
+
+    for (u64 pfn = 0; pfn < u.pages; pfn++)
+        n += dirty[pfn / 8] >> pfn % 8 & 1;
+    return n;
+}
+
+static u64 arena_sum(void)
+{
+    u64 sum = 0;
+
+    for (u64 i = 0; i < ARENA_PAGES; i++) {
+        u64 *view = domu_map_mfn(&u, domu_mfn_of(&u, arena[i]), PTE_RO);
+
+        sum += view[i];
+        domu_unmap(view);
+    }
+    return sum;
+}
+
+static void log_is_exact(void)
+{
+    u64 sum = arena_sum(), n;
+
+    look(0);
+    n = look(0);
+    note("%lu pages dirty of a domain that only waits", n);
+    is(n, counted(), "as many as there are bits");
+    ok(n < 20, "few pages of a domain that only waits");
+    ok(arena_is(0), "none of the arena");
+    domu_ask(&u, DIRTY, 2);
+    look(0);
+    ok(arena_is(2), "every second page, written to");
+    domu_ask(&u, DIRTY, 3);
+    domu_ask(&u, DIRTY, 5);
+    look(0);
+    ok(is_dirty(arena[3]) && is_dirty(arena[5]) && !is_dirty(arena[1]) && !is_dirty(arena[4]),
+       "what was written to since");
+    look(0);
+    ok(arena_is(0), "none");
+    is(arena_sum(), sum + 32 + 22 + 13, "and all that was written is there");
+    is(domu_ask(&u, TABLES, 1), 0, "a page becomes a table");
+    look(0);
+    ok(is_dirty(spare_table), "it is dirty");
+    is(domu_ask(&u, TABLES, 0), 0, "the table becomes a page");
+    look(0);
+    is(domu_ask(&u, USERS, 7), 7, "a user's write to a page, which its kernel lets through");
+    look(0);
+    n = u.mail->out[1];
+    is(domu_ask(&u, USERS, 8), 8, "again");
+    is(u.mail->out[1], n + 1, "with a fault on the page");
+    is(domu_ask(&u, USERS, 9), 9, "and again");
+    is(u.mail->out[1], n + 1, "without");
+}
+
+/* Changes that are not the domain's own. */
+static void log_of_others(void)
+{
+    void *view;
+
+    look(0);
+    view = domu_map_mfn(&u, domu_mfn_of(&u, arena[9]), PTE_KERN);
+    domu_unmap(view);
+    domu_mmuext(&u, MMUEXT_CLEAR_PAGE, domu_mfn_of(&u, arena[11]));
+    look(0);
+    ok(is_dirty(arena[9]), "a page that this domain could write to");
+    ok(is_dirty(arena[11]), "a page cleared for it");
+    ok(!is_dirty(arena[10]), "not the one between");
+}
+
 static void log_dirty(void)
 {
     struct xen_domctl op;
@@ -320,19 +441,74 @@ static void log_dirty(void)
         return;
     }
     refused(shadow_op(XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, 0, 0, NULL, &op), "on twice");
-    is(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, 0, u.pages, dirty, &op), 0, "clean");
-    is(op.u.shadow_op.pages, u.pages, "all pages");
-    is(domu_ask(&u, DIRTY, 2), 0, "it writes to some pages");
-    is(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL, u.pages, dirty,
-                 &op),
-       0, "clean for the last time");
-    is(op.u.shadow_op.pages, u.pages, "all pages");
-    ok(is_dirty(arena[0]) && is_dirty(arena[2]), "what it wrote is dirty");
+    log_is_exact();
+    log_of_others();
+    is(domu_ask(&u, DIRTY, 1), 0, "it writes to all");
+    is(shadow_op(XEN_DOMCTL_SHADOW_OP_PEEK, 0, u.pages, dirty, &op), 0, "a look at it");
+    ok(arena_is(1), "shows all");
+    look(0);
+    ok(arena_is(1), "and the next one too");
     refused(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, 2, u.pages, dirty, &op), "an unknown mode");
+    refused(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, 0, 1UL << 60, dirty, &op), "too many pages");
+    domu_ask(&u, DIRTY, 1);
     is(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, 0, u.pages, (void *)HOLE_START, &op), -XEN_EFAULT,
        "into the hypervisor's addresses");
+    look(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL);
+    ok(arena_is(1), "loses nothing");
     is(shadow_op(XEN_DOMCTL_SHADOW_OP_OFF, 0, 0, NULL, &op), 0, "off");
     refused(shadow_op(XEN_DOMCTL_SHADOW_OP_CLEAN, 0, u.pages, dirty, &op), "clean without it");
+    is(domu_ask(&u, DIRTY, 1), 0, "it writes as before");
+}
+
+/* Pages that are no tables. */
+static u64 differences(void)
+{
+    u64 n = 0;
+
+    for (u64 pfn = 0; pfn < u.pages; pfn++) {
+        u64 *a, *b;
+
+        if (info_of(u.mfn[pfn]) != XEN_DOMCTL_PFINFO_NOTAB)
+            continue;
+        a = domu_map_mfn(&u, u.mfn[pfn], PTE_RO);
+        b = domu_map_mfn(&copy, copy.mfn[pfn], PTE_RO);
+        n += memcmp(a, b, PAGE_SIZE) != 0;
+        domu_unmap(a);
+        domu_unmap(b);
+    }
+    return n;
+}
+
+/* What a live migration does: copies while the domain runs, the rest while it does not. */
+static void move(void)
+{
+    struct xen_domctl op;
+
+    if (shadow_op(XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, 0, 0, NULL, &op))
+        return;
+    domu_make_empty(&copy, 1);
+    domu_populate(&copy, u.pages);
+    copy_pages(NULL);
+    domu_ask(&u, DIRTY, 3);
+    domu_ask(&u, TABLES, 1);
+    domu_ask(&u, USERS, 9);
+    look(0);
+    domu_ask(&u, DIRTY, 4);
+    copy_pages(dirty);
+    domu_ask(&u, TABLES, 0);
+    domu_ask(&u, USERS, 10);
+    domu_order(&u, SUSPEND, 4712);
+    is(domu_await_shutdown(&u), SHUTDOWN_suspend, "it suspends");
+    note("%lu pages dirty in the end", look(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL));
+    copy_pages(dirty);
+    is(shadow_op(XEN_DOMCTL_SHADOW_OP_OFF, 0, 0, NULL, &op), 0, "off");
+    is(differences(), 0, "pages of data that differ");
+    finish_copy();
+    is(domu_await(&copy), 0, "the moved domain comes back");
+    is(copy.mail->out[0], 4712, "with its memory");
+    is(domu_ask(&copy, DIRTY, 1), 0, "writes everywhere");
+    is(domu_ask(&copy, USERS, 11), 11, "and its user too");
+    ok(domu_end(&copy), "and can be destroyed");
 }
 
 void test_save(void)
@@ -345,5 +521,6 @@ void test_save(void)
     maximum_gpfn();
     log_dirty();
     save_and_restore();
+    move();
     ok(domu_end(&u), "it can be destroyed");
 }

@@ -31,8 +31,8 @@ void user_init(void)
         die("cannot make a user page table");
     l4_page = l4;
     user_l4 = mfn_of(l4);
-    user_map(USER_CODE, maddr_of(page_alloc()) | PTE_KERN);
-    user_map(USER_DATA, maddr_of(page_alloc()) | PTE_KERN);
+    user_map(USER_CODE, maddr_of(page_alloc()) | PTE_USER);
+    user_map(USER_DATA, maddr_of(page_alloc()) | PTE_USER);
 }
 
 void user_exec(const void *code, size_t len, u64 rdi, u64 rsi, u64 rdx, u64 rflags)

@@ -32,7 +32,9 @@ static void harmless_bits_do_no_harm(void **state)
 {
     /* Neither the frame, nor presence, nor writing, nor caching may change without a look. */
     assert_int_equal(GPTE_L1_HARMLESS & (GPTE_ADDR | GPTE_P | GPTE_RW | GPTE_CACHE), 0);
-    assert_int_equal(GPTE_L1_HARMLESS | GPTE_ADDR | GPTE_P | GPTE_RW | GPTE_CACHE, ~0UL);
+    assert_int_equal(GPTE_L1_HARMLESS & GPTE_LOGGED, 0);
+    assert_int_equal(GPTE_L1_HARMLESS | GPTE_ADDR | GPTE_P | GPTE_RW | GPTE_CACHE | GPTE_LOGGED,
+                     ~0UL);
 }
 
 static void flags_by_level(void **state)
@@ -62,11 +64,15 @@ static void adjust(void **state)
 
             assert_true(got & GPTE_US);
             assert_int_equal(pte_adjust(got, level), got);
-            assert_int_equal((got ^ pte) & ~(GPTE_US | GPTE_A | GPTE_G), 0);
-            if (level == 1)
-                assert_int_equal(got & (GPTE_G | GPTE_A), pte & GPTE_A);
-            else
+            if (level > 1) {
+                assert_int_equal((got ^ pte) & ~(GPTE_US | GPTE_A), 0);
                 assert_true(got & GPTE_A);
+                continue;
+            }
+            assert_int_equal((got ^ pte) & ~(GPTE_US | GPTE_G | GPTE_KERNEL | GPTE_LOGGED), 0);
+            assert_int_equal(got & (GPTE_G | GPTE_A | GPTE_LOGGED), pte & GPTE_A);
+            /* Whose it was shows once, and stays. */
+            assert_int_equal(!!(got & GPTE_KERNEL), !(pte & GPTE_US) || pte & GPTE_KERNEL);
         }
     }
     assert_false(pte_adjust(GPTE_P | GPTE_G, 1) & GPTE_G);
