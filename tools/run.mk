@@ -98,6 +98,15 @@ $(SYSTEM)/initrd.gz: $(DOM0)/vmlinuz tools/make-initramfs tools/make-test-initra
 	tools/make-test-initramfs -m "$(TEST_MODULES)" $@ tests/system/guest/select \
 	  $(foreach f,$(filter-out %/select,$(wildcard tests/system/guest/*)),$f:/tests/$(notdir $f))
 
+# Guests that drive devices, and those that they serve
+DRIVER_MODULES := xen-pcifront e1000e nvme bridge xen-netback xen-netfront
+DRIVER_SCRIPTS := $(wildcard tests/system/guest/driver_*)
+
+$(SYSTEM)/driver.gz: $(DOM0)/vmlinuz tools/make-initramfs tools/make-test-initramfs \
+                     tools/initramfs/test-init tests/system/guest/select $(DRIVER_SCRIPTS)
+	tools/make-test-initramfs -m "$(DRIVER_MODULES)" $@ tests/system/guest/select \
+	  $(foreach f,$(DRIVER_SCRIPTS),$f:/tests/$(notdir $f))
+
 $(SYSTEM)/initrd-backports.gz: $(B)/kernel/bookworm-backports/vmlinuz tools/make-initramfs \
                                tools/initramfs/dom0-init
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
@@ -106,7 +115,7 @@ $(B)/qemu-backports/qemu-system-x86_64: tools/fetch-qemu tools/debian-apt | pack
 	tools/fetch-qemu $(@D)
 
 SYSTEM_NEEDS := $(SERAI) $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img $(SYSTEM)/initrd.gz \
-                $(SYSTEM)/initrd-backports.gz $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
+                $(SYSTEM)/driver.gz $(SYSTEM)/initrd-backports.gz $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
 
 .PHONY: system
 system: $(SYSTEM_NEEDS)

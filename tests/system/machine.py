@@ -8,6 +8,7 @@ The environment names what is tested: SERAI (the hypervisor, default build/serai
 BUILD (default build), PATIENCE (a factor on all deadlines, default 1).
 """
 
+import http.server
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -267,6 +269,24 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def serve(data):
+    """An HTTP server on a free local port that has one file; returns it, already running."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 # -- Running a test file

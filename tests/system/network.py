@@ -2,11 +2,9 @@
 MSI-X (virtio) and by a pin interrupt (e1000)."""
 
 import hashlib
-import http.server
 import os
 import re
 import socket
-import threading
 
 import machine
 from machine import Failure, Machine
@@ -14,27 +12,9 @@ from machine import Failure, Machine
 SIZE = 8 << 20
 
 
-def serve(data):
-    """An HTTP server on a free local port that has one file; returns it, already running."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
 def check(name, model, interrupt, kernel_args=""):
     out, back = os.urandom(SIZE), os.urandom(SIZE)
-    server = serve(out)
+    server = machine.serve(out)
     port = machine.free_port()
     card = machine.network(model, forward=(port, 7000))
     words = f"port={server.server_address[1]} {kernel_args}"
