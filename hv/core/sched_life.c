@@ -12,6 +12,20 @@ void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
         unit_set_state(u, UNIT_BLOCKED, now);
 }
 
+/* Who is READY or PARKED wants no CPU any more. */
+static void stop_waiting(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
+                         ns_t now)
+{
+    if (u->state == UNIT_READY) {
+        queue_remove(q, u);
+        queue_stop_competing(q, u, to, now);
+        return;
+    }
+    budget_unlist(q, u);
+    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, to, now);
+}
+
 void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
 {
     struct sched_queue *q = queue_of(s, u);
@@ -25,13 +39,8 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
         queue_stop_competing(q, u, UNIT_OFF, now);
         break;
     case UNIT_READY:
-        queue_remove(q, u);
-        queue_stop_competing(q, u, UNIT_OFF, now);
-        break;
     case UNIT_PARKED:
-        budget_unlist(q, u);
-        __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
-        unit_set_state(u, UNIT_OFF, now);
+        stop_waiting(q, u, UNIT_OFF, now);
         break;
     default:
         unit_set_state(u, UNIT_OFF, now);
@@ -75,9 +84,11 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
 
 void sched_block(struct sched *s, struct sched_unit *u)
 {
+    bool waits = u->state == UNIT_READY || u->state == UNIT_PARKED;
+
     trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
     /* A knob may have put it into a queue already, of another cluster even: see saved(). */
-    u->blocking = u->state == UNIT_RUNNING || (u->state == UNIT_READY && u->on_cpu != NO_CPU);
+    u->blocking = u->state == UNIT_RUNNING || (waits && u->on_cpu != NO_CPU);
 }
 
 void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)
@@ -105,11 +116,9 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);
     queue_saved(q, u);
-    if (u->blocking && u->state == UNIT_READY) {
-        u->blocking = false;
-        queue_remove(q, u);
-        queue_stop_competing(q, u, UNIT_BLOCKED, now);
-    }
+    if (u->blocking)
+        stop_waiting(q, u, UNIT_BLOCKED, now);
+    u->blocking = false;
     if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
