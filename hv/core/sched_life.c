@@ -123,7 +123,7 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
         place_idle(s, q, kick);
-    if (q->nr_ready && kick->bits == before)
+    if (q->nr_ready && !(kick->bits & ~before & q->cpus.bits)) /* as in place_ready() */
         place_timer(s, q, kick);
     if (unlikely(s->nr_strict))
         strict_saved(s, cpu, kick);
