@@ -13,11 +13,11 @@ void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
 }
 
 /* Who is READY or PARKED wants no CPU any more. */
-static void stop_waiting(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
-                         ns_t now)
+static void stop_waiting(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                         enum unit_state to, ns_t now)
 {
     if (u->state == UNIT_READY) {
-        queue_remove(q, u);
+        queue_remove(s, q, u);
         queue_stop_competing(q, u, to, now);
         return;
     }
@@ -34,13 +34,13 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
     switch ((enum unit_state)u->state) {
     case UNIT_RUNNING:
         queue_charge(q, u, now);
-        queue_take_off(s, q, u, now);
+        queue_take_off(s, q, u);
         queue_kick(s, u->cpu, kick);
         queue_stop_competing(q, u, UNIT_OFF, now);
         break;
     case UNIT_READY:
     case UNIT_PARKED:
-        stop_waiting(q, u, UNIT_OFF, now);
+        stop_waiting(s, q, u, UNIT_OFF, now);
         break;
     default:
         unit_set_state(u, UNIT_OFF, now);
@@ -69,7 +69,10 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
     u->boost_until = 0;
     if (unlikely(u->dom->gang_active))
         gang_join(q, u, now);
-    queue_become_ready(s, q, u, now);
+    __atomic_add_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, UNIT_READY, now);
+    queue_join(q, u, now);
+    queue_insert(s, q, u);
     if (why == WAKE_POLL) {
         u->boost_until = now + BOOST;
         q->boosted = u;
@@ -117,7 +120,7 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
                                 __ATOMIC_RELAXED);
     queue_saved(q, u);
     if (u->blocking)
-        stop_waiting(q, u, UNIT_BLOCKED, now);
+        stop_waiting(s, q, u, UNIT_BLOCKED, now);
     u->blocking = false;
     if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);

@@ -73,6 +73,58 @@ static void new_weights_count_at_once(void **state)
     world_share(&w, 0, 2500 * MS, 10 * MS);
 }
 
+#define MONTH (30L * 24 * 3600 * 1000 * MS)
+
+/* Who had CPUs to themselves owe nothing for that, and are owed nothing, when others come. */
+static void what_nobody_wanted_is_forgotten(void **state)
+{
+    static const ns_t share[] = {857, 571, 571};
+    ns_t before[2];
+    unsigned d;
+
+    world_init(&w, 1, 2, 1);
+    for (d = 0; d < 3; d++)
+        world_domain(&w, 1);
+    WORLD_SET(&w, 0, weight, 384);
+    world_wake(&w, &w.unit[0][0]);
+    world_wake(&w, &w.unit[1][0]);
+    world_run(&w, MONTH);
+    before[0] = world_got(&w, 0);
+    before[1] = world_got(&w, 1);
+    world_wake(&w, &w.unit[2][0]);
+    world_run(&w, MONTH + 1000 * MS);
+    for (d = 0; d < 3; d++)
+        world_share(&w, d, (d < 2 ? before[d] : 0) + share[d] * MS, 75 * MS);
+}
+
+/* Two that share a CPU because they must are not owed what others get on theirs. */
+static void pinned_units_are_not_owed_the_rest(void **state)
+{
+    cpuset_t kick = CPUSET_NONE;
+    unsigned i;
+    ns_t before;
+
+    world_init(&w, 1, 4, 1);
+    world_domain(&w, 2);
+    world_domain(&w, 4);
+    for (i = 0; i < 2; i++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(0, i), cpuset_of(0), cpuset_of(0), 0, &kick), 0);
+    for (i = 0; i < 4; i++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(1, i), (cpuset_t){14}, cpuset_first(64), 0, &kick),
+            0);
+    world_wake_all(&w);
+    w.unit[1][3].burst = 1;
+    world_run(&w, 5000 * MS);
+    before = w.unit[1][0].got;
+    w.unit[1][3].burst = 0;
+    world_wake(&w, &w.unit[1][3]);
+    world_run(&w, 6000 * MS);
+    for (i = 0; i < 4; i++)
+        assert_in_range(w.unit[1][i].got - (i < 3 ? before : 0), 725 * MS, 775 * MS);
+}
+
 static void a_lone_domain_needs_no_timer(void **state)
 {
     unsigned i;
@@ -488,6 +540,8 @@ int main(void)
         cmocka_unit_test(weight_is_the_domains),
         cmocka_unit_test(infeasible_weights_are_clamped),
         cmocka_unit_test(new_weights_count_at_once),
+        cmocka_unit_test(what_nobody_wanted_is_forgotten),
+        cmocka_unit_test(pinned_units_are_not_owed_the_rest),
         cmocka_unit_test(a_lone_domain_needs_no_timer),
         cmocka_unit_test(mixed_load_conserves_work),
         cmocka_unit_test(a_wake_cancels_a_block),
