@@ -101,8 +101,10 @@ static inline void start(struct sched *s, struct sched_queue *q, struct sched_un
         c->leaving = NULL;
     c->current = u;
     c->picked_at = now;
+    if (unlikely(u->grace && u->dom->params.latency != LATENCY_LOW))
+        u->grace = 0;
     if (!virtual_before(u->vrt, u->vdl))
-        unit_request(u);
+        unit_request(u, now);
     note_start(s, u, cpu, now);
     u->cpu = u->on_cpu = (u16)cpu;
     unit_set_state(u, UNIT_RUNNING, now);

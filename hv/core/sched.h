@@ -62,8 +62,9 @@ enum sched_wake {
     WAKE_POLL, /* a polled port was sent to: a lock was handed over; a short loan of priority */
 };
 /*
- * No effect unless BLOCKED, or after sched_block() and before the next pick, which it cancels.
- * A unit that is not saved yet waits for the CPU that it is on.
+ * BLOCKED: it becomes READY. After sched_block() and before the next pick: cancels that. READY
+ * since it was preempted: its turn comes sooner. Otherwise no effect. A unit that is not saved yet
+ * waits for the CPU that it is on.
  */
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick);

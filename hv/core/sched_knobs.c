@@ -53,7 +53,7 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     u->prio = ((u32)d->id << 16 ^ id) * 0x9e3779b1U;
     u->hard = u->soft = cpuset_first(CPUSET_MAX);
     u->on_cpu = NO_CPU;
-    u->left_at = -LAG_FORGET; /* long ago */
+    u->left_at = u->urgent_at = -LAG_FORGET; /* long ago */
     u->queue = SCHED_MAX_QUEUES - 1;
     cpus_refresh_allowed(s, u);
     u->queue = (u8)cpus_best_queue(s, u);

@@ -3,7 +3,9 @@
 #include "core/sched_strict.h"
 #include "core/sched_trace.h"
 
-#define BOOST (200 * US)
+#define BOOST        (200 * US)
+#define URGENT_AGAIN (1 * MS)
+#define URGENT_LOAN  (2 * MS)
 
 void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
 {
@@ -55,6 +57,25 @@ static void note_hint(struct sched_domain *d)
         __atomic_add_fetch(&d->seen_hints, 1, __ATOMIC_RELAXED);
 }
 
+/*
+ * Something came for a unit that was preempted and waits for its turn: it asks for little at
+ * once, so it may run soon, even a little before its turn. In the long run it gets what it got
+ * before.
+ */
+static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                  cpuset_t *kick)
+{
+    if (u->woken || u->dom->params.latency != LATENCY_NORMAL ||
+        now - u->urgent_at < URGENT_AGAIN)
+        return;
+    queue_remove(s, q, u);
+    u->urgent_at = now;
+    u->grace = to_virtual(u, URGENT_LOAN);
+    u->vdl = tree_from(u) + to_virtual(u, URGENT);
+    queue_insert(s, q, u);
+    place_ready(s, q, u, now, kick);
+}
+
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick)
 {
@@ -63,6 +84,8 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
     trace_unit(s, TRACE_WAKE, u, now, why, 0);
     if (u->state != UNIT_BLOCKED) {
         u->blocking = false;
+        if (u->state == UNIT_READY)
+            hurry(s, q, u, now, kick);
         return;
     }
     u->woken = true;
@@ -122,7 +145,7 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     if (u->blocking)
         stop_waiting(s, q, u, UNIT_BLOCKED, now);
     u->blocking = false;
-    if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
+    if (u->state == UNIT_READY && (u->woken || u->grace || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
         place_idle(s, q, kick);

@@ -40,7 +40,9 @@ static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)
 /* How long the current unit is safe from being preempted by 'u'. */
 static inline ns_t place_gran(const struct sched_unit *u)
 {
-    return u->dom->params.latency == LATENCY_LOW ? GRAN_LATENCY : GRAN;
+    if (u->dom->params.latency == LATENCY_LOW)
+        return GRAN_LATENCY;
+    return u->grace ? URGENT : GRAN;
 }
 
 /* A unit became READY: kick an idle CPU for it, or one that it should preempt. */

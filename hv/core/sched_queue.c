@@ -58,7 +58,7 @@ void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now)
         u->vrt = vrt;
         sum_add(q, u);
     }
-    unit_request(u);
+    unit_request(u, now);
 }
 
 /*

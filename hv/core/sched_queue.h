@@ -23,6 +23,10 @@
 #define UNIT_SHIFT    14
 #define INVERSE_SHIFT 36
 
+/* What a unit asks for that was sent something while it waited, and how long after that. */
+#define URGENT     (400 * US)
+#define URGENT_FOR (3 * MS)
+
 /* What runs is looked at so often at least: 36 minutes. */
 #define LONGEST (1L << 41)
 
@@ -109,9 +113,14 @@ static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
     return q->base + by;
 }
 
-static inline void unit_request(struct sched_unit *u)
+/* Who was urgent lately asks for little at once, so that it is soon its turn again. */
+static inline void unit_request(struct sched_unit *u, ns_t now)
 {
-    u->vdl = u->vrt + to_virtual(u, u->dom->request);
+    ns_t request = u->dom->request;
+
+    if (unlikely(now - u->urgent_at < URGENT_FOR))
+        request = MIN(request, URGENT);
+    u->vdl = u->vrt + to_virtual(u, request);
 }
 
 /*

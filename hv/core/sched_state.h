@@ -74,7 +74,7 @@ struct sched_unit {
     /* Node of the tree of READY units, in the order of vdl. It is eligible from vrt - grace on. */
     struct sched_unit *left, *right, *parent;
     u64 vdl, vrt;
-    u64 grace;      /* it is eligible so much before its turn: a latency unit's loan */
+    u64 grace;      /* it is eligible so much before its turn: a loan */
     u64 least_from; /* of the subtree */
     u32 prio;
 
@@ -97,8 +97,9 @@ struct sched_unit {
     ns_t charged; /* RUNNING: its time until here is in vrt */
     ns_t since;   /* in this state */
     ns_t boost_until;
-    bool woken;    /* READY because of a wake-up: the latency is of interest */
-    ns_t gang_ran; /* as a gang's member, for the skew */
+    ns_t urgent_at; /* something came for it while it waited */
+    bool woken;     /* READY because of a wake-up: the latency is of interest */
+    ns_t gang_ran;  /* as a gang's member, for the skew */
 
     cpuset_t hard, soft;
     cpuset_t allowed; /* hard and of the pool and online; never empty */

@@ -373,6 +373,32 @@ static void latency_units_are_served_first(void **state)
 
 /* ---- giving way ------------------------------------------------------------------------- */
 
+/* Who waits and is sent something runs after a moment, and gets no more than before. */
+static void events_hurry_those_who_wait(void **state)
+{
+    unsigned waits;
+    ns_t t;
+
+    world_init(&w, 1, 1, 1);
+    world_domain(&w, 2);
+    world_wake_all(&w);
+    world_run(&w, 100 * MS);
+    while (w.timer[0] - w.now < 2900 * US) /* a turn begins */
+        world_run(&w, w.now + 50 * US);
+    waits = w.s.cpu[0].current == unit(0, 0);
+    wake(unit(0, waits), WAKE_EVENT);
+    t = w.now;
+    world_run(&w, t + 300 * US);
+    assert_ptr_equal(w.s.cpu[0].current, unit(0, !waits));
+    world_run(&w, t + 700 * US);
+    assert_ptr_equal(w.s.cpu[0].current, unit(0, waits));
+    w.unit[0][0].got = w.unit[0][1].got = 0;
+    for (t += 1000 * MS; w.now < t; world_run(&w, w.now + 50 * US))
+        wake(unit(0, 0), WAKE_EVENT);
+    assert_in_range(w.unit[0][0].got, 498 * MS, 503 * MS);
+    assert_true(w.switches < 2 * 1300);
+}
+
 static void a_yield_to_a_sibling_runs_it(void **state)
 {
     struct sched_unit *cur, *to;
@@ -553,6 +579,7 @@ int main(void)
         cmocka_unit_test(idle_cpus_steal_from_the_nearest),
         cmocka_unit_test(busy_queues_are_balanced),
         cmocka_unit_test(latency_units_are_served_first),
+        cmocka_unit_test(events_hurry_those_who_wait),
         cmocka_unit_test(a_yield_to_a_sibling_runs_it),
         cmocka_unit_test(yielding_wins_nothing),
         cmocka_unit_test(who_was_handed_a_lock_runs_at_once),
