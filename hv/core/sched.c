@@ -28,7 +28,7 @@ static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sc
 {
     if (unlikely(u->dom->params.gang == GANG_AUTO))
         __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
-    queue_take_off(s, q, u, now);
+    queue_take_off(s, q, u);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
 }
 
@@ -50,15 +50,15 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
         return true;
     }
     if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
-        queue_take_off(s, q, u, now);
+        queue_take_off(s, q, u);
         budget_park(q, u, now);
         budget_park_domain(s, q, u->dom, now, kick);
         return true;
     }
-    queue_refresh_weight(s, q, u);
+    queue_refresh_weight(q, u);
     if (virtual_before(u->vrt, u->vdl))
         return false;
-    u->vdl = u->vrt + to_virtual(u, queue_request(u));
+    queue_renew(q, u, now);
     return true;
 }
 
@@ -101,8 +101,10 @@ static inline void start(struct sched *s, struct sched_queue *q, struct sched_un
         c->leaving = NULL;
     c->current = u;
     c->picked_at = now;
+    if (unlikely(u->grace && u->dom->params.latency != LATENCY_LOW))
+        u->grace = 0;
     if (!virtual_before(u->vrt, u->vdl))
-        u->vdl = u->vrt + to_virtual(u, queue_request(u));
+        unit_request(u, now);
     note_start(s, u, cpu, now);
     u->cpu = u->on_cpu = (u16)cpu;
     unit_set_state(u, UNIT_RUNNING, now);
@@ -114,7 +116,7 @@ static inline void start(struct sched *s, struct sched_queue *q, struct sched_un
 /* When a CPU that runs 'u' has to pick again, whoever it is that waits. */
 static inline ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    ns_t end = NEVER;
+    ns_t end = now + LONGEST;
 
     if (q->nr_ready) {
         cpuset_remove(&q->untimed, u->cpu);
@@ -146,7 +148,7 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
         if (s->core[s->topo.cpu[cpu].core].changing)
             return NULL;
     }
-    if (!q->nr_victims || c->given)
+    if (!place_stealable(s, q) || c->given)
         return NULL;
     u = place_steal(s, cpu, now, &again, kick);
     if (u) {
@@ -168,13 +170,16 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     struct sched_unit *old = c->current;
 
     if (old) {
-        queue_take_off(s, q, old, now);
+        queue_take_off(s, q, old);
         unit_set_state(old, UNIT_READY, now);
-        queue_insert(q, old);
     }
-    if (next)
-        queue_remove(q, next);
-    else
+    if (next && old)
+        queue_exchange(s, q, old, next);
+    else if (next)
+        queue_remove(s, q, next);
+    else if (old)
+        queue_insert(s, q, old);
+    if (!next)
         next = find_work(s, cpu, now, until, kick);
     if (next) {
         start(s, q, next, cpu, now);
@@ -223,8 +228,8 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
             continue;
         }
         unit_set_state(u, UNIT_READY, now);
-        queue_join(s, q, u, now);
-        queue_insert(q, u);
+        queue_join(q, u, now);
+        queue_insert(s, q, u);
         place_ready(s, q, u, now, kick);
     }
 }
@@ -251,12 +256,12 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
     if (s->nr_strict)
         next = strict_choose(s, cpu, now, done, until, kick);
     else
-        next = choose_next(s, cpu, now, done, until, kick);
+        next = choose_among(s, cpu, now, done, until, kick);
     if (c->hand_over || c->given)
         next = hand_over(s, cpu, next, kick);
     c->yielded = c->hand_over = c->looking = false;
     c->yield_to = NULL;
-    c->rare = c->given;
+    c->rare = c->given || s->nr_strict;
     return next;
 }
 
@@ -270,9 +275,9 @@ static void tell_others(struct sched *s, unsigned cpu, bool told, const struct s
         place_timer(s, q, kick);
         place_idle(s, q, kick);
     }
-    if (unlikely(told && next && q->nr_victims))
+    if (told && next && place_stealable(s, q))
         place_elsewhere(s, q, kick);
-    if (unlikely(s->nr_strict && next))
+    if (s->nr_strict && next)
         strict_started(s, cpu, kick);
 }
 
@@ -302,85 +307,34 @@ static inline struct sched_unit *finish(struct sched *s, unsigned cpu, struct sc
     return next;
 }
 
-/*
- * The two picks of a machine with CPUs to spare: the only unit that waits starts on a CPU that
- * idled, and a unit goes to sleep when nobody waits. Here they cost little.
- */
-static inline bool is_simple(const struct sched *s, const struct sched_cpu *c,
-                             const struct sched_queue *q, ns_t now)
-{
-    if (c->rare || !c->usable || s->nr_strict || now >= next_event(q))
-        return false;
-    if (!c->current)
-        return q->nr_ready == 1 && !q->nr_odd && !q->nr_victims;
-    return c->current->blocking && !q->nr_ready && !q->nr_victims;
-}
-
-static inline struct sched_unit *pick_simple(struct sched *s, unsigned cpu, ns_t now,
-                                             ns_t *until, cpuset_t *kick)
-{
-    struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
-    struct sched_unit *u = c->current;
-    ns_t soon = NEVER;
-
-    if (u) {
-        queue_charge(q, u, now);
-        fall_asleep(s, q, u, now);
-        c->picked_at = c->idle_at = now;
-        __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
-        if (spread_possible(s, c, cpu))
-            soon = spread_idle(s, cpu, now, kick);
-        u = NULL;
-    } else {
-        u = q->root;
-        note_idle(s, cpu, now);
-        queue_remove_only(q);
-        start(s, q, u, cpu, now);
-        soon = next_time(q, u, now);
-    }
-    return finish(s, cpu, u, now, MIN(soon, q->unpark_at), until, kick);
-}
-
-static __noinline struct sched_unit *pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
-                                          cpuset_t *kick)
-{
-    struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
-    struct sched_unit *old = c->current, *next;
-    bool done = true, told = awake(s, c, cpu);
-    ns_t soon = NEVER;
-
-    if (unlikely(!c->usable))
-        return no_pick(c, until);
-    if (old)
-        done = settle_current(s, q, old, now, kick);
-    else
-        note_idle(s, cpu, now);
-    if (unlikely(c->rare || s->nr_strict || now >= next_event(q)))
-        next = choose_rare(s, cpu, now, done, &soon, kick);
-    else
-        next = q->nr_ready ? choose_next(s, cpu, now, done, &soon, kick) : c->current;
-    if (!next && old)
-        c->picked_at = now; /* idle since */
-    if (!next || next != c->current)
-        next = change(s, cpu, next, now, &soon, kick);
-    if (next)
-        soon = MIN(soon, next_time(q, next, now));
-    if (unlikely(told || q->nr_ready || s->nr_strict))
-        tell_others(s, cpu, told, next, kick);
-    return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
-}
-
 struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
                               cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
+    struct sched_unit *old = c->current, *next;
+    bool rare, done = true, told = awake(s, c, cpu);
+    ns_t soon = NEVER;
 
     c->stats.picks++;
-    if (!is_simple(s, c, q, now))
-        return pick(s, cpu, now, until, kick);
-    awake(s, c, cpu);
-    return pick_simple(s, cpu, now, until, kick);
+    if (unlikely(c->rare && !c->usable))
+        return no_pick(c, until);
+    if (old)
+        done = settle_current(s, q, old, now, kick);
+    else
+        note_idle(s, cpu, now);
+    rare = c->rare || now >= next_event(q);
+    if (unlikely(rare))
+        next = choose_rare(s, cpu, now, done, &soon, kick);
+    else
+        next = choose_next(s, cpu, now, done, &soon, kick);
+    if (!next || next != old) {
+        c->picked_at = old ? now : c->picked_at; /* idle since, if nobody starts */
+        next = change(s, cpu, next, now, &soon, kick);
+    }
+    if (next)
+        soon = MIN(soon, next_time(q, next, now));
+    if (unlikely(told || q->nr_ready || rare))
+        tell_others(s, cpu, told, next, kick);
+    return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
 }

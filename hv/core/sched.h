@@ -62,8 +62,9 @@ enum sched_wake {
     WAKE_POLL, /* a polled port was sent to: a lock was handed over; a short loan of priority */
 };
 /*
- * No effect unless BLOCKED, or after sched_block() and before the next pick, which it cancels.
- * A unit that is not saved yet waits for the CPU that it is on.
+ * BLOCKED: it becomes READY. After sched_block() and before the next pick: cancels that. READY
+ * since it was preempted: its turn comes sooner. Otherwise no effect. A unit that is not saved yet
+ * waits for the CPU that it is on.
  */
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick);
@@ -139,7 +140,7 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
  * 0, or the number of an invariant that does not hold:
  *   1 the tree of a queue holds exactly its READY units
  *   2 the tree is in order, heaped, and knows from when on somebody is eligible
- *   3 the counts of odd, picky and unsaved units are right
+ *   3 the counts of odd, picky and unsaved units are right, and whether there is work to steal
  *   4 a queue's weight and sums are those of its competing units (so their lags add up to 0)
  *   5 the parked list holds exactly the PARKED units, and has a time
  *   6 what runs on a CPU says so, and may run there

@@ -97,7 +97,7 @@ void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     u = find_unit(q, from, cpu);
     if (u) {
         place_pull(s, from, u, cpu, now);
-        queue_insert(q, u);
+        queue_insert(s, q, u);
         __atomic_sub_fetch(&from->load, MIN(from->load, (u64)u->weight), __ATOMIC_RELAXED);
         __atomic_add_fetch(&q->load, u->weight, __ATOMIC_RELAXED);
     }

@@ -80,7 +80,7 @@ void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_dom
         if (queue_of(s, u) != q)
             continue;
         if (u->state == UNIT_READY) {
-            queue_remove(q, u);
+            queue_remove(s, q, u);
             budget_park(q, u, now);
         } else if (u->state == UNIT_RUNNING) {
             queue_kick(s, u->cpu, kick);

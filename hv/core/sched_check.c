@@ -1,12 +1,9 @@
 #include "core/sched.h"
 #include "core/sched_budget.h"
 
-typedef __int128 wide;
-
 /* What the units of a queue amount to. */
 struct totals {
-    u64 weight;
-    wide sum;
+    u64 weight, sum;
     ns_t charged;
     u32 units, ready, running, parked, odd, picky, unsaved;
 };
@@ -32,7 +29,7 @@ static void add_unit(const struct sched_queue *q, const struct sched_unit *u, st
     if (!is_competing(u))
         return;
     t->weight += u->weight;
-    t->sum += (wide)(s64)(u->vrt - q->base) * u->weight;
+    t->sum += (u->vrt - q->base) * u->weight;
 }
 
 static u64 least_below(const struct sched_unit *u)
@@ -78,6 +75,7 @@ static int check_parked(const struct sched_queue *q, u32 expected)
 static int check_timer(const struct sched *s, const struct sched_queue *q)
 {
     cpuset_t left = q->cpus;
+    const struct sched_cpu *c;
     bool any = false;
     unsigned cpu;
 
@@ -85,9 +83,10 @@ static int check_timer(const struct sched *s, const struct sched_queue *q)
         return 0;
     for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
         cpu = cpuset_lowest(left);
-        if (s->cpu[cpu].until != NEVER)
+        c = &s->cpu[cpu];
+        any |= c->current != NULL;
+        if (c->until < (c->current ? c->current->charged + LONGEST : NEVER))
             return 0;
-        any |= s->cpu[cpu].current != NULL;
     }
     return any ? 10 : 0;
 }
@@ -101,6 +100,8 @@ static int check_queue(const struct sched *s, unsigned index, const struct total
         return rc;
     if (t->units != q->nr_units || t->ready != q->nr_ready || t->running != q->nr_run)
         return 1;
+    if (!(s->waiting & BIT(index)) != !(q->bit && q->nr_ready))
+        return 3;
     if (t->odd != q->nr_odd || t->picky != q->nr_picky || t->unsaved != q->nr_unsaved)
         return 3;
     if (t->weight != q->weight || t->sum != q->sum || t->charged != q->charged_sum)

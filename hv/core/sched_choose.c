@@ -7,8 +7,9 @@
  * between requests the eligible one with the earlier deadline wins, and when nobody is eligible
  * the one that received least.
  */
-bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sched_unit *best,
-                       const struct sched_unit *cur, bool done, u64 v, ns_t now, ns_t *soon)
+static inline bool takes_over(struct sched *s, struct sched_queue *q,
+                              const struct sched_unit *best, const struct sched_unit *cur,
+                              bool done, u64 v, ns_t now, ns_t *soon)
 {
     bool b = unit_eligible(best, v), c;
     enum rank rb, rc;
@@ -33,6 +34,12 @@ bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sche
         return true;
     *soon = MIN(*soon, safe);
     return false;
+}
+
+bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sched_unit *best,
+                       const struct sched_unit *cur, bool done, u64 v, ns_t now, ns_t *soon)
+{
+    return takes_over(s, q, best, cur, done, v, now, soon);
 }
 
 /*
@@ -75,8 +82,8 @@ static struct sched_unit *boosted(struct sched *s, struct sched_queue *q, unsign
     return place_may_run(u, cpu) && has_credit(u, best, v) ? u : NULL;
 }
 
-struct sched_unit *choose_next(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
-                               cpuset_t *kick)
+struct sched_unit *choose_among(struct sched *s, unsigned cpu, ns_t now, bool done, ns_t *soon,
+                                cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = &s->queue[c->queue];
@@ -98,8 +105,8 @@ struct sched_unit *choose_next(struct sched *s, unsigned cpu, ns_t now, bool don
         to = yielded_to(c, cpu, best, v);
         if (to)
             return to;
-        cur->vdl = cur->vrt + 2 * to_virtual(cur, queue_request(cur));
+        cur->vdl = cur->vrt + 2 * to_virtual(cur, cur->dom->request);
         done = true;
     }
-    return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
+    return takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
 }

@@ -62,6 +62,12 @@ static unsigned queue_distance(const struct sched *s, const struct sched_queue *
     return topology_distance(&s->topo, cpuset_lowest(a->cpus), cpuset_lowest(b->cpus));
 }
 
+static void add_victim(struct sched_queue *q, unsigned index)
+{
+    q->victims[q->nr_victims++] = (u8)index;
+    q->neighbours |= BIT(index);
+}
+
 /* Nearest first; among equals the next index first, so that not all rob the same one. */
 static void build_victims(struct sched *s, unsigned index)
 {
@@ -69,7 +75,10 @@ static void build_victims(struct sched *s, unsigned index)
     unsigned d, i;
 
     q->nr_victims = 0;
+    q->neighbours = 0;
     q->balance_at = NEVER;
+    s->waiting &= ~q->bit;
+    q->bit = 0;
     if (cpuset_empty(q->cpus))
         return;
     for (d = 0; d < NR_DISTANCES; d++) {
@@ -78,10 +87,14 @@ static void build_victims(struct sched *s, unsigned index)
             if (other->pool != q->pool || cpuset_empty(other->cpus))
                 continue;
             if (queue_distance(s, q, other) == d)
-                q->victims[q->nr_victims++] = (u8)((index + i) % s->nr_queues);
+                add_victim(q, (index + i) % s->nr_queues);
         }
     }
-    q->balance_at = q->nr_victims ? 0 : NEVER;
+    if (!q->nr_victims)
+        return;
+    q->balance_at = 0;
+    q->bit = BIT(index);
+    s->waiting |= q->nr_ready ? q->bit : 0;
 }
 
 /* From pool_cpus and online: which CPU is in which queue, and what follows from that. */
@@ -100,6 +113,7 @@ static void build_queues(struct sched *s)
                 c->pool = (u8)pool;
         }
         c->usable = c->pool != FREE_POOL && s->online & BIT(cpu);
+        c->rare |= !c->usable;
         if (!c->usable)
             continue;
         c->queue = (u8)find_queue(s, c->cluster, c->pool);
@@ -127,8 +141,6 @@ static void build_cores(struct sched *s)
 
 void sched_init(struct sched *s, const struct topology *t, const struct sched_ops *ops)
 {
-    unsigned n;
-
     memset(s, 0, sizeof(*s));
     s->topo = *t;
     s->nr_cpus = t->nr_cpus;
@@ -136,8 +148,6 @@ void sched_init(struct sched *s, const struct topology *t, const struct sched_op
         s->ops = *ops;
     s->online = cpuset_first(t->nr_cpus).bits;
     s->pool_cpus[0] = cpuset_first(t->nr_cpus);
-    for (n = 1; n <= CPUSET_MAX; n++)
-        s->share[n] = (1U << 24) / n;
     build_clusters(s);
     build_cores(s);
     build_queues(s);
@@ -192,13 +202,13 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     q = queue_of(s, u);
     blocking = u->blocking;
     queue_charge(q, u, now);
-    queue_take_off(s, q, u, now);
+    queue_take_off(s, q, u);
     if (blocking) {
         queue_stop_competing(q, u, UNIT_BLOCKED, now);
         return;
     }
     unit_set_state(u, UNIT_READY, now);
-    queue_insert(q, u);
+    queue_insert(s, q, u);
 }
 
 /* To another queue; what is in a tree or list there is the caller's. */
@@ -209,9 +219,7 @@ static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_
 
     switch ((enum unit_state)u->state) {
     case UNIT_READY:
-        queue_leave(from, u, now);
-        queue_move(s, u, to, now);
-        queue_join(s, q, u, now);
+        queue_transfer(s, u, to, now);
         break;
     case UNIT_PARKED:
         budget_unlist(from, u);
@@ -235,14 +243,14 @@ void cpus_settle_unit(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t 
     if (u->state == UNIT_RUNNING && (to != u->queue || !cpuset_has(u->allowed, u->cpu)))
         evict(s, u->cpu, now, kick);
     if (u->state == UNIT_READY)
-        queue_remove(q, u);
+        queue_remove(s, q, u);
     if (to != u->queue)
         change_queue(s, u, to, now, kick);
     q = &s->queue[to];
     queue_refresh_limited(s, q, u);
     if (u->state != UNIT_READY)
         return;
-    queue_insert(q, u);
+    queue_insert(s, q, u);
     place_ready(s, q, u, now, kick);
 }
 

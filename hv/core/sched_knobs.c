@@ -6,6 +6,9 @@
 
 #define ONE_CPU 1000000UL /* parts per million */
 
+static const ns_t requests[] = {
+    [LATENCY_LOW] = 500 * US, [LATENCY_NORMAL] = 3 * MS, [LATENCY_BATCH] = 10 * MS};
+
 /* ---- domains and units ------------------------------------------------------------------ */
 
 void sched_domain_init(struct sched *s, struct sched_domain *d, u16 id)
@@ -14,6 +17,7 @@ void sched_domain_init(struct sched *s, struct sched_domain *d, u16 id)
     d->id = id;
     d->params.weight = SCHED_WEIGHT_DEFAULT;
     d->params.latency = LATENCY_NORMAL;
+    d->request = requests[LATENCY_NORMAL];
     d->unit_inverse = BIT(INVERSE_SHIFT) / (SCHED_WEIGHT_DEFAULT << WEIGHT_SHIFT);
     d->next = s->domains;
     s->domains = d;
@@ -49,7 +53,7 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     u->prio = ((u32)d->id << 16 ^ id) * 0x9e3779b1U;
     u->hard = u->soft = cpuset_first(CPUSET_MAX);
     u->on_cpu = NO_CPU;
-    u->left_at = -LAG_FORGET; /* long ago */
+    u->left_at = u->urgent_at = -LAG_FORGET; /* long ago */
     u->queue = SCHED_MAX_QUEUES - 1;
     cpus_refresh_allowed(s, u);
     u->queue = (u8)cpus_best_queue(s, u);
@@ -157,8 +161,11 @@ static void set_budgets(struct sched_domain *d, ns_t now)
 static void set_gang(struct sched *s, struct sched_domain *d, enum sched_gang old, ns_t now)
 {
     struct sched_unit *u;
+    struct sched_cpu *c;
 
     s->nr_strict += (u32)(d->params.gang == GANG_STRICT) - (u32)(old == GANG_STRICT);
+    for (c = s->cpu; c < s->cpu + s->nr_cpus; c++)
+        c->rare |= s->nr_strict != 0;
     if (d->params.gang == old)
         return;
     d->gang_active = d->params.gang == GANG_ON;
@@ -178,7 +185,7 @@ static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *k
     if (u->state == UNIT_PARKED) {
         budget_unlist(q, u);
     } else if (u->state == UNIT_READY) {
-        queue_remove(q, u);
+        queue_remove(s, q, u);
         queue_leave(q, u, now);
     } else {
         u->active_seen = 0;
@@ -188,8 +195,8 @@ static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *k
     }
     if (u->state == UNIT_PARKED)
         unit_set_state(u, UNIT_READY, now);
-    queue_join(s, q, u, now);
-    queue_insert(q, u);
+    queue_join(q, u, now);
+    queue_insert(s, q, u);
     place_ready(s, q, u, now, kick);
 }
 
@@ -212,8 +219,10 @@ int sched_set_params(struct sched *s, struct sched_domain *d, const struct sched
     }
     d->params = *p;
     d->unit_inverse = BIT(INVERSE_SHIFT) / ((u64)p->weight << WEIGHT_SHIFT);
+    d->request = requests[p->latency];
     set_budgets(d, now);
     set_gang(s, d, old, now);
+    d->unusual = d->metered || p->gang != GANG_OFF;
     for (u = d->units; u; u = u->next)
         requeue(s, u, now, kick);
     for (i = 0; i < s->nr_queues; i++)

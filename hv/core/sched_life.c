@@ -3,13 +3,29 @@
 #include "core/sched_strict.h"
 #include "core/sched_trace.h"
 
-#define BOOST (200 * US)
+#define BOOST        (200 * US)
+#define URGENT_AGAIN (1 * MS)
+#define URGENT_LOAN  (2 * MS)
 
 void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
 {
     trace_unit(s, TRACE_ONLINE, u, now, 0, 0);
     if (u->state == UNIT_OFF)
         unit_set_state(u, UNIT_BLOCKED, now);
+}
+
+/* Who is READY or PARKED wants no CPU any more. */
+static void stop_waiting(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                         enum unit_state to, ns_t now)
+{
+    if (u->state == UNIT_READY) {
+        queue_remove(s, q, u);
+        queue_stop_competing(q, u, to, now);
+        return;
+    }
+    budget_unlist(q, u);
+    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, to, now);
 }
 
 void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
@@ -20,18 +36,13 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
     switch ((enum unit_state)u->state) {
     case UNIT_RUNNING:
         queue_charge(q, u, now);
-        queue_take_off(s, q, u, now);
+        queue_take_off(s, q, u);
         queue_kick(s, u->cpu, kick);
         queue_stop_competing(q, u, UNIT_OFF, now);
         break;
     case UNIT_READY:
-        queue_remove(q, u);
-        queue_stop_competing(q, u, UNIT_OFF, now);
-        break;
     case UNIT_PARKED:
-        budget_unlist(q, u);
-        __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
-        unit_set_state(u, UNIT_OFF, now);
+        stop_waiting(s, q, u, UNIT_OFF, now);
         break;
     default:
         unit_set_state(u, UNIT_OFF, now);
@@ -46,6 +57,25 @@ static void note_hint(struct sched_domain *d)
         __atomic_add_fetch(&d->seen_hints, 1, __ATOMIC_RELAXED);
 }
 
+/*
+ * Something came for a unit that was preempted and waits for its turn: it asks for little at
+ * once, so it may run soon, even a little before its turn. In the long run it gets what it got
+ * before.
+ */
+static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                  cpuset_t *kick)
+{
+    if (u->woken || u->dom->params.latency != LATENCY_NORMAL ||
+        now - u->urgent_at < URGENT_AGAIN)
+        return;
+    queue_remove(s, q, u);
+    u->urgent_at = now;
+    u->grace = to_virtual(u, URGENT_LOAN);
+    u->vdl = tree_from(u) + to_virtual(u, URGENT);
+    queue_insert(s, q, u);
+    place_ready(s, q, u, now, kick);
+}
+
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick)
 {
@@ -54,13 +84,18 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
     trace_unit(s, TRACE_WAKE, u, now, why, 0);
     if (u->state != UNIT_BLOCKED) {
         u->blocking = false;
+        if (u->state == UNIT_READY)
+            hurry(s, q, u, now, kick);
         return;
     }
     u->woken = true;
     u->boost_until = 0;
     if (unlikely(u->dom->gang_active))
         gang_join(q, u, now);
-    queue_become_ready(s, q, u, now);
+    __atomic_add_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, UNIT_READY, now);
+    queue_join(q, u, now);
+    queue_insert(s, q, u);
     if (why == WAKE_POLL) {
         u->boost_until = now + BOOST;
         q->boosted = u;
@@ -75,9 +110,11 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
 
 void sched_block(struct sched *s, struct sched_unit *u)
 {
+    bool waits = u->state == UNIT_READY || u->state == UNIT_PARKED;
+
     trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
     /* A knob may have put it into a queue already, of another cluster even: see saved(). */
-    u->blocking = u->state == UNIT_RUNNING || (u->state == UNIT_READY && u->on_cpu != NO_CPU);
+    u->blocking = u->state == UNIT_RUNNING || (waits && u->on_cpu != NO_CPU);
 }
 
 void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)
@@ -105,16 +142,14 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     __atomic_compare_exchange_n(&s->cpu[cpu].leaving, &leaving, NULL, false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);
     queue_saved(q, u);
-    if (u->blocking && u->state == UNIT_READY) {
-        u->blocking = false;
-        queue_remove(q, u);
-        queue_stop_competing(q, u, UNIT_BLOCKED, now);
-    }
-    if (u->state == UNIT_READY && (u->woken || s->cpu[u->cpu].given == u))
+    if (u->blocking)
+        stop_waiting(s, q, u, UNIT_BLOCKED, now);
+    u->blocking = false;
+    if (u->state == UNIT_READY && (u->woken || u->grace || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
         place_idle(s, q, kick);
-    if (q->nr_ready && kick->bits == before)
+    if (q->nr_ready && !(kick->bits & ~before & q->cpus.bits)) /* as in place_ready() */
         place_timer(s, q, kick);
     if (unlikely(s->nr_strict))
         strict_saved(s, cpu, kick);

@@ -1,12 +1,10 @@
 #include "core/sched_place.h"
 
-enum rank place_rank(const struct sched *s, const struct sched_queue *q,
-                     const struct sched_unit *u, u64 v, ns_t now)
+enum rank place_rank_unusual(const struct sched *s, const struct sched_queue *q,
+                             const struct sched_unit *u, u64 v, ns_t now)
 {
     struct sched_domain *d = u->dom;
 
-    if (likely(!d->special && !q->slotted))
-        return RANK_SINGLE;
     if (d->special) {
         budget_refill(d, now);
         if (queue_reserved(d))
@@ -88,43 +86,27 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
  */
 #define NAP (1 * MS)
 
-static unsigned find_free(const struct sched *s, const struct sched_queue *q,
-                          const struct sched_unit *u)
+static inline bool goes_back(const struct sched *s, const struct sched_queue *q,
+                             const struct sched_unit *u, cpuset_t usable, cpuset_t free)
 {
-    cpuset_t free = place_free(s), usable;
+    return q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
+           (core_free(s, u->cpu, free) || u->since - u->left_at < NAP);
+}
+
+static unsigned find_free(const struct sched *s, const struct sched_queue *q,
+                          const struct sched_unit *u, cpuset_t free)
+{
+    cpuset_t usable = startable(s, u, free);
     unsigned i, cpu;
 
-    if (cpuset_empty(free))
-        return NO_CPU;
-    usable = startable(s, u, free);
-    if (q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
-        (core_free(s, u->cpu, free) || u->since - u->left_at < NAP))
-        return u->cpu;
     if (cpuset_empty(usable))
         return NO_CPU;
+    if (goes_back(s, q, u, usable, free))
+        return u->cpu;
     cpu = choose_free(s, u, cpuset_and(usable, q->cpus), free);
     for (i = 0; cpu == NO_CPU && i < q->nr_victims; i++)
         cpu = choose_free(s, u, cpuset_and(usable, s->queue[q->victims[i]].cpus), free);
     return cpu;
-}
-
-/* Whom a waking unit could preempt. */
-struct rivalry {
-    enum rank rank;
-    bool fair, boost;
-    u64 vdl;
-    ns_t gran;
-};
-
-/* Would it take over from the current unit of 'c', the minimum of that one aside? */
-static bool gives_way(const struct sched *s, const struct sched_queue *q,
-                      const struct sched_cpu *c, const struct rivalry *r, ns_t now)
-{
-    enum rank rank = place_rank(s, q, c->current, q->base, now);
-
-    if (rank != r->rank)
-        return rank > r->rank;
-    return r->boost || (r->fair && virtual_before(r->vdl, c->current->vdl));
 }
 
 /*
@@ -133,33 +115,33 @@ static bool gives_way(const struct sched *s, const struct sched_queue *q,
  * one. NO_CPU: nobody is to be kicked.
  */
 static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
-                            const struct sched_unit *u, ns_t now)
+                            const struct sched_unit *u, u64 v, ns_t now)
 {
-    struct rivalry r = {place_rank(s, q, u, q->base, now), unit_eligible(u, q->base),
-                        now < u->boost_until, u->vdl, place_gran(u)};
-    cpuset_t from = cpuset_and(q->cpus, u->allowed);
+    bool boost = now < u->boost_until, fair = boost || unit_eligible(u, v), later;
+    ns_t gran = boost ? 0 : place_gran(u);
+    enum rank rank = place_rank(s, q, u, v, now), its;
+    bool single = rank == RANK_SINGLE && !q->slotted; /* nobody has a higher one */
     const struct sched_cpu *c, *best = NULL, *first = NULL;
-    unsigned cpu, victim = NO_CPU, next = NO_CPU;
+    u64 left = q->cpus.bits & u->allowed.bits & ~__atomic_load_n(&s->kicked, __ATOMIC_RELAXED);
 
-    from.bits &= ~__atomic_load_n(&s->kicked, __ATOMIC_RELAXED);
-    for (; !cpuset_empty(from); cpuset_remove(&from, cpu)) {
-        cpu = cpuset_lowest(from);
-        c = &s->cpu[cpu];
-        if (!c->current || !gives_way(s, q, c, &r, now))
+    for (left = single && !fair ? 0 : left; left; left &= left - 1) {
+        c = &s->cpu[cpuset_lowest((cpuset_t){left})];
+        if (!c->current)
             continue;
-        if (now - c->picked_at < r.gran && !r.boost) {
-            if (!first || c->picked_at < first->picked_at) {
-                first = c;
-                next = cpu;
-            }
-        } else if (!best || virtual_before(best->current->vdl, c->current->vdl)) {
+        later = boost || (fair && virtual_before(u->vdl, c->current->vdl));
+        if (single && !later)
+            continue;
+        its = place_rank(s, q, c->current, v, now);
+        if (its < rank || (its == rank && !later))
+            continue;
+        if (now - c->picked_at < gran)
+            first = first && first->picked_at <= c->picked_at ? first : c;
+        else if (!best || virtual_before(best->current->vdl, c->current->vdl))
             best = c;
-            victim = cpu;
-        }
     }
-    if (best || !first)
-        return victim;
-    return first->until > first->picked_at + r.gran ? next : NO_CPU;
+    if (!best && first && first->until > first->picked_at + gran)
+        best = first;
+    return best ? (unsigned)(best - s->cpu) : NO_CPU;
 }
 
 void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
@@ -188,21 +170,13 @@ void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     queue_kick(s, chosen, kick);
 }
 
-void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
-                 cpuset_t *kick)
+static __noinline void find_place(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                                  cpuset_t free, ns_t now, cpuset_t *kick)
 {
-    unsigned cpu;
+    unsigned cpu = cpuset_empty(free) ? NO_CPU : find_free(s, q, u, free);
 
-    if (u->on_cpu != NO_CPU) {
-        /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
-        if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
-            queue_kick(s, u->on_cpu, kick);
-        return;
-    }
-    cpu = find_free(s, q, u);
     if (cpu == NO_CPU) {
-        queue_virtual_time(q, now);
-        cpu = find_victim(s, q, u, now);
+        cpu = find_victim(s, q, u, queue_virtual_time(q, now), now);
         if (unlikely(q->nr_picky || s->nr_strict))
             place_idle(s, q, kick);
         if (unlikely(s->nr_strict))
@@ -212,6 +186,22 @@ void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
         queue_kick(s, cpu, kick);
     if (cpu == NO_CPU || !cpuset_has(q->cpus, cpu)) /* elsewhere it may find other work */
         place_timer(s, q, kick);
+}
+
+void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                 cpuset_t *kick)
+{
+    cpuset_t free = place_free(s);
+
+    if (u->on_cpu != NO_CPU) {
+        /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
+        if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
+            queue_kick(s, u->on_cpu, kick);
+    } else if (!s->nr_strict && goes_back(s, q, u, cpuset_and(free, u->allowed), free)) {
+        queue_kick(s, u->cpu, kick);
+    } else {
+        find_place(s, q, u, free, now, kick);
+    }
 }
 
 /* Saved READY units of the pool for which nobody is on the way. */
@@ -241,7 +231,7 @@ void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     for (u = tree_first(q->root); u && n > 0; u = tree_next(u)) {
         if (u->on_cpu != NO_CPU)
             continue;
-        while (n-- > 0 && (cpu = find_free(s, q, u)) != NO_CPU) {
+        while (n-- > 0 && (cpu = find_free(s, q, u, place_free(s))) != NO_CPU) {
             queue_kick(s, cpu, kick);
             if (!all)
                 break;
@@ -256,17 +246,15 @@ void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 {
     cpuset_t free = cpuset_and(place_free(s), s->pool_cpus[q->pool]);
-    bool picky = s->nr_strict, any = false;
+    bool picky = s->nr_strict;
     unsigned i, cpu;
     s64 n;
 
-    if (likely(cpuset_empty(free)))
+    if (cpuset_empty(free) || !place_stealable(s, q))
         return;
-    for (i = 0; i < q->nr_victims; i++) {
+    for (i = 0; i < q->nr_victims; i++)
         picky |= s->queue[q->victims[i]].nr_picky;
-        any |= s->queue[q->victims[i]].nr_ready;
-    }
-    n = !any ? 0 : picky ? CPUSET_MAX : nr_unserved(s, q);
+    n = picky ? CPUSET_MAX : nr_unserved(s, q);
     for (; n > 0 && !cpuset_empty(free); n--) {
         cpu = cpuset_lowest(free);
         cpuset_remove(&free, cpu);
@@ -282,9 +270,8 @@ static bool better(const struct sched_unit *u, const struct sched_unit *than, u6
     return unit_eligible(u, v) || virtual_before(u->vrt, than->vrt);
 }
 
-/* With restrictions or ranks, which are rare, the tree is read in order. */
-static struct sched_unit *best_of_odd(struct sched *s, struct sched_queue *q, unsigned cpu,
-                                      u64 v, ns_t now, bool strict)
+struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, unsigned cpu,
+                                     u64 v, ns_t now, bool strict)
 {
     struct sched_unit *u, *best = NULL;
     enum rank r, best_rank = RANK_STRAGGLER;
@@ -304,28 +291,11 @@ static struct sched_unit *best_of_odd(struct sched *s, struct sched_queue *q, un
     return best;
 }
 
-struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned cpu, u64 v,
-                              ns_t now, bool strict)
-{
-    struct sched_unit *u;
-
-    if (!q->root)
-        return NULL;
-    if (unlikely(q->nr_odd || q->slotted || strict))
-        return best_of_odd(s, q, cpu, v, now, strict);
-    u = tree_earliest(q->root, v);
-    return u ? u : tree_least(q->root);
-}
-
 void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u, unsigned cpu,
                 ns_t now)
 {
-    unsigned own = s->cpu[cpu].queue;
-
-    queue_remove(from, u);
-    queue_leave(from, u, now);
-    queue_move(s, u, own, now);
-    queue_join(s, &s->queue[own], u, now);
+    queue_remove(s, from, u);
+    queue_transfer(s, u, s->cpu[cpu].queue, now);
 }
 
 /* From a queue whose lock is held. */
@@ -338,7 +308,7 @@ static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsign
     do {
         u = place_best(s, from, cpu, v, now, s->nr_strict);
         if (u && !place_may_run(u, cpu))
-            u = best_of_odd(s, from, cpu, v, now, s->nr_strict);
+            u = place_best_of_odd(s, from, cpu, v, now, s->nr_strict);
     } while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
     if (!u)
         return NULL;
@@ -350,12 +320,13 @@ struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *ag
                                cpuset_t *kick)
 {
     struct sched_queue *q = &s->queue[s->cpu[cpu].queue], *from;
+    u64 waiting = place_stealable(s, q);
     struct sched_unit *u;
     unsigned i;
 
     for (i = 0; i < q->nr_victims; i++) {
         from = &s->queue[q->victims[i]];
-        if (!__atomic_load_n(&from->nr_ready, __ATOMIC_RELAXED))
+        if (!(waiting & from->bit))
             continue;
         if (s->ops.try_lock && !s->ops.try_lock(from->cluster)) {
             *again = true;

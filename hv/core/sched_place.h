@@ -19,8 +19,16 @@ enum rank {
     RANK_SINGLE,
     RANK_STRAGGLER, /* its gang has another slot */
 };
-enum rank place_rank(const struct sched *s, const struct sched_queue *q,
-                     const struct sched_unit *u, u64 v, ns_t now);
+enum rank place_rank_unusual(const struct sched *s, const struct sched_queue *q,
+                             const struct sched_unit *u, u64 v, ns_t now);
+
+static inline enum rank place_rank(const struct sched *s, const struct sched_queue *q,
+                                   const struct sched_unit *u, u64 v, ns_t now)
+{
+    if (likely(!u->dom->special && !q->slotted))
+        return RANK_SINGLE;
+    return place_rank_unusual(s, q, u, v, now);
+}
 
 /* May this READY unit start on 'cpu', as far as the unit is concerned? */
 static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)
@@ -32,7 +40,9 @@ static inline bool place_may_run(const struct sched_unit *u, unsigned cpu)
 /* How long the current unit is safe from being preempted by 'u'. */
 static inline ns_t place_gran(const struct sched_unit *u)
 {
-    return u->dom->params.latency == LATENCY_LOW ? GRAN_LATENCY : GRAN;
+    if (u->dom->params.latency == LATENCY_LOW)
+        return GRAN_LATENCY;
+    return u->grace ? URGENT : GRAN;
 }
 
 /* A unit became READY: kick an idle CPU for it, or one that it should preempt. */
@@ -56,6 +66,12 @@ static inline void place_idle(struct sched *s, struct sched_queue *q, cpuset_t *
         place_some_idle(s, q, kick);
 }
 
+/* Others' queues where somebody waits. */
+static inline u64 place_stealable(const struct sched *s, const struct sched_queue *q)
+{
+    return __atomic_load_n(&s->waiting, __ATOMIC_SEQ_CST) & q->neighbours;
+}
+
 /* A CPU that was told to look for others' work found its own. */
 void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick);
 
@@ -71,12 +87,26 @@ static inline void place_timer(struct sched *s, struct sched_queue *q, cpuset_t 
         place_some_timer(s, q, kick);
 }
 
+/* With restrictions or ranks, which are rare, the tree is read in order. */
+struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, unsigned cpu,
+                                     u64 v, ns_t now, bool strict);
+
 /*
  * The most urgent READY unit that may run here, or NULL. 'strict': not beside another domain
  * where that is forbidden.
  */
-struct sched_unit *place_best(struct sched *s, struct sched_queue *q, unsigned cpu, u64 v,
-                              ns_t now, bool strict);
+static inline struct sched_unit *place_best(struct sched *s, struct sched_queue *q,
+                                            unsigned cpu, u64 v, ns_t now, bool strict)
+{
+    struct sched_unit *u;
+
+    if (!q->root)
+        return NULL;
+    if (unlikely(q->nr_odd || q->slotted || strict))
+        return place_best_of_odd(s, q, cpu, v, now, strict);
+    u = tree_earliest(q->root, v);
+    return u ? u : tree_least(q->root);
+}
 
 /* For an idle CPU: a unit from the nearest queue that has one, moved to this queue; or NULL. */
 struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,

@@ -23,6 +23,13 @@
 #define UNIT_SHIFT    14
 #define INVERSE_SHIFT 36
 
+/* What a unit asks for that was sent something while it waited, and how long after that. */
+#define URGENT     (400 * US)
+#define URGENT_FOR (3 * MS)
+
+/* What runs is looked at so often at least: 36 minutes. */
+#define LONGEST (1L << 41)
+
 #define LAG_MAX    (10 * MS)
 #define LAG_FORGET (100 * MS)
 
@@ -86,57 +93,66 @@ static inline bool unit_eligible(const struct sched_unit *u, u64 v)
     return !virtual_before(v, tree_from(u));
 }
 
-/* How long this unit runs per request. */
-ns_t queue_request(const struct sched_unit *u);
-
-typedef __int128 wide_t;
-
-static inline void queue_rebase(struct sched_queue *q, s64 by)
-{
-    q->base += (u64)by;
-    q->sum -= (wide_t)by * q->weight;
-}
-
-/* For a queue that nobody looked at for hours: until 64 bits suffice. */
-void queue_catch_up(struct sched_queue *q, wide_t running);
-
-/* The base follows virtual time, so that the sum stays small. */
+/*
+ * The base follows now and then. Real time makes the sum grow by 2^UNIT_SHIFT a ns and CPU, and
+ * running units are charged once in LONGEST: so it is seen here before 64 bits overflow.
+ */
 static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
 {
-    wide_t running = (wide_t)((s64)q->nr_run * now - q->charged_sum) << UNIT_SHIFT;
-    wide_t sum = q->sum + running;
+    s64 running = (s64)q->nr_run * now - q->charged_sum;
+    u64 sum = q->sum + ((u64)running << UNIT_SHIFT), by;
 
     if (unlikely(!q->weight))
         return q->base;
-    if (unlikely((s64)sum != sum)) {
-        queue_catch_up(q, running);
-        sum = q->sum + running;
+    by = (u64)((s64)sum / (s64)q->weight);
+    if (unlikely(sum + BIT(61) > BIT(62))) {
+        q->base += by;
+        q->sum -= by * q->weight;
+        by = 0;
     }
-    queue_rebase(q, (s64)sum / (s64)q->weight);
-    return q->base;
+    return q->base + by;
 }
 
-/* Its weight changes with the number of active siblings; call while it competes or not. */
-void queue_refresh_weight(struct sched *s, struct sched_queue *q, struct sched_unit *u);
+/* Who was urgent lately asks for little at once, so that it is soon its turn again. */
+static inline void unit_request(struct sched_unit *u, ns_t now)
+{
+    ns_t request = u->dom->request;
+
+    if (unlikely(now - u->urgent_at < URGENT_FOR))
+        request = MIN(request, URGENT);
+    u->vdl = u->vrt + to_virtual(u, request);
+}
+
+/*
+ * A running unit begins a new request. It owes or is owed a bounded time only: what it got on a
+ * CPU that others did not want, or may not use, is nobody's loss.
+ */
+void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
+
+/* While it competes: its weight changes with the number of active siblings. */
+static inline void queue_refresh_weight(struct sched_queue *q, struct sched_unit *u)
+{
+    if (unlikely(u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
+                 (u64)u->weight * q->nr_cpus > q->weight))
+        queue_change_weight(q, u);
+}
 
 /* Begins to compete, with the lag that it left with as far as that still counts. */
-void queue_join(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now);
 void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 /* Its state is saved: a READY one may go anywhere from now on. */
 void queue_saved(struct sched_queue *q, struct sched_unit *u);
 
 /* A competing unit into and out of the tree. */
-void queue_insert(struct sched_queue *q, struct sched_unit *u);
-void queue_remove(struct sched_queue *q, struct sched_unit *u);
+void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u);
+void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u);
 
-/* The only one that is READY. */
-static inline void queue_remove_only(struct sched_queue *q)
-{
-    q->nr_picky = 0;
-    q->nr_ready = 0;
-    q->root = NULL;
-}
+/* 'out' leaves the tree, and 'in' comes. */
+void queue_exchange(struct sched *s, struct sched_queue *q, struct sched_unit *in,
+                    struct sched_unit *out);
 
 /* A competing unit, out of the tree, starts and stops to run. */
 static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now)
@@ -168,20 +184,33 @@ static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_
         return;
     v = to_virtual(u, d);
     u->vrt += v;
-    q->sum += (wide_t)v * u->weight;
+    q->sum += v * u->weight;
     q->charged_sum += d;
     u->charged = now;
-    if (unlikely(u->dom->gang_active || u->dom->metered))
+    if (unlikely(u->dom->unusual))
         queue_charge_special(u, d);
 }
 
-/* Sleeping or off -> READY. */
-void queue_become_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
 /* A competing unit, in no tree and on no CPU, goes to sleep or off. */
-void queue_stop_competing(struct sched_queue *q, struct sched_unit *u, enum unit_state to,
-                          ns_t now);
+static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit *u,
+                                        enum unit_state to, ns_t now)
+{
+    queue_leave(q, u, now);
+    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, to, now);
+}
+
 /* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
-void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
+static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u)
+{
+    struct sched_cpu *c = &s->cpu[u->cpu];
+
+    queue_stop(q, u);
+    c->current = NULL;
+    c->leaving = u;
+    u->blocking = false;
+    cpuset_remove(&q->untimed, u->cpu);
+}
 
 /* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the tree. */
 static inline void queue_refresh_limited(const struct sched *s, const struct sched_queue *q,
@@ -193,7 +222,9 @@ static inline void queue_refresh_limited(const struct sched *s, const struct sch
     u->picky = !cpuset_empty(cpuset_minus(pool, u->allowed));
 }
 
-/* A unit in no tree that does not run changes its queue and keeps its lag. */
+/* A unit in no tree that does not compete changes its queue and keeps its lag. */
 void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);
+/* A READY one, also in no tree: it keeps what is left of its request, too. */
+void queue_transfer(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);
 
 #endif

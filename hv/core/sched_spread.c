@@ -5,15 +5,15 @@
 /* A CPU of the queue whose unit could use the idle core 'to'; NO_CPU: none. */
 static unsigned crowded(const struct sched *s, const struct sched_queue *q, unsigned to)
 {
-    cpuset_t left = cpuset_minus(q->cpus, s->cpu[to].core);
+    u64 busy = q->cpus.bits & ~s->idle, left = busy;
     const struct sched_cpu *c;
     unsigned cpu;
 
-    for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
-        cpu = cpuset_lowest(left);
+    for (; left; left &= left - 1) {
+        cpu = cpuset_lowest((cpuset_t){left});
         c = &s->cpu[cpu];
-        if (c->current && cpuset_has(c->current->allowed, to) && !c->given &&
-            (c->core.bits & ~s->idle & ~BIT(cpu)))
+        if (c->core.bits & busy & ~BIT(cpu) && c->current && !c->given &&
+            cpuset_has(c->current->allowed, to))
             return cpu;
     }
     return NO_CPU;

@@ -74,7 +74,7 @@ struct sched_unit {
     /* Node of the tree of READY units, in the order of vdl. It is eligible from vrt - grace on. */
     struct sched_unit *left, *right, *parent;
     u64 vdl, vrt;
-    u64 grace;      /* it is eligible so much before its turn: a latency unit's loan */
+    u64 grace;      /* it is eligible so much before its turn: a loan */
     u64 least_from; /* of the subtree */
     u32 prio;
 
@@ -83,13 +83,12 @@ struct sched_unit {
     u8 cluster;    /* whose lock guards this unit */
     bool blocking; /* sched_block() was called, pick has not seen it yet */
     bool odd;      /* in the tree, and not every CPU of the queue may take it now */
-    bool clamped;  /* its weight is cut to what one CPU can give */
     bool limited;  /* may not run on every CPU of its queue */
     bool picky;    /* ... of its pool */
     u16 cpu;       /* runs there, or ran there last */
     u16 on_cpu;    /* its state is loaded there and not saved; or NO_CPU */
     u16 id;
-    u16 active_seen; /* the n_active that the weight was made with */
+    u16 active_seen; /* the n_active that the weight was made with; 0: make it anew */
     u32 weight;
     u64 inverse; /* 2^INVERSE_SHIFT / weight */
 
@@ -98,8 +97,9 @@ struct sched_unit {
     ns_t charged; /* RUNNING: its time until here is in vrt */
     ns_t since;   /* in this state */
     ns_t boost_until;
-    bool woken;    /* READY because of a wake-up: the latency is of interest */
-    ns_t gang_ran; /* as a gang's member, for the skew */
+    ns_t urgent_at; /* something came for it while it waited */
+    bool woken;     /* READY because of a wake-up: the latency is of interest */
+    ns_t gang_ran;  /* as a gang's member, for the skew */
 
     cpuset_t hard, soft;
     cpuset_t allowed; /* hard and of the pool and online; never empty */
@@ -114,10 +114,12 @@ struct sched_domain {
     u8 pool;
     bool special;     /* has a reservation: its units are not like others */
     bool metered;     /* has a cap or a reservation */
+    bool unusual;     /* metered, or not in gang mode off */
     bool gang_active; /* modes on and auto: windows are made */
     u32 n_active;     /* READY, RUNNING or PARKED units; atomic */
     u32 nr_running;   /* kept while metered; atomic */
     u64 unit_inverse; /* 2^INVERSE_SHIFT / weight of the whole domain */
+    ns_t request;     /* how long its units run at once, by latency class */
 
     /* Run time that is left; refilled once a period by whoever comes first. Atomic. */
     s64 cap_quota, cap_left, reserve_quota, reserve_left;
@@ -150,7 +152,7 @@ struct sched_queue {
 
     /* Virtual time = base + sum / weight, the weighted mean vrt of READY and RUNNING units. */
     u64 base;
-    __int128 sum; /* of weight * (vrt - base) */
+    u64 sum; /* of weight * (vrt - base), signed */
     u64 weight;
     ns_t charged_sum; /* of the RUNNING units' charged */
 
@@ -162,10 +164,12 @@ struct sched_queue {
     ns_t balance_at; /* or INT64_MAX: no other queue in the pool */
     u64 load;        /* weight, averaged; atomic */
 
+    u64 bit;        /* its own, if there are others in the pool: in s->waiting */
+    u64 neighbours; /* theirs */
     u8 cluster, pool;
     u8 nr_victims;
     u8 victims[SCHED_MAX_QUEUES]; /* other queues of the pool, nearest first */
-};
+} __aligned(256);
 
 struct sched_cpu {
     struct sched_unit *current;
@@ -179,12 +183,12 @@ struct sched_cpu {
     ns_t idle_at;             /* idle time is counted up to there */
     u8 queue, cluster, pool;
     bool usable; /* online and in a pool */
-    bool rare;   /* one of the following may be set */
+    bool rare;   /* not usable, or one of the following may be set, or mode strict is in use */
     bool yielded, hand_over;
     bool looking; /* idle, and a lock was taken when it looked for work */
     bool forced;  /* idle because of mode strict */
     struct sched_cpu_stats stats;
-};
+} __aligned(128); /* a power of 2: an index is a shift */
 
 /* Of a core, for mode strict: which domain it changes over to. */
 struct sched_core {
@@ -201,6 +205,7 @@ struct sched_ops {
 struct sched {
     u64 idle __aligned(64); /* CPUs whose last pick gave NULL; atomic */
     u64 kicked;             /* named in a kick, have not picked since; atomic */
+    u64 waiting;            /* queues with READY units that others could take; atomic */
     u64 online;
     struct sched_ops ops;
     unsigned nr_cpus, nr_clusters, nr_queues;
@@ -210,9 +215,8 @@ struct sched {
     u32 nr_strict; /* domains */
     struct sched_trace *ring;
     u32 ring_mask;
-    u64 ring_next;             /* atomic */
-    u32 share[CPUSET_MAX + 1]; /* 2^24 / n */
-    struct sched_cpu cpu[CPUSET_MAX] __aligned(64);
+    u64 ring_next; /* atomic */
+    struct sched_cpu cpu[CPUSET_MAX];
     struct sched_core core[CPUSET_MAX];
     struct sched_queue queue[SCHED_MAX_QUEUES];
 };

@@ -108,16 +108,6 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
 }
 
-static bool anybody_waits(const struct sched *s, const struct sched_queue *q)
-{
-    u32 n = q->nr_ready;
-    unsigned i;
-
-    for (i = 0; i < q->nr_victims; i++)
-        n += __atomic_load_n(&s->queue[q->victims[i]].nr_ready, __ATOMIC_RELAXED);
-    return n;
-}
-
 void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick)
 {
     cpuset_t told = {s->idle & s->kicked & s->cpu[cpu].core.bits};
@@ -133,12 +123,14 @@ void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick)
 void strict_saved(struct sched *s, unsigned cpu, cpuset_t *kick)
 {
     cpuset_t others = cpuset_minus(s->cpu[cpu].core, cpuset_of(cpu));
+    const struct sched_queue *q;
     unsigned other;
 
     others.bits &= __atomic_load_n(&s->idle, __ATOMIC_RELAXED);
     for (; !cpuset_empty(others); cpuset_remove(&others, other)) {
         other = cpuset_lowest(others);
-        if (anybody_waits(s, &s->queue[s->cpu[other].queue]))
+        q = &s->queue[s->cpu[other].queue];
+        if (q->nr_ready || place_stealable(s, q))
             queue_kick(s, other, kick);
     }
 }

@@ -6,12 +6,12 @@
  *  S1 When nothing can happen any more, no unit waits while a CPU idles.
  *
  * The other queue is entered only if its lock is free; whether it holds anything is read without
- * it. CPU 0 and 1 belong to queue 1; queue 0 has units, but no CPU that would look at it first.
+ * it, from a bit that changes when the queue ceases or begins to be empty. CPU 0 and 1 belong to queue 1; queue 0 has units, but no CPU that would look at it first.
  * A unit ends at once or runs for ever. Without a -D it must verify; seeded errors:
  *
  *  LOOK_THEN_IDLE the CPU looks at the other queue, then says that it is idle
- *  NO_FENCE       the insertion is seen by others only after the look for an idle CPU: the store
- *                 waits in a buffer while the load is done
+ *  NO_FENCE       the bit is seen by others only after the look for an idle CPU: the store waits
+ *                 in a buffer while the load is done
  *  GIVE_UP        the other queue's lock is taken: the CPU halts instead of trying again
  *  CLAIM_STAYS    a pick leaves the claim: nobody kicks this CPU again
  *  OWN_QUEUE_ONLY a CPU that was claimed for one unit and found another one does not kick for
@@ -24,7 +24,8 @@
 
 #define NOBODY CPUS
 
-byte ready[2]; /* units in the queue */
+byte ready[2]; /* units in the queue, seen by who has the lock */
+bool waiting[2]; /* there are some, seen by all */
 bool locked[2];
 bool idle[CPUS], kicked[CPUS], interrupt[CPUS];
 bool halted[CPUS];
@@ -72,11 +73,15 @@ proctype waker()
         :: q = 1
         fi;
         lock(q);
+        ready[q]++;
 #ifdef NO_FENCE
         place();
-        ready[q]++;
+        waiting[q] = true;
 #else
-        ready[q]++;
+        if
+        :: ready[q] == 1 -> waiting[q] = true
+        :: else
+        fi;
         place();
 #endif
         locked[q] = false;
@@ -87,12 +92,22 @@ proctype waker()
     running_wakers--
 }
 
+inline take(q)
+{
+    ready[q]--;
+    if
+    :: !ready[q] -> waiting[q] = false
+    :: else
+    fi;
+    got = true
+}
+
 /* place_steal() */
 inline steal()
 {
     again = false;
     if
-    :: !ready[0]
+    :: !waiting[0]
     :: else ->
         atomic {
             if
@@ -104,7 +119,7 @@ inline steal()
         :: again
         :: else ->
             if
-            :: ready[0] -> ready[0]--; got = true
+            :: ready[0] -> take(0)
             :: else
             fi;
             locked[0] = false
@@ -115,7 +130,7 @@ inline steal()
 #ifdef OWN_QUEUE_ONLY
 #define LEFT (ready[1])
 #else
-#define LEFT (ready[0] || ready[1])
+#define LEFT (waiting[0] || ready[1])
 #endif
 
 inline pass_on()
@@ -162,7 +177,7 @@ pick:
     lock(1);
     awake();
     if
-    :: ready[1] -> ready[1]--; got = true
+    :: ready[1] -> take(1)
     :: else -> find_work()
     fi;
     if

@@ -441,6 +441,55 @@ static void figures_strict(void)
     }
 }
 
+/* ---- events for those that wait ---------------------------------------------------------- */
+
+/* A hog and a timer in each unit, as cyclictest beside a hog on each vcpu. */
+static void load_events(struct sim *s, const void *arg)
+{
+    const unsigned *n = arg;
+
+    wl_cyclic(s, WL(.units = n[0]), 1 * MS);
+    if (n[1])
+        wl_hog(s, WL(.units = n[1]));
+    if (n[2])
+        wl_cyclic(s, WL(.units = n[2]), 1 * MS);
+}
+
+static void figures_events(void)
+{
+    static const struct {
+        unsigned n[3];
+        const char *what;
+        double goal;
+    } t[] = {{{8, 0, 0}, "8 vcpus", 0.5},
+             {{12, 0, 0}, "12 vcpus", 0.5},
+             {{16, 0, 0}, "16 vcpus", 0.5},
+             {{4, 0, 4}, "two guests of 4 vcpus", 0.5},
+             {{4, 4, 0}, "4 vcpus beside 4 hogs", 0.5},
+             {{4, 8, 0}, "4 vcpus beside 8 hogs", 0.5}};
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+        struct run p = {&policy_serai, "4", load_events, t[i].n};
+        struct result r = run(p), c;
+        double part = t[i].n[1] || t[i].n[2] ? 0.5 : 1;
+
+        p.pol = &policy_credit2;
+        c = run(p);
+        printf("# %-22s p50 %.3f p99 %.3f max %.3f ms, switches %.0f, credit2-like %.3f %.3f "
+               "%.3f ms, %.0f /CPU s\n",
+               t[i].what, (double)r.p50 / MS, (double)r.p99 / MS, (double)r.worst / MS,
+               r.switches, (double)c.p50 / MS, (double)c.p99 / MS, (double)c.worst / MS,
+               c.switches);
+        snprintf(name, sizeof(name), "timers of %s on 4 CPUs: p99 / credit2-like", t[i].what);
+        report(name, r.failed ? 1e9 : ratio((double)r.p99, (double)c.p99), "<=", t[i].goal);
+        snprintf(name, sizeof(name), "timers of %s on 4 CPUs: part of its share, %%",
+                 t[i].what);
+        report(name, r.failed ? 1e9 : 100 * (double)r.ran[0] / (double)r.total / part,
+               "<=", 100.5);
+    }
+}
+
 /* ---- guests that misbehave -------------------------------------------------------------- */
 
 static void load_hostile(struct sim *s, const void *arg)
@@ -530,6 +579,8 @@ int main(int argc, char **argv)
         figures_sync();
     if (wanted("strict"))
         figures_strict();
+    if (wanted("events"))
+        figures_events();
     if (wanted("hostile"))
         figures_hostile();
     printf("1..%u\n# %u figures, %u missed\n", nr_figures, nr_figures, nr_missed);

@@ -27,7 +27,7 @@ enum {
     NO_CPU_OFFLINE,
 };
 
-enum { EV_TIMER, EV_KICK, EV_SAVED, EV_WORK, EV_SLEEP, EV_IRQ, EV_CALL };
+enum { EV_TIMER, EV_KICK, EV_SAVED, EV_WORK, EV_SLEEP, EV_IRQ, EV_TICK, EV_CALL };
 /* event.c */
 void sim_post(struct sim *s, ns_t at, unsigned kind, unsigned id, unsigned gen);
 struct sim_event sim_pop(struct sim *s);

@@ -78,7 +78,7 @@ static void serai_init(struct sim *s)
 {
     static const struct sched_ops ops = {try_lock, unlock};
 
-    if (posix_memalign((void **)&s->polstate, 64, ROUND_UP(sizeof(struct serai), 64UL)))
+    if (posix_memalign((void **)&s->polstate, _Alignof(struct serai), sizeof(struct serai)))
         abort();
     sched_init(enter(s, ~0UL), &s->topo, &ops);
 }

@@ -4,7 +4,8 @@
 
 #include "sim/internal.h"
 
-static const char *const ev_name[] = {"timer", "kick", "saved", "work", "sleep", "irq", "call"};
+static const char *const ev_name[] = {"timer", "kick", "saved", "work",
+                                      "sleep", "irq",  "tick",  "call"};
 
 const struct sim_cost sim_cost_default = {
     .kick = 2 * US,
@@ -141,13 +142,11 @@ static void leave(struct sim *s, struct sim_unit *u, unsigned cpu)
     sim_post(s, s->now + s->cost.save, EV_SAVED, u->id, cpu);
 }
 
-static void note_latency(struct sim *s, struct sim_unit *u)
+void sim_note_latency(struct sim *s, ns_t d)
 {
-    if (u->dom->p.latency != LATENCY_LOW)
-        return;
     if (!(s->st.nr_lat & (s->st.nr_lat - 1)))
         s->st.lat = realloc(s->st.lat, (s->st.nr_lat ? 2 * s->st.nr_lat : 1) * sizeof(ns_t));
-    s->st.lat[s->st.nr_lat++] = u->start - u->ready_since;
+    s->st.lat[s->st.nr_lat++] = d;
 }
 
 static void enter(struct sim *s, struct sim_unit *u, unsigned cpu)
@@ -163,8 +162,8 @@ static void enter(struct sim *s, struct sim_unit *u, unsigned cpu)
     s->st.longest_wait = MAX(s->st.longest_wait, s->now - u->ready_since);
     u->acct = s->now;
     u->start = s->now + s->cost.swtch + s->cost.migrate[d];
-    if (u->woken)
-        note_latency(s, u);
+    if (u->woken && u->dom->p.latency == LATENCY_LOW)
+        sim_note_latency(s, u->start - u->ready_since);
     u->woken = false;
     sim_set_state(s, u, S_RUNNING);
     u->cpu = (int)cpu;
@@ -335,6 +334,11 @@ void sim_interrupt(struct sim *s, struct sim_unit *from, struct sim_unit *u)
     sim_wake(s, from, u, WAKE_EVENT);
 }
 
+void sim_tick(struct sim *s, struct sim_unit *u, ns_t at)
+{
+    sim_post(s, MAX(at, s->now), EV_TICK, u->id, 0);
+}
+
 /* ---- the machine ------------------------------------------------------------------------ */
 
 struct sim *sim_create(const struct policy *p, const struct sim_topology *t, u64 seed)
@@ -401,6 +405,10 @@ static void handle(struct sim *s, const struct sim_event *e)
             if (u->irq)
                 u->irq(s, u);
         }
+        break;
+    case EV_TICK:
+        if (u->used)
+            sim_interrupt(s, NULL, u);
         break;
     case EV_CALL:
         s->call(s, e->id);

@@ -193,6 +193,10 @@ void sim_signal(struct sim *s, struct sim_unit *u);
 void sim_wake(struct sim *s, struct sim_unit *from, struct sim_unit *u, enum sched_wake why);
 void sim_interrupt(struct sim *s, struct sim_unit *from, struct sim_unit *u);
 void sim_wake_at(struct sim *s, struct sim_unit *u, ns_t delay);
+/* Interrupted by a timer. */
+void sim_tick(struct sim *s, struct sim_unit *u, ns_t at);
+/* A sample of the latency that is measured. */
+void sim_note_latency(struct sim *s, ns_t d);
 /* s->call(s, id) after 'delay'. */
 void sim_call(struct sim *s, ns_t delay, u16 id);
 

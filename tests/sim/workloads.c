@@ -72,6 +72,28 @@ struct sim_dom *wl_interactive(struct sim *s, struct wl_dom p, ns_t sleep, ns_t 
     return start(s, p, interactive, sleep, burst);
 }
 
+/* arg[2]: when its timer rings. */
+static void cyclic(struct sim *s, struct sim_unit *u)
+{
+    sim_note_latency(s, s->now - u->arg[2]);
+    u->arg[2] += ((s->now - u->arg[2]) / u->arg[1] + 1) * u->arg[1];
+    sim_tick(s, u, u->arg[2]);
+}
+
+struct sim_dom *wl_cyclic(struct sim *s, struct wl_dom p, ns_t period)
+{
+    struct sim_dom *d = start(s, p, hog, 0, 0);
+    struct group *g = d->group;
+
+    for (unsigned i = 0; i < g->n; i++) {
+        g->unit[i]->irq = cyclic;
+        g->unit[i]->arg[1] = period + i * period / 10;
+        g->unit[i]->arg[2] = s->now + 10 * MS + (ns_t)sim_below(s, period);
+        sim_tick(s, g->unit[i], g->unit[i]->arg[2]);
+    }
+    return d;
+}
+
 /* ---- barrier ---------------------------------------------------------------------------- */
 
 static void release_all(struct sim *s, struct sim_unit *u)

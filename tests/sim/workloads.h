@@ -33,6 +33,8 @@ struct sim_dom *wl_pipe(struct sim *s, struct wl_dom p, ns_t make, ns_t take);
 struct sim_dom *wl_storm(struct sim *s, struct wl_dom p);
 /* Two units hand a polled port to each other every 3 us. */
 struct sim_dom *wl_poll_storm(struct sim *s, struct wl_dom p);
+/* Never gives way, and has a timer every 'period', a little longer for each further unit. */
+struct sim_dom *wl_cyclic(struct sim *s, struct wl_dom p, ns_t period);
 /* Yields every 'grain'. */
 struct sim_dom *wl_yielder(struct sim *s, struct wl_dom p, ns_t grain);
 

@@ -73,6 +73,58 @@ static void new_weights_count_at_once(void **state)
     world_share(&w, 0, 2500 * MS, 10 * MS);
 }
 
+#define MONTH (30L * 24 * 3600 * 1000 * MS)
+
+/* Who had CPUs to themselves owe nothing for that, and are owed nothing, when others come. */
+static void what_nobody_wanted_is_forgotten(void **state)
+{
+    static const ns_t share[] = {857, 571, 571};
+    ns_t before[2];
+    unsigned d;
+
+    world_init(&w, 1, 2, 1);
+    for (d = 0; d < 3; d++)
+        world_domain(&w, 1);
+    WORLD_SET(&w, 0, weight, 384);
+    world_wake(&w, &w.unit[0][0]);
+    world_wake(&w, &w.unit[1][0]);
+    world_run(&w, MONTH);
+    before[0] = world_got(&w, 0);
+    before[1] = world_got(&w, 1);
+    world_wake(&w, &w.unit[2][0]);
+    world_run(&w, MONTH + 1000 * MS);
+    for (d = 0; d < 3; d++)
+        world_share(&w, d, (d < 2 ? before[d] : 0) + share[d] * MS, 75 * MS);
+}
+
+/* Two that share a CPU because they must are not owed what others get on theirs. */
+static void pinned_units_are_not_owed_the_rest(void **state)
+{
+    cpuset_t kick = CPUSET_NONE;
+    unsigned i;
+    ns_t before;
+
+    world_init(&w, 1, 4, 1);
+    world_domain(&w, 2);
+    world_domain(&w, 4);
+    for (i = 0; i < 2; i++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(0, i), cpuset_of(0), cpuset_of(0), 0, &kick), 0);
+    for (i = 0; i < 4; i++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(1, i), (cpuset_t){14}, cpuset_first(64), 0, &kick),
+            0);
+    world_wake_all(&w);
+    w.unit[1][3].burst = 1;
+    world_run(&w, 5000 * MS);
+    before = w.unit[1][0].got;
+    w.unit[1][3].burst = 0;
+    world_wake(&w, &w.unit[1][3]);
+    world_run(&w, 6000 * MS);
+    for (i = 0; i < 4; i++)
+        assert_in_range(w.unit[1][i].got - (i < 3 ? before : 0), 725 * MS, 775 * MS);
+}
+
 static void a_lone_domain_needs_no_timer(void **state)
 {
     unsigned i;
@@ -321,6 +373,32 @@ static void latency_units_are_served_first(void **state)
 
 /* ---- giving way ------------------------------------------------------------------------- */
 
+/* Who waits and is sent something runs after a moment, and gets no more than before. */
+static void events_hurry_those_who_wait(void **state)
+{
+    unsigned waits;
+    ns_t t;
+
+    world_init(&w, 1, 1, 1);
+    world_domain(&w, 2);
+    world_wake_all(&w);
+    world_run(&w, 100 * MS);
+    while (w.timer[0] - w.now < 2900 * US) /* a turn begins */
+        world_run(&w, w.now + 50 * US);
+    waits = w.s.cpu[0].current == unit(0, 0);
+    wake(unit(0, waits), WAKE_EVENT);
+    t = w.now;
+    world_run(&w, t + 300 * US);
+    assert_ptr_equal(w.s.cpu[0].current, unit(0, !waits));
+    world_run(&w, t + 700 * US);
+    assert_ptr_equal(w.s.cpu[0].current, unit(0, waits));
+    w.unit[0][0].got = w.unit[0][1].got = 0;
+    for (t += 1000 * MS; w.now < t; world_run(&w, w.now + 50 * US))
+        wake(unit(0, 0), WAKE_EVENT);
+    assert_in_range(w.unit[0][0].got, 498 * MS, 503 * MS);
+    assert_true(w.switches < 2 * 1300);
+}
+
 static void a_yield_to_a_sibling_runs_it(void **state)
 {
     struct sched_unit *cur, *to;
@@ -488,6 +566,8 @@ int main(void)
         cmocka_unit_test(weight_is_the_domains),
         cmocka_unit_test(infeasible_weights_are_clamped),
         cmocka_unit_test(new_weights_count_at_once),
+        cmocka_unit_test(what_nobody_wanted_is_forgotten),
+        cmocka_unit_test(pinned_units_are_not_owed_the_rest),
         cmocka_unit_test(a_lone_domain_needs_no_timer),
         cmocka_unit_test(mixed_load_conserves_work),
         cmocka_unit_test(a_wake_cancels_a_block),
@@ -499,6 +579,7 @@ int main(void)
         cmocka_unit_test(idle_cpus_steal_from_the_nearest),
         cmocka_unit_test(busy_queues_are_balanced),
         cmocka_unit_test(latency_units_are_served_first),
+        cmocka_unit_test(events_hurry_those_who_wait),
         cmocka_unit_test(a_yield_to_a_sibling_runs_it),
         cmocka_unit_test(yielding_wins_nothing),
         cmocka_unit_test(who_was_handed_a_lock_runs_at_once),
