@@ -101,7 +101,7 @@ static inline void start(struct sched *s, struct sched_queue *q, struct sched_un
         c->leaving = NULL;
     c->current = u;
     c->picked_at = now;
-    if (unlikely(u->grace && u->dom->params.latency != LATENCY_LOW))
+    if (unlikely(unit_urgent(u)))
         u->grace = 0;
     if (!virtual_before(u->vrt, u->vdl))
         unit_request(u, now);

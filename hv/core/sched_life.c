@@ -145,7 +145,7 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
     if (u->blocking)
         stop_waiting(s, q, u, UNIT_BLOCKED, now);
     u->blocking = false;
-    if (u->state == UNIT_READY && (u->woken || u->grace || s->cpu[u->cpu].given == u))
+    if (u->state == UNIT_READY && (u->woken || unit_urgent(u) || s->cpu[u->cpu].given == u))
         place_ready(s, q, u, now, kick);
     else if (u->state == UNIT_READY || s->nr_strict)
         place_idle(s, q, kick);

@@ -42,7 +42,7 @@ static inline ns_t place_gran(const struct sched_unit *u)
 {
     if (u->dom->params.latency == LATENCY_LOW)
         return GRAN_LATENCY;
-    return u->grace ? URGENT : GRAN;
+    return unit_urgent(u) ? URGENT : GRAN;
 }
 
 /* A unit became READY: kick an idle CPU for it, or one that it should preempt. */

@@ -35,6 +35,12 @@ static void make_weight(struct sched_queue *q, struct sched_unit *u, u64 others,
     u->weight = MAX(w, 1U);
 }
 
+static void weigh_newcomer(struct sched_queue *q, struct sched_unit *u)
+{
+    if (u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) || q->nr_ready)
+        make_weight(q, u, q->weight, q->nr_ready + q->nr_run);
+}
+
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
 {
     sum_sub(q, u);
@@ -75,15 +81,15 @@ static void set_deadline(struct sched_unit *u)
 
 /*
  * Who left behind the others gets that back, within limits; who left ahead of them waits until
- * virtual time has caught up, which it did in part while the unit slept.
+ * virtual time has caught up, which it did in part while the unit slept. Both are forgotten after
+ * a while.
  */
 void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     u64 v = queue_virtual_time(q, now);
     s64 lag = u->lag;
 
-    if (u->active_seen != u->dom->n_active || q->nr_ready)
-        make_weight(q, u, q->weight, q->nr_ready + q->nr_run);
+    weigh_newcomer(q, u);
     if (now - u->left_at >= LAG_FORGET)
         lag = 0;
     else if (lag <= 0)
@@ -206,6 +212,6 @@ void queue_transfer(struct sched *s, struct sched_unit *u, unsigned to, ns_t now
     u->vdl += vrt - u->vrt;
     u->vrt = vrt;
     enter_queue(s, u, to);
+    weigh_newcomer(q, u);
     sum_add(q, u);
-    queue_refresh_weight(q, u);
 }

@@ -113,6 +113,12 @@ static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
     return q->base + by;
 }
 
+/* It was sent something while it waited, and has not run since. */
+static inline bool unit_urgent(const struct sched_unit *u)
+{
+    return u->grace && u->dom->params.latency != LATENCY_LOW;
+}
+
 /* Who was urgent lately asks for little at once, so that it is soon its turn again. */
 static inline void unit_request(struct sched_unit *u, ns_t now)
 {

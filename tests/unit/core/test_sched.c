@@ -324,6 +324,29 @@ static void idle_cpus_steal_from_the_nearest(void **state)
     assert_true(w.s.cpu[0].stats.steals + w.s.cpu[1].stats.steals > 0);
 }
 
+static void the_stolen_keep_their_weight(void **state)
+{
+    unsigned i, waits = 0;
+
+    world_init(&w, 1, 2, 2);
+    world_domain(&w, 3);
+    for (i = 0; i < 3; i++)
+        assert_int_equal(
+            sched_set_affinity(&w.s, unit(0, i), (cpuset_t){3}, cpuset_first(64), 0, &w.kicked),
+            0);
+    world_wake_all(&w);
+    world_kicks(&w);
+    while (unit(0, waits)->state != UNIT_READY)
+        waits++;
+    assert_int_equal(sched_set_affinity(&w.s, unit(0, waits), (cpuset_t){15}, cpuset_first(64),
+                                        w.now, &w.kicked),
+                     0);
+    world_kicks(&w);
+    assert_in_range(unit(0, waits)->cpu, 2, 3);
+    assert_int_equal(unit(0, waits)->state, UNIT_RUNNING);
+    assert_int_equal(unit(0, waits)->weight, (256 << 6) / 3);
+}
+
 /* Everybody was in one cache; nobody idles, but some get less than others. */
 static void busy_queues_are_balanced(void **state)
 {
@@ -577,6 +600,7 @@ int main(void)
         cmocka_unit_test(naps_do_not_migrate),
         cmocka_unit_test(placement_prefers_the_near),
         cmocka_unit_test(idle_cpus_steal_from_the_nearest),
+        cmocka_unit_test(the_stolen_keep_their_weight),
         cmocka_unit_test(busy_queues_are_balanced),
         cmocka_unit_test(latency_units_are_served_first),
         cmocka_unit_test(events_hurry_those_who_wait),
