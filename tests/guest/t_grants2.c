@@ -4,6 +4,7 @@
  */
 #include "domu.h"
 #include "gnt.h"
+#include <xen/sysctl.h>
 
 enum {
     GIVE = 1, /* in: ref, flags, page */
@@ -19,6 +20,8 @@ enum {
     REWRITE,  /* ref: rewrites its entry until the next order */
     FOREIGN,  /* what an ordinary domain may not do; answers how often it was done */
     NO_FRAME, /* ref: grants a frame of domain 0's, named in[1] */
+    HOARD,    /* ref, n: maps it n times, each time over the last; answers how many */
+    CHURN,    /* ref: maps and unmaps it until it is no more */
 };
 
 #define N_PAGES 4
@@ -108,6 +111,31 @@ static u64 transfer_order(void)
     return rc ? rc : t.status;
 }
 
+static u64 hoard_order(void)
+{
+    u64 good = 0;
+    u32 h;
+
+    for (u64 i = 0; i < IN[1]; i++)
+        good += !gnt_map_at(window(i & 31), 0, IN[0] + i / 100, GNTMAP_host_map, &h);
+    return good;
+}
+
+static void churn(void)
+{
+    u32 ref = IN[0], h;
+
+    domu_reply(0);
+    for (;;) {
+        struct gnttab_copy op = {GNT_REF(0, ref, 0), GNT_OWN(mfn_of(pages[3]), 0), PAGE_SIZE,
+                                 GNTCOPY_source_gref, 0};
+
+        gnt_copy(&op);
+        if (!gnt_map_at(window(0), 0, ref, GNTMAP_host_map, &h))
+            gnt_unmap(window(0), 0, h);
+    }
+}
+
 /* Two states of an entry, and what lies between; never with a frame of nobody's. */
 static void rewrite(void)
 {
@@ -180,6 +208,8 @@ static u64 answer(u64 order)
     case NO_FRAME:
         gnt_give(IN[0], 0, IN[1], 0);
         return 0;
+    case HOARD:
+        return hoard_order();
     default:
         return ~0UL;
     }
@@ -196,6 +226,8 @@ static void other_side(void)
 
         if (order == REWRITE)
             rewrite();
+        else if (order == CHURN)
+            churn();
         else
             domu_reply(answer(order));
     }
@@ -522,6 +554,50 @@ static void replace(void)
     ok(domu_end(&u), "they go");
 }
 
+static u64 free_pages(void)
+{
+    struct xen_sysctl op = {.cmd = XEN_SYSCTL_physinfo,
+                            .interface_version = XEN_SYSCTL_INTERFACE_VERSION};
+
+    return HC(sysctl, &op, 0, 0, 0, 0) ? 0 : op.u.physinfo.free_pages;
+}
+
+enum { N_HOARD = 1000 };
+
+static bool hoard_is_free(void)
+{
+    bool good = true;
+
+    for (unsigned i = 0; i < N_HOARD / 100; i++)
+        good &= gnt[REF + i].flags == GTF_permit_access;
+    return good;
+}
+
+/* They go in the middle of whatever it is, with all that they have, many times. */
+static void sudden_ends(void)
+{
+    u64 before = 0;
+    unsigned bad = 0;
+
+    for (unsigned i = 0; i < 6; i++) {
+        begin();
+        for (unsigned k = 0; k < N_HOARD / 100; k++)
+            gnt_give(REF + k, u.id, mfn, 0);
+        bad += ask(HOARD, REF, N_HOARD, 0) != N_HOARD;
+        bad += hoard_is_free();
+        ask(CHURN, REF, 0, 0);
+        domu_doze();
+        bad += !domu_end(&u);
+        bad += !hoard_is_free();
+        if (i == 1)
+            before = free_pages();
+    }
+    is(bad, 0, "domains end with %u mappings each, in the middle of more", N_HOARD);
+    is(free_pages(), before, "all their memory comes back");
+    ok(smp_exchangeable(page), "and our page");
+    mfn = mfn_of(page);
+}
+
 void test_grants2(void)
 {
     page = page_alloc();
@@ -534,5 +610,6 @@ void test_grants2(void)
     granter_dies();
     mapper_dies();
     replace();
+    sudden_ends();
     transfers();
 }

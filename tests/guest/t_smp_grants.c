@@ -271,8 +271,8 @@ static void stale_translations(void)
 void test_smp_grants(void)
 {
     n_cpus = smp_present();
-    rounds = option_number("rounds", 1000);
-    meetings = rounds / 25;
+    rounds = option_number("rounds", 500);
+    meetings = rounds / 20;
     smp_start(n_cpus);
     smp_pages_take();
     gnt_init(1);
