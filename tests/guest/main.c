@@ -39,6 +39,7 @@ static const struct {
     {"smp-domevents", test_smp_domevents},
     {"toolstack", test_toolstack},
     {"toolstack2", test_toolstack2},
+    {"toolstack3", test_toolstack3},
 };
 
 void guest_main(struct start_info *si);
