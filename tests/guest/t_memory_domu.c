@@ -186,12 +186,13 @@ static void deaf(void)
     ok(goes_on(&u.mail->out[0]), "it counts and does not listen");
     is(memory_op(SERAI_MEMORY_SET, 100, 5 * MS, SERAI_ELSE_PAUSE), 0, "100 pages, or pause");
     ok(reaches(SERAI_MEMORY_MISSED), "missed");
-    while (!(domu_flags(&u) & XEN_DOMINF_paused))
-        domu_doze();
-    domu_doze();
+    /* Another pause waits until its vcpu has come to a stop. */
+    is(domctl_plain(XEN_DOMCTL_pausedomain, u.id), 0, "paused once more");
+    is(domctl_plain(XEN_DOMCTL_unpausedomain, u.id), 0, "which is taken back");
     ok(!goes_on(&u.mail->out[0]), "it counts no more");
-    is(memory_op(SERAI_MEMORY_SET, 100, 5 * MS, SERAI_ELSE_DESTROY), 0, "again, or destroy");
+    is(memory_op(SERAI_MEMORY_SET, 100, MINUTE, 0), 0, "another instruction");
     ok(goes_on(&u.mail->out[0]), "it counts again");
+    is(memory_op(SERAI_MEMORY_SET, 100, 5 * MS, SERAI_ELSE_DESTROY), 0, "again, or destroy");
     is(domu_await_shutdown(&u), SHUTDOWN_crash, "and is stopped for good");
     look();
     is(m.state, SERAI_MEMORY_MISSED, "missed");
