@@ -315,6 +315,7 @@ void test_attacks2(void);
 void test_abi(void);
 void test_abi2(void);
 void test_memory(void);
+void test_memory_domu(void);
 void test_crash(const char *how);
 void test_smp_life(void);
 void test_smp_flip(void);

@@ -27,6 +27,7 @@ static const struct {
     {"abi", test_abi},
     {"abi2", test_abi2},
     {"memory", test_memory},
+    {"memory-domu", test_memory_domu},
     {"smp-events", test_smp_events},
     {"smp-hostile", test_smp_hostile},
     {"smp-hostile2", test_smp_hostile2},
