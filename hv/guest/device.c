@@ -14,6 +14,7 @@ static struct pci_device {
     u32 sbdf;
     u16 owner;
     bool set_aside; /* goes back to DOMID_IO */
+    bool silenced;  /* by device_silence() */
 } devices[MAX_DEVICES];
 static unsigned nr_devices;
 static struct spinlock devices_lock = SPINLOCK(LOCK_DEVICE);
@@ -140,10 +141,26 @@ int device_assign(u32 sbdf, u16 owner)
     }
     if (!rc) {
         p->owner = owner;
+        p->silenced = false;
         p->set_aside |= owner == DOMID_IO;
     }
     unlock(&devices_lock);
     return rc;
+}
+
+/* Sets and clears bits of a device's command register; true: some of those to set were not. */
+static bool set_command(u32 sbdf, u16 set, u16 clear)
+{
+    u16 seg = (u16)(sbdf >> 16), command = set;
+    u8 bus = (u8)(sbdf >> 8), devfn = (u8)sbdf;
+
+    lock(&pci_config_lock);
+    if (pci_is_present(seg, bus, devfn)) {
+        command = (u16)pci_read(seg, bus, devfn, PCI_COMMAND, 2);
+        pci_write(seg, bus, devfn, PCI_COMMAND, 2, (command | set) & ~(u32)clear);
+    }
+    unlock(&pci_config_lock);
+    return set & ~command;
 }
 
 /*
@@ -152,16 +169,7 @@ int device_assign(u32 sbdf, u16 owner)
  */
 static void quiesce(u32 sbdf)
 {
-    u16 seg = (u16)(sbdf >> 16), command;
-    u8 bus = (u8)(sbdf >> 8), devfn = (u8)sbdf;
-
-    lock(&pci_config_lock);
-    if (pci_is_present(seg, bus, devfn)) {
-        command = (u16)pci_read(seg, bus, devfn, PCI_COMMAND, 2);
-        pci_write(seg, bus, devfn, PCI_COMMAND, 2,
-                  (command & ~PCI_COMMAND_MASTER) | PCI_COMMAND_NO_INTX);
-    }
-    unlock(&pci_config_lock);
+    (void)set_command(sbdf, PCI_COMMAND_NO_INTX, PCI_COMMAND_MASTER);
 }
 
 /* Its owner gives it up; its place may be filled by another one. True: a domain had it. */
@@ -206,6 +214,52 @@ bool device_belongs_to(u32 sbdf, u16 owner)
     return yes;
 }
 
+/* The next one of a domain's devices from *at on. */
+static bool next_of(u16 owner, unsigned *at, struct pci_device *copy)
+{
+    bool found = false;
+
+    lock(&devices_lock);
+    for (; *at < nr_devices && !found; ++*at) {
+        found = devices[*at].owner == owner;
+        *copy = devices[*at];
+    }
+    unlock(&devices_lock);
+    return found;
+}
+
+static void note_silenced(u32 sbdf, bool silenced)
+{
+    struct pci_device *p;
+
+    lock(&devices_lock);
+    p = find(sbdf);
+    if (p)
+        p->silenced = silenced;
+    unlock(&devices_lock);
+}
+
+void device_silence(u16 owner)
+{
+    struct pci_device p;
+
+    for (unsigned at = 0; next_of(owner, &at, &p);)
+        if (set_command(p.sbdf, PCI_COMMAND_NO_INTX, 0))
+            note_silenced(p.sbdf, true);
+}
+
+void device_unsilence(u16 owner)
+{
+    struct pci_device p;
+
+    for (unsigned at = 0; next_of(owner, &at, &p);) {
+        if (!p.silenced)
+            continue;
+        note_silenced(p.sbdf, false);
+        (void)set_command(p.sbdf, 0, PCI_COMMAND_NO_INTX);
+    }
+}
+
 static void release_ranges(struct device_rights *r, struct rangeset *s)
 {
     struct range *room = s->ranges;
@@ -217,26 +271,12 @@ static void release_ranges(struct device_rights *r, struct rangeset *s)
         heap_free(room, RANGES_SIZE);
 }
 
-/* One of a domain's devices; false: it has none. */
-static bool first_of(u16 owner, u32 *sbdf)
-{
-    bool found = false;
-
-    lock(&devices_lock);
-    for (unsigned i = 0; i < nr_devices && !found; i++) {
-        found = devices[i].owner == owner;
-        *sbdf = devices[i].sbdf;
-    }
-    unlock(&devices_lock);
-    return found;
-}
-
 void device_release_all(struct device_rights *r, u16 owner)
 {
-    u32 sbdf;
+    struct pci_device p;
 
     release_ranges(r, &r->ports);
     release_ranges(r, &r->memory);
-    while (first_of(owner, &sbdf))
-        (void)!device_deassign(sbdf, owner);
+    for (unsigned at = 0; next_of(owner, &at, &p); at = 0)
+        (void)!device_deassign(p.sbdf, owner);
 }

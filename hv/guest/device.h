@@ -51,6 +51,13 @@ int device_deassign(u32 sbdf, u16 owner) must_check;
 int device_check(u32 sbdf) must_check;
 bool device_belongs_to(u32 sbdf, u16 owner);
 
+/*
+ * A domain has no interrupt line any more: its devices assert none, since whoever shares one could
+ * not make them stop. And it has one again: what was changed is undone.
+ */
+void device_silence(u16 owner);
+void device_unsilence(u16 owner);
+
 /* All that a domain has; it is being taken apart, and nothing is permitted to it any more. */
 void device_release_all(struct device_rights *r, u16 owner);
 

@@ -193,6 +193,7 @@ struct domain {
     struct pirq *pirqs[MAX_PIRQS]; /* (pirq) */
     u64 *pirq_eoi_map;             /* guest page: bit set = EOI hypercall needed */
     mfn_t pirq_eoi_mfn;
+    u32 lines_bound;                    /* (pirq) interrupt lines */
     u64 pirq_permitted[MAX_PIRQS / 64]; /* (pirq) lines it may bind; domain 0 may bind all */
     struct device_rights devices;
 

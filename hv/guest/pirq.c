@@ -115,13 +115,19 @@ static int free_msi_number(const struct domain *d)
     return -XEN_ENOSPC;
 }
 
-/* With the domain's lock. Afterwards the port is silent. */
-static void unbind(struct pirq *p)
+/*
+ * With the domain's lock. Afterwards the port is silent. 'forced': the domain still uses it, and
+ * nobody knows what by.
+ */
+static void unbind(struct pirq *p, bool forced)
 {
     if (!p->port)
         return;
     __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
     if (!p->is_msi) {
+        p->domain->lines_bound--;
+        if (!p->domain->is_hardware && (forced || !p->domain->lines_bound))
+            device_silence(p->domain->id);
         line_unbind(p->number, &p->line);
         return;
     }
@@ -132,7 +138,7 @@ static void unbind(struct pirq *p)
 
 static void release(struct domain *d, struct pirq *p)
 {
-    unbind(p);
+    unbind(p, true);
     if (p->is_msi) {
         lock(&pci_config_lock);
         msi_teardown(&p->msi);
@@ -251,27 +257,40 @@ int pirq_permit(struct domain *d, u32 gsi, bool allow)
     p = pirq_get(d, gsi);
     permit_line(d, gsi, allow);
     if (p && !may_bind(d, p))
-        unbind(p);
+        unbind(p, true);
     unlock(&d->pirq_lock);
     return 0;
 }
 
-/* What fired while nobody was bound is lost, as it was meant for somebody else. */
+static int bind_line(struct pirq *p, bool share)
+{
+    struct domain *d = p->domain;
+    int rc = line_bind(p->number, &p->line, share);
+
+    if (rc)
+        return rc;
+    d->lines_bound++;
+    if (!d->is_hardware)
+        device_unsilence(d->id);
+    return 0;
+}
+
+/* The port is there before the first interrupt can come. */
 static int bind(struct pirq *p, u32 port, bool share)
 {
-    int rc;
+    int rc = 0;
 
     __atomic_store_n(&p->port, port, __ATOMIC_RELEASE);
-    if (!p->is_msi) {
-        rc = line_bind(p->number, &p->line, share);
-        if (rc)
-            __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
-        return rc;
+    if (p->is_msi) {
+        lock(&pci_config_lock);
+        msi_unmask(&p->msi);
+        unlock(&pci_config_lock);
+    } else {
+        rc = bind_line(p, share);
     }
-    lock(&pci_config_lock);
-    msi_unmask(&p->msi);
-    unlock(&pci_config_lock);
-    return 0;
+    if (rc)
+        __atomic_store_n(&p->port, 0, __ATOMIC_RELEASE);
+    return rc;
 }
 
 int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
@@ -300,7 +319,7 @@ void pirq_unbind(struct domain *d, u32 pirq, u32 port)
     lock(&d->pirq_lock);
     p = pirq_get(d, pirq);
     if (p && p->port == port)
-        unbind(p);
+        unbind(p, false);
     unlock(&d->pirq_lock);
 }
 

@@ -31,24 +31,27 @@ s64 domctl_ioport_permission(struct domain *d, struct xen_domctl *op)
     return device_permit_ports(&d->devices, (u16)first, (u16)last, p->allow_access);
 }
 
-static bool frames_exist(u64 first, u64 last)
+/* Frames that domain 0 may have. */
+static int check_frames(u64 first, u64 last)
 {
-    return first <= last && !(last >> (cpu_features.maddr_bits - PAGE_SHIFT));
+    if (first > last)
+        return -XEN_EINVAL;
+    if (last >> (cpu_features.maddr_bits - PAGE_SHIFT) || mmu_io_denied(first, last))
+        return -XEN_EPERM;
+    return 0;
 }
 
 s64 domctl_iomem_permission(struct domain *d, struct xen_domctl *op)
 {
     const struct xen_domctl_iomem_permission *p = &op->u.iomem_permission;
-    u64 last = p->first_mfn + p->nr_mfns - 1;
-    int rc = may_change(d, p->allow_access);
+    u64 first = p->first_mfn, last = first + p->nr_mfns - 1;
+    int rc = check_frames(first, last);
 
-    if (!p->nr_mfns || !frames_exist(p->first_mfn, last))
-        return -XEN_EINVAL;
-    if (mmu_io_denied(p->first_mfn, last))
-        return -XEN_EPERM;
+    if (!rc)
+        rc = may_change(d, p->allow_access);
     if (rc || d->is_hardware)
         return rc;
-    return device_permit_memory(&d->devices, p->first_mfn, last, p->allow_access);
+    return device_permit_memory(&d->devices, first, last, p->allow_access);
 }
 
 s64 domctl_irq_permission(struct domain *d, struct xen_domctl *op)
@@ -63,19 +66,14 @@ s64 domctl_irq_permission(struct domain *d, struct xen_domctl *op)
     return pirq_permit(d, p->pirq, p->allow_access);
 }
 
-/* Paravirtual domains map device memory by their own tables: nothing to do, but to say if they may. */
+/* Paravirtual domains map device memory by their own tables, if they may: nothing to do. */
 s64 domctl_memory_mapping(struct domain *d, struct xen_domctl *op)
 {
     const struct xen_domctl_memory_mapping *m = &op->u.memory_mapping;
-    u64 last = m->first_mfn + m->nr_mfns - 1;
 
-    if (!m->nr_mfns || !frames_exist(m->first_mfn, last) ||
-        m->first_gfn + m->nr_mfns - 1 < m->first_gfn)
+    if (m->first_gfn + m->nr_mfns - 1 < m->first_gfn)
         return -XEN_EINVAL;
-    if (mmu_io_denied(m->first_mfn, last) ||
-        (!d->is_hardware && !device_may_map(&d->devices, m->first_mfn, last)))
-        return -XEN_EPERM;
-    return 0;
+    return check_frames(m->first_mfn, m->first_mfn + m->nr_mfns - 1);
 }
 
 s64 domctl_ioport_mapping(struct domain *d, struct xen_domctl *op)

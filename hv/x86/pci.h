@@ -22,7 +22,8 @@
 #define PCI_COMMAND_MEMORY  BIT(1)
 #define PCI_COMMAND_MASTER  BIT(2)
 #define PCI_COMMAND_NO_INTX BIT(10)
-#define PCI_STATUS_CAPS    BIT(4)
+#define PCI_STATUS_INTX     BIT(3)
+#define PCI_STATUS_CAPS     BIT(4)
 
 #define PCI_CAP_MSI  0x05
 #define PCI_CAP_MSIX 0x11

@@ -334,5 +334,6 @@ void test_toolstack(void);
 void test_toolstack2(void);
 void test_smp_grants(void);
 void test_toolstack3(void);
+void test_devices(void);
 
 #endif

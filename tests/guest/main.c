@@ -42,6 +42,7 @@ static const struct {
     {"toolstack2", test_toolstack2},
     {"smp-grants", test_smp_grants},
     {"toolstack3", test_toolstack3},
+    {"devices", test_devices},
 };
 
 void guest_main(struct start_info *si);
