@@ -270,8 +270,7 @@ static bool late(struct subject *x, unsigned waiting)
         return false;
     world_sleep(x->u);
     world_advance((ns_t)world_random(10 * MS));
-    return x->u->state == UNIT_BLOCKED && world_all_busy() &&
-           w.s.queue[x->u->queue].nr_ready == waiting;
+    return x->u->state == UNIT_BLOCKED && world_all_busy() && x->u->queue->nr_ready == waiting;
 }
 
 /* The same, of the latency class. */
@@ -286,7 +285,7 @@ static bool late_and_urgent(struct subject *x, unsigned waiting)
     if (sched_set_params(&w.s, x->u->dom, &p, w.now, &w.kicked))
         return false;
     world_kicks();
-    return x->u->state == UNIT_BLOCKED && w.s.queue[x->u->queue].nr_ready == waiting;
+    return x->u->state == UNIT_BLOCKED && x->u->queue->nr_ready == waiting;
 }
 
 static bool left_to_sleep(struct subject *x, unsigned waiting)

@@ -124,7 +124,7 @@ void world_fill(unsigned queue, unsigned n)
 
     for (i = 0; i < WORLD_UNITS && n; i++) {
         u = &w.unit[w.next_unit++ % WORLD_UNITS];
-        if (u->queue != queue || u->state != UNIT_BLOCKED)
+        if (u->queue->index != queue || u->state != UNIT_BLOCKED)
             continue;
         world_wake(u);
         world_kicks();
@@ -154,7 +154,7 @@ unsigned world_cpu_of(unsigned queue)
 
     do
         cpu = (unsigned)world_random(w.s.nr_cpus);
-    while (w.s.cpu[cpu].queue != queue);
+    while (w.s.cpu[cpu].queue->index != queue);
     return cpu;
 }
 

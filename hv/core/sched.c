@@ -68,7 +68,7 @@ static void note_break(struct sched *s, const struct sched_unit *u)
     struct sched_domain *d;
 
     for (d = s->domains; d; d = d->next) {
-        if (d->windows & BIT(u->queue))
+        if (d->windows & BIT(u->queue->index))
             __atomic_add_fetch(&d->gang_stats.breaks, 1, __ATOMIC_RELAXED);
     }
 }
@@ -137,7 +137,7 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
                                     cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *u;
     bool again = false;
 
@@ -166,7 +166,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
                                  ns_t now, ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *old = c->current;
 
     if (old) {
@@ -239,7 +239,7 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
                                       ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *next;
 
     if (now >= q->unpark_at)
@@ -269,7 +269,7 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
 static void tell_others(struct sched *s, unsigned cpu, bool told, const struct sched_unit *next,
                         cpuset_t *kick)
 {
-    struct sched_queue *q = &s->queue[s->cpu[cpu].queue];
+    struct sched_queue *q = s->cpu[cpu].queue;
 
     if (q->nr_ready) {
         place_timer(s, q, kick);
@@ -311,7 +311,7 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
                               cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *old = c->current, *next;
     bool rare, done = true, told = awake(s, c, cpu);
     ns_t soon = NEVER;

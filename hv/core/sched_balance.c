@@ -85,7 +85,7 @@ static void update_load(struct sched_queue *q, ns_t now)
 
 void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = &s->queue[s->cpu[cpu].queue], *from;
+    struct sched_queue *q = s->cpu[cpu].queue, *from;
     struct sched_unit *u;
 
     update_load(q, now);

@@ -77,7 +77,7 @@ void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_dom
     struct sched_unit *u;
 
     for (u = d->units; u; u = u->next) {
-        if (queue_of(s, u) != q)
+        if (u->queue != q)
             continue;
         if (u->state == UNIT_READY) {
             queue_remove(s, q, u);

@@ -43,13 +43,13 @@ static u64 least_below(const struct sched_unit *u)
     return least;
 }
 
-static int check_tree(const struct sched_queue *q, unsigned index)
+static int check_tree(const struct sched_queue *q)
 {
     struct sched_unit *u, *last = NULL;
     u32 n = 0;
 
     for (u = tree_first(q->root); u; last = u, u = tree_next(u)) {
-        if (++n > q->nr_ready || u->state != UNIT_READY || u->queue != index)
+        if (++n > q->nr_ready || u->state != UNIT_READY || u->queue != q)
             return 1;
         if (last && virtual_before(u->vdl, last->vdl))
             return 2;
@@ -94,7 +94,7 @@ static int check_timer(const struct sched *s, const struct sched_queue *q)
 static int check_queue(const struct sched *s, unsigned index, const struct totals *t)
 {
     const struct sched_queue *q = &s->queue[index];
-    int rc = check_tree(q, index);
+    int rc = check_tree(q);
 
     if (rc)
         return rc;
@@ -125,10 +125,10 @@ static int check_cpu(const struct sched *s, unsigned cpu)
 
 static int check_unit(const struct sched *s, const struct sched_unit *u)
 {
-    const struct sched_queue *q = &s->queue[u->queue];
+    const struct sched_queue *q = u->queue;
 
-    if (u->queue >= s->nr_queues || q->pool != u->dom->pool || q->cluster != u->cluster ||
-        cpuset_empty(cpuset_and(u->allowed, q->cpus)))
+    if (q != &s->queue[q->index] || q->index >= s->nr_queues || q->pool != u->dom->pool ||
+        q->cluster != u->cluster || cpuset_empty(cpuset_and(u->allowed, q->cpus)))
         return 8;
     if (u->state == UNIT_RUNNING &&
         (s->cpu[u->cpu].current != u || !cpuset_has(u->allowed, u->cpu)))
@@ -184,7 +184,7 @@ int sched_check(const struct sched *s)
         t = (struct totals){0};
         for (d = s->domains; d; d = d->next) {
             for (u = d->units; u; u = u->next) {
-                if (u->queue == i)
+                if (u->queue == &s->queue[i])
                     add_unit(&s->queue[i], u, &t);
             }
         }

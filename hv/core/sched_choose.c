@@ -77,7 +77,7 @@ static struct sched_unit *boosted(struct sched *s, struct sched_queue *q, unsign
     if (likely(!u))
         return NULL;
     q->boosted = NULL;
-    if (queue_of(s, u) != q || u->state != UNIT_READY || now >= u->boost_until)
+    if (u->queue != q || u->state != UNIT_READY || now >= u->boost_until)
         return NULL;
     return place_may_run(u, cpu) && has_credit(u, best, v) ? u : NULL;
 }
@@ -86,7 +86,7 @@ struct sched_unit *choose_among(struct sched *s, unsigned cpu, ns_t now, bool do
                                 cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *cur = c->current, *best, *to;
     u64 v;
 

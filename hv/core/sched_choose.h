@@ -25,7 +25,7 @@ static inline struct sched_unit *choose_next(struct sched *s, unsigned cpu, ns_t
                                              ns_t *soon, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_unit *cur = c->current;
 
     if (!q->nr_ready)

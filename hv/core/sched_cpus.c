@@ -34,7 +34,7 @@ static void build_clusters(struct sched *s)
 }
 
 /* The queue of a cluster and pool, made if there is none; never fails, see build_queues(). */
-static unsigned find_queue(struct sched *s, unsigned cluster, unsigned pool)
+static struct sched_queue *find_queue(struct sched *s, unsigned cluster, unsigned pool)
 {
     unsigned i, unused = SCHED_MAX_QUEUES;
     struct sched_queue *q;
@@ -42,7 +42,7 @@ static unsigned find_queue(struct sched *s, unsigned cluster, unsigned pool)
     for (i = 0; i < s->nr_queues; i++) {
         q = &s->queue[i];
         if (q->pool == pool && q->cluster == cluster)
-            return i;
+            return q;
         if (!q->nr_units && cpuset_empty(q->cpus) && unused == SCHED_MAX_QUEUES)
             unused = i;
     }
@@ -51,9 +51,10 @@ static unsigned find_queue(struct sched *s, unsigned cluster, unsigned pool)
     q = &s->queue[unused];
     memset(q, 0, sizeof(*q));
     q->unpark_at = q->slot_end = NEVER;
+    q->index = (u8)unused;
     q->cluster = (u8)cluster;
     q->pool = (u8)pool;
-    return unused;
+    return q;
 }
 
 static unsigned queue_distance(const struct sched *s, const struct sched_queue *a,
@@ -116,8 +117,8 @@ static void build_queues(struct sched *s)
         c->rare |= !c->usable;
         if (!c->usable)
             continue;
-        c->queue = (u8)find_queue(s, c->cluster, c->pool);
-        cpuset_add(&s->queue[c->queue].cpus, cpu);
+        c->queue = find_queue(s, c->cluster, c->pool);
+        cpuset_add(&c->queue->cpus, cpu);
     }
     for (i = 0; i < s->nr_queues; i++) {
         s->queue[i].nr_cpus = count_cpus(s->queue[i].cpus);
@@ -165,19 +166,19 @@ cpuset_t cpus_online_of(const struct sched *s, unsigned pool)
     return (cpuset_t){s->pool_cpus[pool].bits & s->online};
 }
 
-unsigned cpus_best_queue(const struct sched *s, const struct sched_unit *u)
+static bool may_hold(const struct sched_queue *q, const struct sched_unit *u)
 {
-    unsigned i, best = u->queue;
-    const struct sched_queue *q, *b;
+    return q->pool == u->dom->pool && !cpuset_empty(cpuset_and(q->cpus, u->allowed));
+}
 
-    for (i = 0; i < s->nr_queues; i++) {
-        q = &s->queue[i];
-        if (q->pool != u->dom->pool || cpuset_empty(cpuset_and(q->cpus, u->allowed)))
-            continue;
-        b = &s->queue[best];
-        if (b->pool != u->dom->pool || cpuset_empty(cpuset_and(b->cpus, u->allowed)) ||
-            q->nr_units * b->nr_cpus < b->nr_units * q->nr_cpus)
-            best = i;
+struct sched_queue *cpus_best_queue(struct sched *s, const struct sched_unit *u)
+{
+    struct sched_queue *q, *best = s->queue;
+
+    for (q = s->queue; q < s->queue + s->nr_queues; q++) {
+        if (may_hold(q, u) &&
+            (!may_hold(best, u) || q->nr_units * best->nr_cpus < best->nr_units * q->nr_cpus))
+            best = q;
     }
     return best;
 }
@@ -199,7 +200,7 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     queue_kick(s, cpu, kick);
     if (!u)
         return;
-    q = queue_of(s, u);
+    q = u->queue;
     blocking = u->blocking;
     queue_charge(q, u, now);
     queue_take_off(s, q, u);
@@ -212,10 +213,10 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 }
 
 /* To another queue; what is in a tree or list there is the caller's. */
-static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_t now,
-                         cpuset_t *kick)
+static void change_queue(struct sched *s, struct sched_unit *u, struct sched_queue *to,
+                         ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *from = queue_of(s, u), *q = &s->queue[to];
+    struct sched_queue *from = u->queue;
 
     switch ((enum unit_state)u->state) {
     case UNIT_READY:
@@ -224,8 +225,8 @@ static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_
     case UNIT_PARKED:
         budget_unlist(from, u);
         queue_move(s, u, to, now);
-        budget_list(q, u, now);
-        queue_kick(s, cpuset_lowest(q->cpus), kick);
+        budget_list(to, u, now);
+        queue_kick(s, cpuset_lowest(to->cpus), kick);
         break;
     default:
         queue_move(s, u, to, now);
@@ -234,24 +235,22 @@ static void change_queue(struct sched *s, struct sched_unit *u, unsigned to, ns_
 
 void cpus_settle_unit(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = queue_of(s, u);
-    unsigned to = u->queue;
+    struct sched_queue *q = u->queue, *to = q;
 
     cpus_refresh_allowed(s, u);
-    if (q->pool != u->dom->pool || cpuset_empty(cpuset_and(q->cpus, u->allowed)))
+    if (!may_hold(q, u))
         to = cpus_best_queue(s, u);
-    if (u->state == UNIT_RUNNING && (to != u->queue || !cpuset_has(u->allowed, u->cpu)))
+    if (u->state == UNIT_RUNNING && (to != q || !cpuset_has(u->allowed, u->cpu)))
         evict(s, u->cpu, now, kick);
     if (u->state == UNIT_READY)
         queue_remove(s, q, u);
-    if (to != u->queue)
+    if (to != q)
         change_queue(s, u, to, now, kick);
-    q = &s->queue[to];
-    queue_refresh_limited(s, q, u);
+    queue_refresh_limited(s, to, u);
     if (u->state != UNIT_READY)
         return;
-    queue_insert(s, q, u);
-    place_ready(s, q, u, now, kick);
+    queue_insert(s, to, u);
+    place_ready(s, to, u, now, kick);
 }
 
 /* The CPUs in 'changed' got another pool or state: everybody looks where that leaves them. */

@@ -13,7 +13,7 @@ cpuset_t cpus_online_of(const struct sched *s, unsigned pool);
 void cpus_refresh_allowed(struct sched *s, struct sched_unit *u);
 
 /* The queue of its pool with the fewest units per CPU, among those it may run in. */
-unsigned cpus_best_queue(const struct sched *s, const struct sched_unit *u);
+struct sched_queue *cpus_best_queue(struct sched *s, const struct sched_unit *u);
 
 /* After a change of what it may run on: the unit goes where it may be. */
 void cpus_settle_unit(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick);

@@ -22,10 +22,9 @@ struct plan {
     u64 v;
 };
 
-static bool competes(const struct sched *s, const struct sched_queue *q,
-                     const struct sched_unit *u)
+static bool competes(const struct sched_queue *q, const struct sched_unit *u)
 {
-    return &s->queue[u->queue] == q && (u->state == UNIT_READY || u->state == UNIT_RUNNING);
+    return u->queue == q && (u->state == UNIT_READY || u->state == UNIT_RUNNING);
 }
 
 static void sample_skew(struct sched_domain *d, ns_t least, ns_t most)
@@ -47,7 +46,7 @@ static void add_gang(struct sched *s, struct sched_queue *q, struct plan *p,
     unsigned i;
 
     for (u = d->units; u; u = u->next) {
-        if (!competes(s, q, u))
+        if (!competes(q, u))
             continue;
         g.n++;
         g.behind += (s64)(p->v - u->vrt);
@@ -74,7 +73,7 @@ static u32 singles_before(struct sched *s, struct sched_queue *q, const struct p
 
     for (d = s->domains; d; d = d->next) {
         for (u = d->gang_active ? NULL : d->units; u; u = u->next)
-            n += competes(s, q, u) && (s64)(p->v - u->vrt) > g->behind;
+            n += competes(q, u) && (s64)(p->v - u->vrt) > g->behind;
     }
     return n;
 }
@@ -104,7 +103,7 @@ static void charge_all(struct sched *s, struct sched_queue *q, ns_t now)
 
 void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
 {
-    unsigned index = (unsigned)(q - s->queue), i;
+    unsigned i;
     u32 used = 0, before;
     struct sched_domain *d;
     struct sched_unit *u;
@@ -114,8 +113,8 @@ void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
     charge_all(s, q, now);
     p.v = queue_virtual_time(q, now);
     for (d = s->domains; d; d = d->next) {
-        if (d->windows & BIT(index))
-            set_window(d, index, false);
+        if (d->windows & BIT(q->index))
+            set_window(d, q->index, false);
         if (d->gang_active)
             add_gang(s, q, &p, d);
     }
@@ -126,12 +125,12 @@ void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
         if (used + before && used + before + p.gang[i].n > q->nr_cpus)
             continue;
         used += p.gang[i].n;
-        set_window(p.gang[i].d, index, true);
+        set_window(p.gang[i].d, q->index, true);
     }
     for (i = 0; i < p.nr; i++) {
         for (u = p.gang[i].d->units; u; u = u->next) {
-            if (competes(s, q, u) && u->state == UNIT_READY &&
-                p.gang[i].d->windows & BIT(index))
+            if (competes(q, u) && u->state == UNIT_READY &&
+                p.gang[i].d->windows & BIT(q->index))
                 place_ready(s, q, u, now, kick);
         }
     }

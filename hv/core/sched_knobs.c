@@ -54,10 +54,8 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     u->hard = u->soft = cpuset_first(CPUSET_MAX);
     u->on_cpu = NO_CPU;
     u->left_at = u->urgent_at = -LAG_FORGET; /* long ago */
-    u->queue = SCHED_MAX_QUEUES - 1;
     cpus_refresh_allowed(s, u);
-    u->queue = (u8)cpus_best_queue(s, u);
-    q = queue_of(s, u);
+    q = u->queue = cpus_best_queue(s, u);
     u->cluster = q->cluster;
     u->vrt = q->base;
     /* Spread over the CPUs, so that not all start from the same one. */
@@ -91,7 +89,7 @@ int sched_unit_remove(struct sched *s, struct sched_unit *u)
         return -XEN_EBUSY;
     trace_unit(s, TRACE_UNIT, u, 0, 0, 0);
     forget(s, u);
-    queue_of(s, u)->nr_units--;
+    u->queue->nr_units--;
     while (*at != u)
         at = &(*at)->next;
     *at = u->next;
@@ -180,7 +178,7 @@ static void set_gang(struct sched *s, struct sched_domain *d, enum sched_gang ol
 /* READY and PARKED units compete anew, with the weight and the deadline of today. */
 static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = queue_of(s, u);
+    struct sched_queue *q = u->queue;
 
     if (u->state == UNIT_PARKED) {
         budget_unlist(q, u);
@@ -215,7 +213,7 @@ int sched_set_params(struct sched *s, struct sched_domain *d, const struct sched
                 p->cap_ppm | (u64)p->reservation_ppm << 32);
     for (u = d->units; u; u = u->next) {
         if (u->state == UNIT_RUNNING)
-            queue_charge(queue_of(s, u), u, now);
+            queue_charge(u->queue, u, now);
     }
     d->params = *p;
     d->unit_inverse = BIT(INVERSE_SHIFT) / ((u64)p->weight << WEIGHT_SHIFT);

@@ -30,7 +30,7 @@ static void stop_waiting(struct sched *s, struct sched_queue *q, struct sched_un
 
 void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = queue_of(s, u);
+    struct sched_queue *q = u->queue;
 
     trace_unit(s, TRACE_OFFLINE, u, now, 0, 0);
     switch ((enum unit_state)u->state) {
@@ -79,7 +79,7 @@ static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, 
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick)
 {
-    struct sched_queue *q = queue_of(s, u);
+    struct sched_queue *q = u->queue;
 
     trace_unit(s, TRACE_WAKE, u, now, why, 0);
     if (u->state != UNIT_BLOCKED) {
@@ -131,7 +131,7 @@ void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, n
 
 void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = queue_of(s, u);
+    struct sched_queue *q = u->queue;
     struct sched_unit *leaving = u;
     unsigned cpu = u->on_cpu;
     u64 before = kick->bits;

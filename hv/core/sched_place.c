@@ -13,7 +13,7 @@ enum rank place_rank_unusual(const struct sched *s, const struct sched_queue *q,
     if (!q->slotted)
         return RANK_SINGLE;
     if (d->gang_active)
-        return d->windows & BIT(u->queue) ? RANK_WINDOW : RANK_STRAGGLER;
+        return d->windows & BIT(u->queue->index) ? RANK_WINDOW : RANK_STRAGGLER;
     if (d->params.latency != LATENCY_LOW || !unit_eligible(u, v))
         return RANK_SINGLE;
     if (u->state == UNIT_RUNNING && now - s->cpu[u->cpu].picked_at >= BREAK_MAX)
@@ -319,7 +319,7 @@ static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsign
 struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
                                cpuset_t *kick)
 {
-    struct sched_queue *q = &s->queue[s->cpu[cpu].queue], *from;
+    struct sched_queue *q = s->cpu[cpu].queue, *from;
     u64 waiting = place_stealable(s, q);
     struct sched_unit *u;
     unsigned i;

@@ -178,28 +178,24 @@ void queue_charge_special(struct sched_unit *u, ns_t d)
     __atomic_sub_fetch(&dom->reserve_left, queue_reserved(dom) ? d : 0, __ATOMIC_RELAXED);
 }
 
-static void enter_queue(struct sched *s, struct sched_unit *u, unsigned to)
+static void enter_queue(struct sched *s, struct sched_unit *u, struct sched_queue *to)
 {
-    struct sched_queue *q = &s->queue[to];
-
-    queue_of(s, u)->nr_units--;
-    q->nr_units++;
-    u->queue = (u8)to;
-    u->cluster = q->cluster;
-    queue_refresh_limited(s, q, u);
+    u->queue->nr_units--;
+    to->nr_units++;
+    u->queue = to;
+    u->cluster = to->cluster;
+    queue_refresh_limited(s, to, u);
 }
 
-void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now)
+void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now)
 {
-    struct sched_queue *from = queue_of(s, u);
-
-    u->vrt += queue_virtual_time(&s->queue[to], now) - queue_virtual_time(from, now);
+    u->vrt += queue_virtual_time(to, now) - queue_virtual_time(u->queue, now);
     enter_queue(s, u, to);
 }
 
-void queue_transfer(struct sched *s, struct sched_unit *u, unsigned to, ns_t now)
+void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q, ns_t now)
 {
-    struct sched_queue *from = queue_of(s, u), *q = &s->queue[to];
+    struct sched_queue *from = u->queue;
     u64 there = queue_virtual_time(from, now), here = queue_virtual_time(q, now), vrt = here;
     s64 lag = clamp_lag(u, (s64)(there - u->vrt));
 
@@ -211,7 +207,7 @@ void queue_transfer(struct sched *s, struct sched_unit *u, unsigned to, ns_t now
         vrt -= (u64)lag;
     u->vdl += vrt - u->vrt;
     u->vrt = vrt;
-    enter_queue(s, u, to);
+    enter_queue(s, u, q);
     weigh_newcomer(q, u);
     sum_add(q, u);
 }

@@ -43,11 +43,6 @@ static inline ns_t to_real(const struct sched_unit *u, u64 v)
     return (ns_t)((unsigned __int128)v * u->weight >> UNIT_SHIFT);
 }
 
-static inline struct sched_queue *queue_of(struct sched *s, const struct sched_unit *u)
-{
-    return &s->queue[u->queue];
-}
-
 /* How long until its request is finished. */
 static inline ns_t unit_remaining(const struct sched_unit *u)
 {
@@ -229,8 +224,8 @@ static inline void queue_refresh_limited(const struct sched *s, const struct sch
 }
 
 /* A unit in no tree that does not compete changes its queue and keeps its lag. */
-void queue_move(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);
+void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now);
 /* A READY one, also in no tree: it keeps what is left of its request, too. */
-void queue_transfer(struct sched *s, struct sched_unit *u, unsigned to, ns_t now);
+void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now);
 
 #endif

@@ -22,7 +22,7 @@ static unsigned crowded(const struct sched *s, const struct sched_queue *q, unsi
 ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     unsigned from;
 
     if (q->nr_ready)
@@ -40,7 +40,7 @@ ns_t spread_idle(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 bool spread_gives(struct sched *s, unsigned cpu)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     cpuset_t idle = {s->idle & q->cpus.bits};
 
     c->hand_over = false;
@@ -51,7 +51,7 @@ bool spread_gives(struct sched *s, unsigned cpu)
 bool spread_given(struct sched *s, unsigned cpu, const struct sched_unit *u)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    cpuset_t told = {s->idle & s->kicked & s->queue[c->queue].cpus.bits};
+    cpuset_t told = {s->idle & s->kicked & c->queue->cpus.bits};
 
     if (c->given != u || u->on_cpu != NO_CPU)
         return false;

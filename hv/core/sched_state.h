@@ -78,8 +78,9 @@ struct sched_unit {
     u64 least_from; /* of the subtree */
     u32 prio;
 
+    struct sched_queue *queue; /* every unit belongs to one, also while it sleeps */
+
     u8 state;      /* enum unit_state */
-    u8 queue;      /* index; every unit belongs to one, also while it sleeps */
     u8 cluster;    /* whose lock guards this unit */
     bool blocking; /* sched_block() was called, pick has not seen it yet */
     bool odd;      /* in the tree, and not every CPU of the queue may take it now */
@@ -166,12 +167,13 @@ struct sched_queue {
 
     u64 bit;        /* its own, if there are others in the pool: in s->waiting */
     u64 neighbours; /* theirs */
-    u8 cluster, pool;
+    u8 index, cluster, pool;
     u8 nr_victims;
     u8 victims[SCHED_MAX_QUEUES]; /* other queues of the pool, nearest first */
 } __aligned(256);
 
 struct sched_cpu {
+    struct sched_queue *queue;
     struct sched_unit *current;
     struct sched_unit *leaving; /* taken off, not saved */
     struct sched_unit *yield_to;
@@ -181,7 +183,7 @@ struct sched_cpu {
     ns_t picked_at;           /* current runs since, or idle */
     ns_t until;               /* what the last pick said */
     ns_t idle_at;             /* idle time is counted up to there */
-    u8 queue, cluster, pool;
+    u8 cluster, pool;
     bool usable; /* online and in a pool */
     bool rare;   /* not usable, or one of the following may be set, or mode strict is in use */
     bool yielded, hand_over;

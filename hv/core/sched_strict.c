@@ -26,7 +26,7 @@ static bool beats_others(struct sched *s, struct sched_queue *q, unsigned cpu,
 
     for (; !cpuset_empty(others); others.bits &= others.bits - 1) {
         x = s->cpu[cpuset_lowest(others)].current;
-        if (!x || beside_same(x->dom, u->dom) || queue_of(s, x) != q)
+        if (!x || beside_same(x->dom, u->dom) || x->queue != q)
             continue;
         queue_charge(q, x, now);
         if (!choose_takes_over(s, q, u, x, !virtual_before(x->vrt, x->vdl), v, now, soon))
@@ -43,7 +43,7 @@ static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct 
                                           u64 v, ns_t now, ns_t *soon, cpuset_t *kick)
 {
     struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
-    struct sched_queue *q = &s->queue[s->cpu[cpu].queue];
+    struct sched_queue *q = s->cpu[cpu].queue;
     struct sched_unit *u, *best = NULL;
     bool wanted = false;
 
@@ -73,7 +73,7 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
                                  cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = &s->queue[c->queue];
+    struct sched_queue *q = c->queue;
     struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
     struct sched_unit *cur = c->current, *any, *best;
     u64 v = queue_virtual_time(q, now);
@@ -114,7 +114,7 @@ void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick)
     struct sched_queue *q;
 
     for (; !cpuset_empty(told); told.bits &= told.bits - 1) {
-        q = &s->queue[s->cpu[cpuset_lowest(told)].queue];
+        q = s->cpu[cpuset_lowest(told)].queue;
         place_idle(s, q, kick);
         place_elsewhere(s, q, kick);
     }
@@ -129,7 +129,7 @@ void strict_saved(struct sched *s, unsigned cpu, cpuset_t *kick)
     others.bits &= __atomic_load_n(&s->idle, __ATOMIC_RELAXED);
     for (; !cpuset_empty(others); cpuset_remove(&others, other)) {
         other = cpuset_lowest(others);
-        q = &s->queue[s->cpu[other].queue];
+        q = s->cpu[other].queue;
         if (q->nr_ready || place_stealable(s, q))
             queue_kick(s, other, kick);
     }

@@ -235,7 +235,7 @@ void dispatch_wake(struct runnable *r, enum sched_wake why)
 /* Without the lock: what this misses had not happened when it looked. */
 static bool nobody_waits(unsigned cpu)
 {
-    return !__atomic_load_n(&policy.queue[policy.cpu[cpu].queue].nr_ready, __ATOMIC_RELAXED);
+    return !__atomic_load_n(&policy.cpu[cpu].queue->nr_ready, __ATOMIC_RELAXED);
 }
 
 void dispatch_yield(struct runnable *to)
