@@ -127,10 +127,8 @@ void maptrack_commit(struct grant_map *m, struct domain *granter, u32 ref, u32 s
     __atomic_store_n(&m->state, state, __ATOMIC_RELEASE);
 }
 
-void maptrack_free(struct domain *d, u32 handle)
+void maptrack_free(struct domain *d, u32 handle, struct grant_map *m)
 {
-    struct grant_map *m = find(d, handle);
-
     __atomic_store_n(&m->state, 0, __ATOMIC_RELAXED);
     push(d, handle, m);
 }
@@ -165,7 +163,7 @@ void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m, u32 state)
         return;
     }
     grant_unpin(granter, &p, write);
-    maptrack_free(d, handle);
+    maptrack_free(d, handle, m);
     domain_put(granter);
 }
 
@@ -182,7 +180,7 @@ int maptrack_release(struct domain *d)
         if (t->released % 64)
             continue;
         preempt_point();
-        if (vcpu_has_event(current_vcpu()))
+        if (vcpu_has_event(current_vcpu()) || vcpu_must_stop(current_vcpu()))
             return -XEN_EAGAIN;
     }
     return 0;

@@ -31,7 +31,7 @@ struct grant_map *maptrack_alloc(struct domain *d, u32 *handle) must_check;
 /* It is in use from now on; the pin and the reference to the granter are the handle's. */
 void maptrack_commit(struct grant_map *m, struct domain *granter, u32 ref, u32 state);
 /* Nothing came of it, or it is unmapped: what it held is given up already. */
-void maptrack_free(struct domain *d, u32 handle);
+void maptrack_free(struct domain *d, u32 handle, struct grant_map *m);
 
 /* For unmapping; NULL: not in use, or somebody else works on it. */
 struct grant_map *maptrack_claim(struct domain *d, u32 handle) must_check;

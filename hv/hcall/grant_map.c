@@ -85,7 +85,7 @@ static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
 unpin:
     grant_unpin(granter, &pin, write);
 free:
-    maptrack_free(d, handle);
+    maptrack_free(d, handle, m);
     return status;
 }
 

@@ -22,6 +22,7 @@ enum {
     NO_FRAME, /* ref: grants a frame of domain 0's, named in[1] */
     HOARD,    /* ref, n: maps it n times, each time over the last; answers how many */
     CHURN,    /* ref: maps and unmaps it until it is no more */
+    BATCH,    /* ref: copies in long batches until the next order; out: batches, bad pieces */
 };
 
 #define N_PAGES 4
@@ -119,6 +120,25 @@ static u64 hoard_order(void)
     for (u64 i = 0; i < IN[1]; i++)
         good += !gnt_map_at(window(i & 31), 0, IN[0] + i / 100, GNTMAP_host_map, &h);
     return good;
+}
+
+/* Each batch is one call, and takes long enough to be stopped in. */
+static void batches(void)
+{
+    static struct gnttab_copy ops[1000];
+    u32 ref = IN[0];
+
+    domu_mail.out[0] = domu_mail.out[1] = 0;
+    domu_reply(0);
+    while (domu_mail.order == domu_mail.done) {
+        for (unsigned i = 0; i < 1000; i++)
+            ops[i] = (struct gnttab_copy){GNT_REF(0, ref, i), GNT_OWN(mfn_of(pages[3]), i),
+                                          3000, GNTCOPY_source_gref, 77};
+        domu_mail.out[1] += gnt_call(GNTTABOP_copy, ops, 1000) != 0;
+        for (unsigned i = 0; i < 1000; i++)
+            domu_mail.out[1] += ops[i].status != GNTST_okay;
+        domu_mail.out[0]++;
+    }
 }
 
 static void churn(void)
@@ -228,6 +248,8 @@ static void other_side(void)
             rewrite();
         else if (order == CHURN)
             churn();
+        else if (order == BATCH)
+            batches();
         else
             domu_reply(answer(order));
     }
@@ -554,6 +576,27 @@ static void replace(void)
     ok(domu_end(&u), "they go");
 }
 
+/* Whoever pauses a domain does not wait for the end of its batch; the batch goes on afterwards. */
+static void paused(void)
+{
+    unsigned bad = 0;
+
+    begin();
+    gnt_give(REF, u.id, mfn, 0);
+    ask(BATCH, REF, 0, 0);
+    for (unsigned i = 0; i < 60; i++) {
+        bad += domctl_plain(XEN_DOMCTL_pausedomain, u.id) != 0;
+        bad += domctl_plain(XEN_DOMCTL_unpausedomain, u.id) != 0;
+        if (!(i & 3))
+            domu_doze();
+    }
+    ask(END, 500, 0, 0);
+    is(bad, 0, "paused and unpaused in the middle of batches");
+    is(u.mail->out[1], 0, "all of %lu batches was done", u.mail->out[0]);
+    ok(gnt_end(REF), "the grant is free");
+    ok(domu_end(&u), "they go");
+}
+
 static u64 free_pages(void)
 {
     struct xen_sysctl op = {.cmd = XEN_SYSCTL_physinfo,
@@ -610,6 +653,7 @@ void test_grants2(void)
     granter_dies();
     mapper_dies();
     replace();
+    paused();
     sudden_ends();
     transfers();
 }
