@@ -184,7 +184,7 @@ int lifecycle_unpause(struct domain *d)
     lock(&d->life_lock);
     if (d->stop & STOP_PAUSES) {
         __atomic_store_n(&d->stop, d->stop - 1, __ATOMIC_SEQ_CST);
-        d->has_run |= !d->stop;
+        d->has_run |= !(d->stop & STOP_PAUSES);
         release_vcpus(d);
         rc = 0;
     }
