@@ -332,5 +332,6 @@ void test_smp_domevents(void);
 void test_toolstack(void);
 void test_toolstack2(void);
 void test_smp_grants(void);
+void test_toolstack3(void);
 
 #endif

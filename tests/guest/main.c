@@ -40,6 +40,7 @@ static const struct {
     {"toolstack", test_toolstack},
     {"toolstack2", test_toolstack2},
     {"smp-grants", test_smp_grants},
+    {"toolstack3", test_toolstack3},
 };
 
 void guest_main(struct start_info *si);
