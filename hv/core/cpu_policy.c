@@ -289,9 +289,10 @@ static void limit_xstate(struct cpu_policy *p, const struct cpu_policy *max)
         const struct cpuid_regs *m = &max->leaf[AT_D + i];
         u32 end = m->ebx + m->eax;
 
-        p->leaf[AT_D + i] = (struct cpuid_regs){0};
-        if (!(xcr0 >> i & 1))
+        if (!(xcr0 >> i & 1)) {
+            p->leaf[AT_D + i] = (struct cpuid_regs){0};
             continue;
+        }
         p->leaf[AT_D + i] = *m;
         p->leaf[AT_D].ecx = MAX(p->leaf[AT_D].ecx, end);
     }

@@ -78,7 +78,10 @@ struct cpu_policy_error {
 int cpu_policy_check(const struct cpu_policy *max, const struct cpu_policy *p,
                      struct cpu_policy_error *e) must_check;
 
-/* Takes away the features that 'max' does not have, and what hangs on them. */
+/*
+ * Takes away the features that 'max' does not have, and what hangs on them. With itself as 'max':
+ * only that.
+ */
 void cpu_policy_limit(struct cpu_policy *p, const struct cpu_policy *max);
 
 #endif

@@ -47,17 +47,6 @@ static inline enum cpu_distance topology_distance(const struct topology *t, unsi
     return x->node == y->node ? DIST_NODE : DIST_FAR;
 }
 
-/* For use after boot too, when the rest is gone. */
-static inline unsigned topology_nr_nodes(const struct topology *t)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < t->nr_cpus; i++)
-        if (t->cpu[i].node >= n)
-            n = t->cpu[i].node + 1U;
-    return n;
-}
-
 #define TOPOLOGY_SUBLEAVES 8 /* of each leaf that has them */
 
 /* What the boot CPU's CPUID says of the layout, undigested; see topology_cpuid_add. */

@@ -31,7 +31,7 @@ static struct cpuid_policy_in common_input(void)
 
 u64 policy_xcr0(const struct domain *d)
 {
-    return d->policy ? cpu_policy_xcr0(d->policy, cpu_features.xcr0) : cpu_features.xcr0;
+    return cpu_policy_xcr0(policy_of(d), cpu_features.xcr0);
 }
 
 void policy_cpuid(const struct vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *r)
@@ -113,8 +113,7 @@ static __init void filter_for_guests(struct cpu_policy *p, const struct cpu_poli
     p->arch_caps = 0;
     if (cpuid_host.vendor == CPU_VENDOR_AMD) /* repeated when a guest asks */
         cpu_policy_place(p, 0x80000001, 0)->edx &= ~CPUID_AMD_COMMON;
-    cpu_policy_place(p, 0xd, 0)->ebx = cpu_policy_place(p, 0xd, 1)->ebx =
-        0; /* of a state too */
+    cpu_policy_limit(p, p);
 }
 
 __init void policy_init(void)

@@ -103,12 +103,7 @@ s64 domctl_get_affinity(struct domain *d, struct xen_domctl *op)
     return give_maps(a, cpuset_and(hard, machine_cpus()), cpuset_and(soft, machine_cpus()));
 }
 
-static u64 machine_nodes(void)
-{
-    return cpuset_first(topology_nr_nodes(dispatch_topology())).bits;
-}
-
-/* Kept and told, and no more: memory is not kept apart by node. */
+/* There is one node, see sysctl_numa(). */
 s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 {
     u64 nodes;
@@ -116,17 +111,12 @@ s64 domctl_set_node_affinity(struct domain *d, struct xen_domctl *op)
 
     if (rc)
         return rc;
-    nodes &= machine_nodes();
-    if (!nodes)
-        return -XEN_EINVAL;
-    d->node_affinity = nodes;
-    return 0;
+    return nodes & 1 ? 0 : -XEN_EINVAL;
 }
 
 s64 domctl_get_node_affinity(struct domain *d, struct xen_domctl *op)
 {
-    return bitmap_to_guest(&op->u.nodeaffinity.nodemap,
-                           d->node_affinity ? d->node_affinity : machine_nodes());
+    return bitmap_to_guest(&op->u.nodeaffinity.nodemap, 1);
 }
 
 /* ---- figures ------------------------------------------------------------------------------- */

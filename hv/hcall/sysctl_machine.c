@@ -12,18 +12,12 @@
 #include "x86/pci.h"
 #include "x86/tsc.h"
 
-#define NEAR 10 /* distances as ACPI counts them: within a node, to others */
-#define FAR  20
+#define NEAR 10 /* the distance within a node, as ACPI counts it */
 
 /* The places never change after boot: no lock. */
 static const struct topology *places(void)
 {
     return dispatch_topology();
-}
-
-static u32 nr_nodes(void)
-{
-    return topology_nr_nodes(places());
 }
 
 /* Cores are numbered through the machine; tools expect them to be within their package. */
@@ -52,8 +46,7 @@ s64 sysctl_physinfo(struct xen_sysctl *op)
     pi->cores_per_socket = in_package / pi->threads_per_core;
     pi->nr_cpus = places()->nr_cpus;
     pi->max_cpu_id = places()->nr_cpus - 1;
-    pi->nr_nodes = nr_nodes();
-    pi->max_node_id = nr_nodes() - 1;
+    pi->nr_nodes = 1;
     pi->cpu_khz = (u32)(tsc_hz() / 1000);
     /* Without the word about direct I/O the toolstack gives no device to anybody. */
     pi->capabilities =
@@ -74,8 +67,7 @@ s64 sysctl_cpu_topology(struct xen_sysctl *op)
     u32 n = t->cputopo.p ? MIN(t->num_cpus, places()->nr_cpus) : 0;
 
     for (u32 i = 0; i < n; i++) {
-        struct xen_sysctl_cputopo place = {
-            .core = core_in_package(i), .socket = p[i].package, .node = p[i].node};
+        struct xen_sysctl_cputopo place = {.core = core_in_package(i), .socket = p[i].package};
 
         if (copy_array_to_guest(t->cputopo.p, i, &place, sizeof(place)))
             return -XEN_EFAULT;
@@ -85,43 +77,23 @@ s64 sysctl_cpu_topology(struct xen_sysctl *op)
 }
 
 /*
- * Memory is not kept apart by node: all of it is told to be the first one's, so that nobody
- * places a domain by figures that mean nothing.
+ * One node: memory is not kept apart, and tools that saw several would tie each domain to the
+ * CPUs of one. The scheduler knows better which CPUs are near each other.
  */
-static struct xen_sysctl_meminfo memory_of(u32 node)
-{
-    if (node)
-        return (struct xen_sysctl_meminfo){0, 0};
-    return (struct xen_sysctl_meminfo){.memsize = max_mfn << PAGE_SHIFT,
-                                       .memfree = heap_free_count() << PAGE_SHIFT};
-}
-
-static int give_distances(const struct xen_sysctl_numainfo *ni, u32 row, u32 n)
-{
-    for (u32 i = 0; i < n; i++) {
-        u32 distance = i == row ? NEAR : FAR;
-
-        if (copy_array_to_guest(ni->distance.p, row * nr_nodes() + i, &distance,
-                                sizeof(distance)))
-            return -XEN_EFAULT;
-    }
-    return 0;
-}
-
 s64 sysctl_numa(struct xen_sysctl *op)
 {
     struct xen_sysctl_numainfo *ni = &op->u.numainfo;
-    u32 n = MIN(ni->num_nodes, nr_nodes());
+    struct xen_sysctl_meminfo m = {.memsize = max_mfn << PAGE_SHIFT,
+                                   .memfree = heap_free_count() << PAGE_SHIFT};
+    u32 distance = NEAR;
 
-    for (u32 i = 0; i < n; i++) {
-        struct xen_sysctl_meminfo m = memory_of(i);
-
-        if (ni->meminfo.p && copy_array_to_guest(ni->meminfo.p, i, &m, sizeof(m)))
+    if (ni->num_nodes) {
+        if (ni->meminfo.p && copy_to_guest(ni->meminfo.p, &m, sizeof(m)))
             return -XEN_EFAULT;
-        if (ni->distance.p && give_distances(ni, i, n))
+        if (ni->distance.p && copy_to_guest(ni->distance.p, &distance, sizeof(distance)))
             return -XEN_EFAULT;
     }
-    ni->num_nodes = nr_nodes();
+    ni->num_nodes = 1;
     return 0;
 }
 
