@@ -182,7 +182,7 @@ struct domain {
     /* Written by control operations before it runs. */
     struct cpu_policy *policy; /* NULL: the machine's for guests, see guest/policy.h */
     u32 tsc_mode, tsc_incarnation;
-    ns_t tsc_started; /* when its time began, for domain 0 only */
+    ns_t tsc_started;  /* when its time began, for domain 0 only */
     u64 node_affinity; /* (control) a bit per node, for domain 0 only */
 
     struct spinlock event_lock;

@@ -55,8 +55,9 @@ static void every_page_has_a_bit_of_its_own(void **state)
         assert_int_equal(dirty_map_read(&map.m, at, LIMIT, true, words), 1);
         assert_int_equal(words[(page - at) / 64], BIT(page & 63));
     }
-    for (unsigned i = 0; i < sizeof(leaves) / 8; i++)
-        assert_int_equal(leaves[0][i], 0);
+    for (unsigned i = 0; i < LEAVES; i++)
+        for (unsigned k = 0; k < PAGE_SIZE / 8; k++)
+            assert_int_equal(leaves[i][k], 0);
 }
 
 static void beyond_the_limit_all_is_dirty(void **state)
