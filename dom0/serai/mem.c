@@ -67,11 +67,17 @@ int mem_get(const char *text, struct serai_memory *m)
     return failed("there is no domain %lu. 'serai mem list' shows those there are.", domid);
 }
 
+const char *mem_target(char buf[STORE_TARGET_SIZE], uint64_t pages)
+{
+    snprintf(buf, STORE_TARGET_SIZE, "%llu", (unsigned long long)pages * PAGE_KIB);
+    return buf;
+}
+
 bool mem_tell(unsigned int domid, uint64_t pages)
 {
     char target[STORE_TARGET_SIZE];
 
-    snprintf(target, sizeof(target), "%llu", (unsigned long long)pages * PAGE_KIB);
+    mem_target(target, pages);
     return store_knows(domid) && store_set_target(domid, target);
 }
 

@@ -28,6 +28,8 @@ int mem_fail(const char *what);
 #define LABEL_SIZE (STORE_NAME_SIZE + 16)
 const char *mem_label(char buf[LABEL_SIZE], unsigned int domid);
 
+/* As xenstore has it. */
+const char *mem_target(char buf[STORE_TARGET_SIZE], uint64_t pages);
 /* Tells the guest how much it shall have; false: xenstored does not answer or know the domain. */
 bool mem_tell(unsigned int domid, uint64_t pages);
 

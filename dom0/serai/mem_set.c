@@ -111,16 +111,36 @@ static int explain(const struct serai_memory *m)
     return mem_fail("there is no instruction, and nothing has changed");
 }
 
+/* A guest that is told to have more than it ever can tries, and may choke on it. */
+static int check(const struct serai_memory *m, const struct serai_memory *now)
+{
+    uint64_t limit =
+        now->pages_max > now->pages_max_before ? now->pages_max : now->pages_max_before;
+    struct serai_memory op = *m;
+    char label[LABEL_SIZE], size[SIZE_SIZE];
+
+    op.op = SERAI_MEMORY_CHECK;
+    if (serai_op(SERAI_OP_MEMORY, &op, sizeof(op)))
+        return explain(m);
+    if (m->pages <= limit)
+        return DONE;
+    return failed("domain %s may have %s at most. 'xl mem-max' raises that; then 'xl mem-set' "
+                  "gives it more.",
+                  mem_label(label, m->domid), format_size(size, limit));
+}
+
 /*
  * The guest first: if we are killed in between, it knows what it should do and no deadline
- * threatens it. What it was told before comes back when the hypervisor refuses.
+ * threatens it. When the hypervisor refuses all the same, it is told what it was told before; if
+ * that is nothing, to have what it has.
  */
-static int give(struct serai_memory *m)
+static int give(struct serai_memory *m, uint64_t pages_now)
 {
     char before[STORE_TARGET_SIZE], label[LABEL_SIZE];
-    bool had = store_get_target(m->domid, before);
     int rc;
 
+    if (!store_get_target(m->domid, before))
+        mem_target(before, pages_now);
     if (!mem_tell(m->domid, m->pages))
         return failed("domain %s cannot be told: xenstored does not answer, or does not know "
                       "the domain. Nothing has changed. Is xenstored running ('service xen "
@@ -129,7 +149,7 @@ static int give(struct serai_memory *m)
     if (!serai_op(SERAI_OP_MEMORY, m, sizeof(*m)))
         return DONE;
     rc = explain(m);
-    (void)!store_set_target(m->domid, had ? before : NULL);
+    (void)!store_set_target(m->domid, before);
     return rc;
 }
 
@@ -181,7 +201,9 @@ static int run(int argc, char **argv)
     if (rc)
         return rc;
     m.domid = d.domid;
-    rc = give(&m);
+    rc = check(&m, &d);
+    if (!rc)
+        rc = give(&m, d.pages_now);
     return rc || !wait ? rc : mem_wait(&m);
 }
 

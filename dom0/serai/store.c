@@ -64,7 +64,5 @@ bool store_set_target(unsigned int domid, const char *text)
     char path[PATH_SIZE];
 
     path_of(path, domid, "/memory/target");
-    if (!text)
-        return store() && xs_rm(store(), XBT_NULL, path);
     return store() && xs_write(store(), XBT_NULL, path, text, (unsigned int)strlen(text));
 }

@@ -18,7 +18,7 @@ bool store_name(unsigned int domid, char buf[STORE_NAME_SIZE]);
 /* What a guest's balloon driver watches, in KiB: as text, for a buffer; false: there is none. */
 #define STORE_TARGET_SIZE 24
 bool store_get_target(unsigned int domid, char buf[STORE_TARGET_SIZE]);
-/* NULL takes it away; false and errno. */
+/* False and errno. */
 bool store_set_target(unsigned int domid, const char *text);
 
 #endif

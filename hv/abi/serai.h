@@ -134,6 +134,7 @@ struct serai_sched_trace {
 #define SERAI_MEMORY_NEXT   1 /* reads the first domain that is not below domid */
 #define SERAI_MEMORY_SET    2 /* in place of an instruction that is there; then reads */
 #define SERAI_MEMORY_CANCEL 3 /* cap, pause and limit are as before; then reads */
+#define SERAI_MEMORY_CHECK  4 /* what SET would say, and reads */
 
 enum { SERAI_MEMORY_NONE, SERAI_MEMORY_PENDING, SERAI_MEMORY_COMPLIED, SERAI_MEMORY_MISSED };
 enum { SERAI_ELSE_NOTHING, SERAI_ELSE_CAP, SERAI_ELSE_PAUSE, SERAI_ELSE_DESTROY };
@@ -151,6 +152,7 @@ struct serai_memory {
     uint64_t within;  /* in: 1 ms to 30 days, from now; out: from 'started' */
     /* out: the domain */
     uint64_t pages_now, pages_max, pages_claimed;
+    uint64_t pages_max_before; /* the limit that CANCEL would restore */
     /* out: the instruction; 'lowest' up to when it complied, 'deadline' if it was missed */
     uint64_t pages_start, pages_lowest, pages_deadline;
     uint64_t now, started, deadline, complied, acted;

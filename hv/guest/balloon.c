@@ -171,25 +171,41 @@ static void time_is_up(void *arg)
         tell(d, &was);
 }
 
+/* With the lock: by complying, and nobody has set another one since. */
+static bool limit_is_lowered(const struct domain *d)
+{
+    const struct memtarget *t = &d->memtarget;
+
+    return t->state == MEMTARGET_COMPLIED && t->max_before > t->pages &&
+           __atomic_load_n(&d->max_pages, __ATOMIC_RELAXED) == t->pages;
+}
+
 /* With the lock: nothing of the present instruction is left. */
 static void withdraw(struct domain *d)
 {
     struct memtarget *t = &d->memtarget;
 
     lift(d);
-    if (t->state == MEMTARGET_COMPLIED && t->max_before > t->pages)
+    if (limit_is_lowered(d))
         restore_max(d, t->pages, t->max_before);
     memtarget_cancel(t);
 }
 
-int balloon_order(struct domain *d, const struct memtarget_order *o)
+int balloon_check(const struct domain *d, const struct memtarget_order *o)
 {
     int rc = memtarget_check_order(o, max_mfn, nr_cpus * ONE_CPU);
 
     if (rc || (d->is_hardware && o->otherwise != OTHERWISE_NONE))
         return -XEN_EINVAL;
-    if (d->stop & STOP_DYING)
-        return -XEN_ESRCH;
+    return d->stop & STOP_DYING ? -XEN_ESRCH : 0;
+}
+
+int balloon_order(struct domain *d, const struct memtarget_order *o)
+{
+    int rc = balloon_check(d, o);
+
+    if (rc)
+        return rc;
     lock(&d->memory_lock);
     withdraw(d);
     memtarget_set(&d->memtarget, o, pages_of(d), time_now());
@@ -222,9 +238,15 @@ void balloon_unpaused(struct domain *d)
     unlock(&d->memory_lock);
 }
 
-void balloon_report(struct domain *d, struct memtarget *out)
+u64 balloon_report(struct domain *d, struct memtarget *out)
 {
+    u64 max;
+
     lock(&d->memory_lock);
     *out = d->memtarget;
+    max = __atomic_load_n(&d->max_pages, __ATOMIC_RELAXED);
+    if (limit_is_lowered(d))
+        max = d->memtarget.max_before;
     unlock(&d->memory_lock);
+    return max;
 }

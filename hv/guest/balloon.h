@@ -15,6 +15,9 @@
 
 #include "guest/domain.h"
 
+/* What balloon_order() would say. */
+int balloon_check(const struct domain *d, const struct memtarget_order *o) must_check;
+
 /*
  * A new instruction; what was before it is as if it had been cancelled. -XEN_EINVAL: see
  * memtarget_check_order(), and for domain 0 any consequence; -XEN_ESRCH: the domain is dying.
@@ -39,7 +42,7 @@ static inline void balloon_given_back(struct domain *d)
 /* Domain 0 has taken a pause away: when it was the last one, the consequence went with it. */
 void balloon_unpaused(struct domain *d);
 
-/* A copy of what there is to say. */
-void balloon_report(struct domain *d, struct memtarget *out);
+/* A copy of what there is to say; the limit that balloon_cancel() would leave. */
+u64 balloon_report(struct domain *d, struct memtarget *out);
 
 #endif

@@ -9,7 +9,7 @@
 _Static_assert(SERAI_MEMORY_MISSED == (int)MEMTARGET_MISSED, "states as the core has them");
 _Static_assert(SERAI_ELSE_DESTROY == (int)OTHERWISE_DESTROY, "consequences likewise");
 
-static int change(struct domain *d, const struct serai_memory *op)
+static int obey(struct domain *d, const struct serai_memory *op)
 {
     const struct memtarget_order o = {.pages = op->pages,
                                       .within = op->within,
@@ -18,6 +18,10 @@ static int change(struct domain *d, const struct serai_memory *op)
 
     int rc;
 
+    if (op->op == SERAI_MEMORY_READ || op->op == SERAI_MEMORY_NEXT)
+        return 0;
+    if (op->op == SERAI_MEMORY_CHECK)
+        return balloon_check(d, &o);
     lifecycle_control_begin(d);
     rc = op->op == SERAI_MEMORY_SET ? balloon_order(d, &o) : balloon_cancel(d);
     lifecycle_control_end(d);
@@ -27,8 +31,8 @@ static int change(struct domain *d, const struct serai_memory *op)
 static struct serai_memory report(struct domain *d, u8 op)
 {
     struct memtarget t;
+    u64 max_before = balloon_report(d, &t);
 
-    balloon_report(d, &t);
     return (struct serai_memory){
         .domid = d->id,
         .op = op,
@@ -42,6 +46,7 @@ static struct serai_memory report(struct domain *d, u8 op)
         .pages_now = __atomic_load_n(&d->tot_pages, __ATOMIC_RELAXED),
         .pages_max = __atomic_load_n(&d->max_pages, __ATOMIC_RELAXED),
         .pages_claimed = d->claimed_pages,
+        .pages_max_before = max_before,
         .pages_start = t.pages_start,
         .pages_lowest = t.pages_lowest,
         .pages_deadline = t.pages_deadline,
@@ -59,17 +64,16 @@ s64 hcall_mem_control(u64 u_arg)
 {
     struct serai_memory op;
     struct domain *d;
-    int rc = 0;
+    int rc;
 
     if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
         return -XEN_EFAULT;
-    if (op.reserved || op.op > SERAI_MEMORY_CANCEL)
+    if (op.reserved || op.op > SERAI_MEMORY_CHECK)
         return -XEN_EINVAL;
     d = op.op == SERAI_MEMORY_NEXT ? domain_get_from(op.domid) : domain_get(op.domid);
     if (!d)
         return -XEN_ESRCH;
-    if (op.op == SERAI_MEMORY_SET || op.op == SERAI_MEMORY_CANCEL)
-        rc = change(d, &op);
+    rc = obey(d, &op);
     op = report(d, op.op);
     domain_put(d);
     return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));

@@ -167,7 +167,7 @@ static void hostile(void)
         is(order(nobodies[i], 100, MINUTE, 0, 0), -XEN_ESRCH, "set of domain %x", nobodies[i]);
     }
     is(memory_op(op), -XEN_EINVAL, "the reserved field");
-    for (unsigned i = SERAI_MEMORY_CANCEL + 1; i < 256; i += 84)
+    for (unsigned i = SERAI_MEMORY_CHECK + 1; i < 256; i += 84)
         is(memory_op((struct serai_memory){.domid = child, .op = i}), -XEN_EINVAL, "op %u", i);
     is(order(child, 0, MINUTE, 0, 0), -XEN_EINVAL, "no pages");
     is(order(child, ~0UL, MINUTE, 0, 0), -XEN_EINVAL, "all pages there could be");
@@ -189,6 +189,10 @@ static void hostile(void)
     is(HC(arch_7, SERAI_OP_MEMORY, HOLE_START, 0, 0, 0), -XEN_EFAULT,
        "the hypervisor's pointer");
     is(HC(arch_7, SERAI_OP_MEMORY, ~0UL - 8, 0, 0, 0), -XEN_EFAULT, "one that wraps");
+    op = (struct serai_memory){.domid = child, .op = SERAI_MEMORY_CHECK, .within = MINUTE};
+    is(memory_op(op), -XEN_EINVAL, "check of a bad instruction");
+    op.pages = 100;
+    is(memory_op(op), 0, "check of a good one");
     read_of(child);
     is(m.number, 0, "nothing of all this counted");
 }
@@ -215,6 +219,7 @@ static void comply(void)
     ok(m.complied && m.complied < m.deadline, "before the deadline");
     ok(port_pending(memory_port), "an event says so");
     is(m.pages_max, 400, "the limit is lower");
+    is(m.pages_max_before, PAGES, "what it was is remembered");
     is(give(100, 1), 0, "no page more");
     is(take(0, 50), 50, "less is possible");
     is(give(0, 51), 50, "and as much again");
@@ -234,6 +239,8 @@ static void limits(void)
     order(child, 500, MINUTE, 0, 0);
     take(0, 100);
     limit(550);
+    read_of(child);
+    is(m.pages_max_before, 550, "a limit that was set since is not to be replaced");
     cancel();
     is(m.pages_max, 550, "a limit set after complying stays when it is cancelled");
     order(child, 520, MINUTE, 0, 0);

@@ -54,7 +54,7 @@ static u64 take(u64 n)
 static long operation(u8 op)
 {
     struct serai_memory own = {
-        .domid = op > 3 ? 0 : DOMID_SELF, .op = op & 3, .pages = 100, .within = MINUTE};
+        .domid = op > 4 ? 0 : DOMID_SELF, .op = op % 5, .pages = 100, .within = MINUTE};
 
     return HC(arch_7, SERAI_OP_MEMORY, &own, 0, 0, 0);
 }
@@ -135,7 +135,7 @@ static bool goes_on(volatile u64 *count)
 
 static void privileges(void)
 {
-    for (u64 op = 0; op < 8; op++)
+    for (u64 op = 0; op < 10; op++)
         is(domu_ask(&u, OPERATION, op), -XEN_EPERM, "operation %lu of another than domain 0",
            op);
 }
