@@ -29,7 +29,8 @@ def boot(name, *devices, cpus=1):
     m = Machine(name, loader, *fixed, *devices, memory="2G", cpus=cpus)
     m.login(300)
     m.shell("dmesg -n 1; until grep -q -e '\\.$' -e failed /run/toolstack.log; do sleep 0.1; done", 120)
-    m.shell("cat /dev/disk/by-path/*00:08.0 > initrd.gz 2> /dev/null || cat /dev/vdb > initrd.gz")
+    # The disk ends with a whole sector.
+    m.shell(f"head -c {GUESTS.stat().st_size} /dev/vdb > initrd.gz")
     m.shell("modprobe xen-pciback")
     m.shell(f"xl pci-assignable-add {CARD}")
     if CARD not in m.shell("xl pci-assignable-list"):
@@ -142,7 +143,8 @@ def test_driver_domain_pin():
 
 
 def test_driver_domain_disk():
-    """An NVMe disk: what one guest wrote the next one finds, and so does the image."""
+    """An NVMe disk: what one guest wrote the next one finds, and so does the image. Linux asks for
+    its messages twice, which pcifront and pciback do not get right: it falls back to the pin."""
     path, disk = machine.blank_disk("driver_disk", ["-device", f"nvme,serial=1,drive=disk,addr={CARD[3:5]}"], 8)
     last = hashlib.sha256(path.read_bytes()).hexdigest()
     with boot("driver_domain_disk", *disk) as m:
@@ -151,7 +153,7 @@ def test_driver_domain_disk():
             held, _ = said(m, "disk", "disk held")
             expect(m, "the disk holds something else than before", held == last)
             last, text = said(m, "disk", "disk holds")
-            expect(m, "no messages\n" + text, re.search(r"[1-9]\d* .*pcifront-msi-x +nvme", text))
+            expect(m, "no interrupts\n" + text, re.search(r"[1-9]\d* .*pcifront.* nvme", text))
             m.shell("while xl domid disk > /dev/null 2>&1; do sleep 0.1; done", 60)
             image = hashlib.sha256(path.read_bytes()).hexdigest()
             expect(m, "the image does not hold what the guest wrote", image == last)
