@@ -12,7 +12,11 @@ static bool test_bit(const unsigned long *words, u32 bit)
     return __atomic_load_n(&words[bit / 64], __ATOMIC_SEQ_CST) & BIT(bit & 63);
 }
 
-/* The vcpu's selector, then its pending byte, then wake it: the guest looks in reverse order. */
+/*
+ * The vcpu's selector, then its pending byte, then wake it: the guest looks in reverse order. An
+ * upcall mask that is set spares nothing: guests clear it and look for events without a fence in
+ * between, so an event that came meanwhile is seen for sure only when something interrupts them.
+ */
 static void raise_upcall(struct vcpu *v, u32 port)
 {
     struct vcpu_info *info = vcpu_info(v);

@@ -71,9 +71,9 @@ s64 domctl_set_virq_handler(struct domain *d, struct xen_domctl *op)
     return event_set_virq_handler(d, op->u.set_virq_handler.virq);
 }
 
-HYPERCALL(event_channel_op)
+/* All but the one that counts. */
+static __noinline s64 other_op(struct domain *d, u64 a1, u64 a2)
 {
-    struct domain *d = v->domain;
     union {
         struct evtchn_alloc_unbound alloc;
         struct evtchn_bind_interdomain interdomain;
@@ -81,7 +81,6 @@ HYPERCALL(event_channel_op)
         struct evtchn_bind_pirq pirq;
         struct evtchn_bind_ipi ipi;
         struct evtchn_close close;
-        struct evtchn_send send;
         struct evtchn_status status;
         struct evtchn_bind_vcpu vcpu;
         struct evtchn_unmask unmask;
@@ -90,9 +89,6 @@ HYPERCALL(event_channel_op)
     s64 rc;
 
     switch (a1) {
-    case EVTCHNOP_send:
-        COPY_IN(send);
-        return event_send(d, op.send.port);
     case EVTCHNOP_unmask:
         COPY_IN(unmask);
         return event_unmask(d, op.unmask.port);
@@ -143,4 +139,15 @@ HYPERCALL(event_channel_op)
         /* FIFO channels among them: guests fall back to the 2-level ABI. */
         return -XEN_ENOSYS;
     }
+}
+
+HYPERCALL(event_channel_op)
+{
+    struct evtchn_send op;
+
+    if (unlikely(a1 != EVTCHNOP_send))
+        return other_op(v->domain, a1, a2);
+    if (copy_from_guest(&op, (const void *)a2, sizeof(op)))
+        return -XEN_EFAULT;
+    return event_send(v->domain, op.port);
 }

@@ -319,6 +319,7 @@ static void resets(void)
 
 static void limits(void)
 {
+    struct evtchn_bind_virq virq = {.virq = VIRQ_DOM_EXC};
     struct xen_domctl op = {0};
     u32 port, n = 0;
     long rc;
@@ -338,6 +339,8 @@ static void limits(void)
     is(domctl_plain(XEN_DOMCTL_destroydomain, op.domain), 0, "it goes");
     is(domu_ask(&u, ALLOC_ALL, 0), 1023, "the other one has 1023");
     is((long)u.mail->out[0], -XEN_ENOSPC, "and no more");
+    /* XSA-496: the failure must not touch whose virq it is. */
+    is(op_at(&u, EVTCHNOP_bind_virq, &virq, sizeof(virq)), -XEN_ENOSPC, "not for DOM_EXC");
     reset_at(&u, DOMID_SELF);
 }
 
@@ -614,6 +617,7 @@ static void fight(void)
         ;
     if (bind_at(&u, 0, mine, &its))
         die("no connection");
+    domu_ask(&u, PENDING, its);
     u.mail->in[1] = 2001;
     domu_order(&u, PONG, its);
     is(play(mine, 2001), 0, "2001 events to and fro, none is lost");
@@ -658,6 +662,8 @@ static void deaths_in_a_storm(unsigned rounds)
         smp_begin(1, send_only);
         smp_begin(2, r % 2 ? hammer : send_only);
         WAIT_FOR(&cpus[0], cpus[1].count > 20 && cpus[2].count > 20, "senders");
+        if (r % 3 == 2)
+            wrong += domctl_plain(XEN_DOMCTL_pausedomain, u.id) || reset_at(NULL, u.id);
         wrong += !domu_end(&u);
         over = true;
         for (unsigned i = 1; i < 3; i++)
