@@ -5,6 +5,7 @@
 #include "kern/device_locks.h"
 #include "kern/line.h"
 #include "x86/ioapic.h"
+#include "x86/msi.h"
 
 #define COPY_IN(what)                                                                          \
     if (copy_from_guest(&op.what, (const void *)a2, sizeof(op.what)))                          \
@@ -169,8 +170,13 @@ HYPERCALL(physdev_op)
     case PHYSDEVOP_manage_pci_remove:
         COPY_IN(manage);
         return 0;
-    case PHYSDEVOP_pci_device_remove:
     case PHYSDEVOP_prepare_msix:
+        COPY_IN(device);
+        lock(&pci_config_lock);
+        rc = msix_prepare(op.device.seg, op.device.bus, op.device.devfn);
+        unlock(&pci_config_lock);
+        return rc;
+    case PHYSDEVOP_pci_device_remove:
     case PHYSDEVOP_release_msix:
         COPY_IN(device);
         return 0;

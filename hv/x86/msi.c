@@ -129,6 +129,31 @@ static int find_slot(const struct msi_entry *e, u64 *slot_phys)
     return 0;
 }
 
+int msix_prepare(u16 seg, u8 bus, u8 devfn)
+{
+    struct msi_entry e = {.seg = seg, .bus = bus, .devfn = devfn, .is_msix = true};
+    u32 size, per_page = PAGE_SIZE / SLOT_SIZE;
+
+    e.cap = pci_find_capability(seg, bus, devfn, PCI_CAP_MSIX);
+    if (!e.cap)
+        return -XEN_ENODEV;
+    size = (config_read(&e, e.cap + MSIX_CONTROL, 2) & MSIX_SIZE) + 1;
+    /* A table that begins in the middle of a page ends in one more. */
+    for (u32 n = 0; n < size + per_page - 1; n += per_page) {
+        u64 slot_phys;
+        u8 *page;
+        int rc;
+
+        e.entry_nr = (u16)MIN(n, size - 1);
+        rc = find_slot(&e, &slot_phys);
+        if (!rc)
+            rc = map_table_page(slot_phys & PAGE_MASK, &page);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
 static void write_slot_mask(struct msi_entry *e, bool masked)
 {
     e->slot[SLOT_CONTROL] = masked ? SLOT_MASKED : 0;

@@ -66,6 +66,12 @@ int msi_retarget(struct msi_entry *entry, const struct msi_target *target);
 /* Masks, and disables MSI if the guest left it on; a device that has gone is left alone. */
 void msi_teardown(struct msi_entry *entry);
 
+/*
+ * From now on msix_owns_page() knows all pages of a device's table, before anybody else maps them
+ * writable. Errors as of msi_setup(); -XEN_ENODEV: it has no table.
+ */
+int msix_prepare(u16 seg, u8 bus, u8 devfn);
+
 /* Machine address of the page that holds this entry's slot (read-only for domain 0); 0 for MSI. */
 u64 msix_table_page(const struct msi_entry *entry);
 

@@ -119,6 +119,25 @@ static u32 config(u32 devfn, u32 reg)
     return val;
 }
 
+/* QEMU has the table 12 KiB into the BAR. */
+static bool table_is_readonly(u64 base)
+{
+    bool readonly =
+        window_map(9, (base + 0x3000) | PTE_KERN) < 0 || !(pte_read(window(9)) & PTE_RW);
+
+    window_map(9, 0);
+    return readonly;
+}
+
+static void prepared_table(u32 devfn, u64 base)
+{
+    struct physdev_pci_device dev = {.devfn = devfn};
+
+    is(hc_physdev(PHYSDEVOP_prepare_msix, &dev), 0, "prepare_msix");
+    ok(table_is_readonly(base), "its table can be read only, before it is used");
+    is(hc_physdev(PHYSDEVOP_release_msix, &dev), 0, "release_msix");
+}
+
 static void msix_table(void)
 {
     struct physdev_set_iopl io = {.iopl = 1};
@@ -137,13 +156,12 @@ static void msix_table(void)
     m.devfn = add.devfn = devfn;
     is(hc_physdev(PHYSDEVOP_pci_device_add, &add), 0, "pci_device_add");
     m.table_base = (u64)config(devfn, 0x14) << 32 | (config(devfn, 0x10) & ~15U);
+    prepared_table(devfn, m.table_base);
     is(hc_physdev(PHYSDEVOP_map_pirq, &m), 0, "map_pirq of its first message");
     b.pirq = m.pirq;
     is(hc_evtchn(EVTCHNOP_bind_pirq, &b), 0, "bind_pirq");
     is(hc_evtchn(EVTCHNOP_bind_pirq, &b), -XEN_EEXIST, "a second time");
-    /* QEMU has the table 12 KiB into the BAR. */
-    ok(window_map(9, (m.table_base + 0x3000) | PTE_KERN) < 0 || !(pte_read(window(9)) & PTE_RW),
-       "its table can be read only");
+    ok(table_is_readonly(m.table_base), "its table can be read only");
     is(window_map(9, m.table_base | PTE_KERN), 0, "the registers beside it");
     is(pte_read(window(9)) & PTE_RW, PTE_RW, "can be written");
     window_map(9, 0);

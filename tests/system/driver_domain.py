@@ -49,8 +49,10 @@ def create(m, name, script, words, settings):
         'on_crash="destroy"',
         *settings,
     ]
-    lines = " ".join(f"'{line}'" for line in config)
-    m.shell(f"rm -f {LOG.format(name)}; printf '%s\\n' {lines} > {name}.cfg")
+    m.shell(f"rm -f {LOG.format(name)} {name}.cfg")
+    # One by one: stock Xen loses what is typed too fast.
+    for line in config:
+        m.shell(f"echo '{line}' >> {name}.cfg")
     m.shell(f"xl create {name}.cfg", 180)
 
 
