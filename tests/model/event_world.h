@@ -158,7 +158,7 @@ int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
     return 0;
 }
 
-void pirq_unbind(struct domain *d, u32 pirq)
+void pirq_unbind(struct domain *d, u32 pirq, u32 port)
 {
     if (!building)
         give_way();

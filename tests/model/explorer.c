@@ -452,7 +452,6 @@ int main(void)
     if (!memory || !seen)
         return 1;
     arena_end = memory + memory_size;
-    m2p = m2p_words;
     for (unsigned bound = 0; bound <= BOUND && !rule; bound++)
         for (unsigned i = 0; i < ARRAY_SIZE(configs) && !rule; i++)
             if (bound <= configs[i].bound)

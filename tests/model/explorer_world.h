@@ -39,7 +39,6 @@ static unsigned me; /* the CPU that is running */
 
 struct frame *frames = w.frames;
 u64 max_mfn = FRAMES;
-static u64 m2p_words[FRAMES];
 static u64 no_counters[NR_COUNTERS];
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
@@ -338,6 +337,15 @@ void heap_free_frames(mfn_t mfn, unsigned order)
     w.free = true;
 }
 
+void frame_release(mfn_t mfn, u64 ref)
+{
+    BUG_ON(frames[mfn.n].typ & TYP_INUSE);
+    BUG_ON(ref & REF_ALLOCATED);
+    heap_free_frames(mfn, 0);
+}
+
+static u64 world_blocks[1];
+
 static void op_free(void)
 {
     if (!frame_unassign(my_domain(), MFN(0)))
@@ -346,7 +354,7 @@ static void op_free(void)
 
 static void op_alloc(void)
 {
-    struct domain d = {my_domain()};
+    struct domain d = {my_domain(), world_blocks};
 
     w.free = false;
     tlb_flush_since(w.freed_at, MUTANT == M_NEW_OWNER_ONLY ? d.id : NO_OWNER, true);

@@ -335,7 +335,6 @@ int main(void)
 {
     bool all_ok = true;
 
-    m2p = m2p_words;
     queue = malloc(sizeof(*queue) * MAX_STATES);
     table = malloc(sizeof(*table) << TABLE_BITS);
     if (!queue || !table)

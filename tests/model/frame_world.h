@@ -31,7 +31,6 @@ struct world {
 static struct world w;
 struct frame *frames = w.frames;
 u64 max_mfn = FRAMES;
-static u64 m2p_words[FRAMES];
 
 static jmp_buf violated;
 static char violation[160];
@@ -214,9 +213,18 @@ void heap_free_frames(mfn_t mfn, unsigned order)
     w.freed_unflushed = true;
 }
 
+void frame_release(mfn_t mfn, u64 ref)
+{
+    BUG_ON(frames[mfn.n].typ & TYP_INUSE);
+    BUG_ON(ref & REF_ALLOCATED);
+    heap_free_frames(mfn, 0);
+}
+
+static u64 world_blocks[1];
+
 static void op_alloc(u16 d, int f, u64 flags)
 {
-    struct domain dom = {d};
+    struct domain dom = {d, world_blocks};
 
     if (w.frames[f].ref)
         return;

@@ -5,6 +5,6 @@
 #include "guest/domain.h"
 
 int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share) must_check;
-void pirq_unbind(struct domain *d, u32 pirq);
+void pirq_unbind(struct domain *d, u32 pirq, u32 port);
 
 #endif

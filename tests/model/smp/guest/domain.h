@@ -8,7 +8,14 @@
 
 struct domain {
     u16 id;
+    u64 *blocks;
 };
+
+#define BLOCK_FRAMES BIT(9)
+
+static inline void domain_hold(struct domain *d)
+{
+}
 
 struct vcpu;
 /* Every vcpu of explorer.c has a CPU of its own: others get nothing by this one's giving way. */

@@ -8,7 +8,14 @@
 
 struct domain {
     u16 id;
+    u64 *blocks;
 };
+
+#define BLOCK_FRAMES BIT(9)
+
+static inline void domain_hold(struct domain *d)
+{
+}
 
 struct vcpu;
 void vcpu_yield(struct vcpu *to);

@@ -4,6 +4,8 @@
 
 #include "base/types.h"
 
+#define NO_OWNER 0xffffffffU
+
 u64 tlb_clock(void);
 void tlb_flush_since(u64 stamp, u32 owner, bool tables);
 
