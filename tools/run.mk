@@ -35,32 +35,40 @@ $(DOM0)/vmlinuz: $(B)/kernel/bookworm/vmlinuz
 $(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
 
-# The serai command; static, so that it runs in any image.
-$(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(wildcard dom0/serai/*.h) hv/abi/serai.h \
-               $(wildcard hv/core/sched*.h) | packages-run
+# The serai command; static, so that it runs in any image. It unpacks kernels as the hypervisor does.
+UNPACK_C := $(addprefix hv/base/,bzimage.c checksum.c inflate.c lzma.c unpack.c xz.c zstd.c zstd_entropy.c)
+$(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(UNPACK_C) $(wildcard dom0/serai/*.h) \
+               $(wildcard hv/base/*.h) hv/abi/serai.h $(wildcard hv/core/sched*.h) | packages-run
 	@mkdir -p $(@D)
 	@echo '  CC      $@'
-	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static -D__XEN_TOOLS__ -DSERAI_HOST -Ihv \
+	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -static -D__XEN_TOOLS__ -DSERAI_HOST -Ihv \
 	  -o $@ $(filter %.c,$^) -ljson-c -lxenstore -lxentoolcore
 
-$(DOM0)/base.tar: tools/dom0/packages tools/make-base | packages-run
+# What makes xl start guests from kernels that are unpacked already
+$(DOM0)/kernel_cache.so: dom0/xl/kernel_cache.c dom0/serai/kernel_key.h | packages-run
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
+$(DOM0)/base.tar: tools/dom0/packages | packages-run
 	tools/make-base $< $@
 
 # What the guests that domain 0 starts are made of
-$(DOM0)/guest-base.tar: tools/guest/packages tools/make-base | packages-run
+$(DOM0)/guest-base.tar: tools/guest/packages | packages-run
 	tools/make-base $< $@
 
 $(GUEST)/root.sqfs: $(DOM0)/guest-base.tar tools/make-guest-image $(shell find tools/guest -type f) \
-                    tools/dom0/functions $(shell find tools/dom0/usr -type f) tools/dom0/etc/inittab
+                    tools/dom0/functions tools/dom0/etc/inittab \
+                    $(addprefix tools/dom0/usr/local/sbin/,boot console-login stop)
 	@mkdir -p $(@D)
 	tools/make-guest-image $< $@
 
 $(GUEST)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
 	tools/make-initramfs -k $(<D) -m "$(GUEST_MODULES)" $@ tools/initramfs/dom0-init
 
-DOM0_PARTS := $(DOM0)/base.tar $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai $(GUEST)/root.sqfs \
-              $(GUEST)/initrd.gz
-FILL_DOM0 := tools/make-dom0-image $(DOM0)/base.tar $(B)/kernel/bookworm $(DOM0)/serai $(GUEST)
+DOM0_PARTS := $(DOM0)/base.tar $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai $(DOM0)/kernel_cache.so \
+              $(GUEST)/root.sqfs $(GUEST)/initrd.gz
+FILL_DOM0 := tools/make-dom0-image $(DOM0)/base.tar $(B)/kernel/bookworm $(DOM0)
 
 $(DOM0)/root.img: $(DOM0_PARTS) tools/make-dom0-image $(shell find tools/dom0 -type f)
 	$(FILL_DOM0) $@
@@ -114,8 +122,15 @@ $(SYSTEM)/initrd-backports.gz: $(B)/kernel/bookworm-backports/vmlinuz tools/make
 $(B)/qemu-backports/qemu-system-x86_64: tools/fetch-qemu tools/debian-apt | packages-run
 	tools/fetch-qemu $(@D)
 
+# What the tests' small guests are started from
+$(SYSTEM)/domu.sqfs: $(B)/kernel/bookworm/vmlinuz tests/system/make-domu tools/make-initramfs \
+                     $(wildcard tests/system/domu/*)
+	@mkdir -p $(@D)
+	tests/system/make-domu $(<D) $@
+
 SYSTEM_NEEDS := $(SERAI) $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img $(SYSTEM)/initrd.gz \
-                $(SYSTEM)/driver.gz $(SYSTEM)/initrd-backports.gz $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
+                $(SYSTEM)/driver.gz $(SYSTEM)/domu.sqfs $(SYSTEM)/initrd-backports.gz \
+                $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
 
 .PHONY: system
 system: $(SYSTEM_NEEDS)

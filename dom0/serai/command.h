@@ -38,6 +38,7 @@ bool take_json(int argc, char **argv, int words, bool *json);
 /* A decimal number of at most 'max' and nothing else. */
 bool parse_number(const char *text, unsigned long max, unsigned long *out);
 
-extern const struct command command_counters, command_log, command_sched, command_mem;
+extern const struct command command_counters, command_kernels, command_log, command_mem,
+    command_sched;
 
 #endif

@@ -4,8 +4,8 @@
  */
 #include "command.h"
 
-static const struct command *const commands[] = {&command_counters, &command_log,
-                                                 &command_sched, &command_mem, NULL};
+static const struct command *const commands[] = {
+    &command_counters, &command_kernels, &command_log, &command_mem, &command_sched, NULL};
 
 int main(int argc, char **argv)
 {
