@@ -31,7 +31,8 @@ static u64 limit_of(u32 mem_flags)
 }
 
 /* Frames taken at a time: the heap is locked once for so many. */
-#define BATCH_FRAMES 64
+#define BATCH_ORDER  6
+#define BATCH_FRAMES BIT(BATCH_ORDER)
 
 /* Gives frames of the domain back, as far as nothing else uses them; how many that were. */
 static u64 release_frames(struct domain *d, const u64 *list, u64 n)
@@ -138,31 +139,78 @@ static bool add_extent_to(const struct vcpu *v, struct domain *d, unsigned order
     return done;
 }
 
+/* What the frames from 'mfn' on are to the domain, which has got them just now. */
+static void name_frames(const struct domain *d, mfn_t mfn, const u64 *pfns, u64 n)
+{
+    for (u64 k = 0; k < n; k++) {
+        m2p[mfn.n + k] = pfns[k];
+        frame_note_write(d->id, MFN(mfn.n + k));
+    }
+}
+
+/*
+ * As many single frames as make a small block at once, from where the reservation stands now; 0:
+ * they must be had one by one. *lost: the guest cannot be told of them.
+ */
+static u64 populate_block(const struct vcpu *v, struct domain *d,
+                          const struct xen_memory_reservation *r, u64 i, bool has_pfns,
+                          bool *lost)
+{
+    u64 list[BATCH_FRAMES];
+    mfn_t mfn;
+
+    if (r->extent_order || r->nr_extents - i < BATCH_FRAMES)
+        return 0;
+    memset(list, 0xff, sizeof(list)); /* M2P_INVALID */
+    if (has_pfns && copy_from_guest(list, r->extent_start.p + i, sizeof(list)))
+        return 0;
+    if (!add_extent_to(v, d, BATCH_ORDER, limit_of(r->mem_flags), &mfn))
+        return 0;
+    name_frames(d, mfn, list, BATCH_FRAMES);
+    for (u64 k = 0; k < BATCH_FRAMES; k++)
+        list[k] = mfn.n + k;
+    *lost = r->extent_start.p && copy_to_guest(r->extent_start.p + i, list, sizeof(list));
+    return BATCH_FRAMES;
+}
+
+static u64 populate_extent(const struct vcpu *v, struct domain *d,
+                           const struct xen_memory_reservation *r, u64 i, bool has_pfns,
+                           bool *lost)
+{
+    u64 pfn = M2P_INVALID, size = BIT(r->extent_order);
+    mfn_t mfn;
+
+    if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
+        return 0;
+    if (!add_extent_to(v, d, r->extent_order, limit_of(r->mem_flags), &mfn))
+        return 0;
+    for (u64 k = 0; k < size; k++) {
+        u64 own = has_pfns ? pfn + k : M2P_INVALID;
+
+        name_frames(d, MFN(mfn.n + k), &own, 1);
+    }
+    *lost =
+        r->extent_start.p && copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n));
+    return 1;
+}
+
 /* Fresh zeroed frames for the pfns in the array; their numbers are written back over them. */
 static s64 populate_physmap(struct vcpu *v, struct domain *d,
                             const struct xen_memory_reservation *r, bool has_pfns)
 {
-    u64 size = BIT(r->extent_order), i;
+    bool lost = false;
+    u64 i, n;
 
-    for (i = 0; i < r->nr_extents; i++) {
-        u64 pfn = M2P_INVALID;
-        mfn_t mfn;
-
-        if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
+    /* A bad array is the guest's loss, it owns the frames all the same. */
+    for (i = 0; i < r->nr_extents && !lost; i += n) {
+        n = populate_block(v, d, r, i, has_pfns, &lost);
+        if (!n)
+            n = populate_extent(v, d, r, i, has_pfns, &lost);
+        if (!n)
             break;
-        if (!add_extent_to(v, d, r->extent_order, limit_of(r->mem_flags), &mfn))
-            break;
-        for (u64 k = 0; k < size; k++) {
-            m2p[mfn.n + k] = has_pfns ? pfn + k : M2P_INVALID;
-            frame_note_write(d->id, MFN(mfn.n + k));
-        }
-        /* Committed: a bad array is the guest's loss, it owns the frames all the same. */
-        if (r->extent_start.p &&
-            copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n)))
-            return (s64)i + 1;
         preempt_point();
         if (hcall_may_stop(v))
-            return (s64)i + 1;
+            return (s64)(i + n);
     }
     return (s64)i;
 }

@@ -21,7 +21,7 @@ def domain0():
     """The machine, which all tests share; it ends with this program."""
     if not booted:
         loader = machine.multiboot(
-            kernel_args=machine.ROOT_ARGS + " quiet", hv_args="dom0_mem=768M,max:768M"
+            kernel_args=machine.ROOT_ARGS + " quiet", hv_args="dom0_mem=768M,max:768M loglvl=error"
         )
         m = Machine("memory", loader, *machine.root_disk(), memory="2G")
         booted.append(m)
