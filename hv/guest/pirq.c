@@ -275,11 +275,12 @@ static int bind_line(struct pirq *p, bool share)
     return 0;
 }
 
-/* The port is there before the first interrupt can come. */
+/* Port and map of EOIs are right before the first interrupt can come. */
 static int bind(struct pirq *p, u32 port, bool share)
 {
     int rc = 0;
 
+    set_eoi_bit(p->domain, p);
     __atomic_store_n(&p->port, port, __ATOMIC_RELEASE);
     if (p->is_msi) {
         lock(&pci_config_lock);
@@ -306,8 +307,6 @@ int pirq_bind(struct domain *d, u32 pirq, u32 port, bool share)
         rc = -XEN_EEXIST;
     else
         rc = may_bind(d, p) ? bind(p, port, share) : -XEN_EPERM;
-    if (!rc)
-        set_eoi_bit(d, p);
     unlock(&d->pirq_lock);
     return rc;
 }
