@@ -30,7 +30,7 @@ void vcpu_yield(struct vcpu *to)
 {
 }
 
-void heap_free_frames(mfn_t mfn, unsigned order)
+void frame_release(mfn_t mfn, u64 ref)
 {
 }
 
