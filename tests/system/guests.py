@@ -10,6 +10,7 @@ What stock Xen said is kept in build/system/guests/stock/ until something it dep
 import argparse
 import difflib
 import inspect
+import pathlib
 import re
 import sys
 import time
@@ -207,7 +208,7 @@ def pause(t):
     t.expect(f"a paused guest goes on: {before} {after}", before == after)
     t.xl("unpause tiny")
     t.until(f"[ $({ticks}) -gt {int(before.split()[0]) + 5} ]")
-    t.create("second", "-p 'vif=[]'")
+    t.create("second", "'vif=[]'", options="-p ")
     t.xl("list", LIST)
     t.expect("it runs before it may", not t.sh(f"cat {t.log('second')} 2> /dev/null || true"))
     t.xl("unpause second")
@@ -605,6 +606,16 @@ def run_one(t, name):
     return t.transcript
 
 
+def still_good(t):
+    """The machine, if it can be used after a failure; otherwise the next scenario starts another."""
+    try:
+        t.clean()
+        return t
+    except Failure:
+        t.close()
+        return None
+
+
 def run_on(hv, names, report):
     """Runs scenarios on one hypervisor, one machine for all until one fails; report(name, lines,
     why) is called after each."""
@@ -625,8 +636,7 @@ def run_on(hv, names, report):
             why = traceback.format_exc()
         if why and t:
             lines = t.transcript
-            t.close()
-            t = None
+            t = still_good(t)
         report(name, lines or [], why, time.monotonic() - start)
     if t:
         t.power_off()
@@ -635,13 +645,16 @@ def run_on(hv, names, report):
 class Report:
     """TAP of what happened on the hypervisor under test."""
 
-    def __init__(self, names, verbose, stock=None):
+    def __init__(self, hv, names, verbose, stock=None):
         self.number = self.failed = 0
+        self.folder = RECORDS / pathlib.Path(hv).name
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.verbose = verbose
         self.stock = stock
         print(f"1..{len(names)}", flush=True)
 
     def __call__(self, name, lines, why, seconds):
+        (self.folder / (name + ".txt")).write_text("\n".join(lines) + "\n")
         if not why and self.stock is not None:
             diff = difflib.unified_diff(self.stock[name], lines, "stock", "tested", lineterm="", n=4)
             why = "\n".join(diff)
@@ -686,8 +699,9 @@ def main():
         print("\n".join(names))
         return
     stock = None if options.hv else stock_records(names)
-    report = Report(names, options.verbose, stock)
-    run_on(options.hv or "serai", names, report)
+    hv = options.hv or "serai"
+    report = Report(hv, names, options.verbose, stock)
+    run_on(hv, names, report)
     sys.exit(report.failed > 0)
 
 

@@ -190,19 +190,19 @@ class Toolstack:
 
     def until(self, condition, seconds=60):
         """Waits in domain 0 for a shell condition."""
-        self.sh(f"until {condition}; do sleep 0.1; done", seconds)
+        self.sh(f"until {condition}; do sleep 0.3; done", seconds)
 
     # -- Guests
 
     def log(self, name):
         return f"/var/log/xen/console/guest-{name}.log"
 
-    def create(self, name="tiny", words="", masks=(), seconds=120, status=0):
-        """A small guest; 'words' are further settings. Waits until it is up."""
+    def create(self, name="tiny", words="", options="", seconds=120, status=0):
+        """A small guest; 'words' are further settings. Waits until it is up, unless it is paused."""
         self.sh(f"rm -f {self.log(name)}")
         settings = f"'name=\"{name}\"'" if name != "tiny" else ""
-        self.xl(f"create /mnt/tiny.cfg {settings} {words}".rstrip(), masks, seconds, status)
-        if status == 0 and not re.search(r"(^| )-p( |$)", words):
+        self.xl(f"create {options}/mnt/tiny.cfg {settings} {words}".rstrip(), (), seconds, status)
+        if status == 0 and "-p" not in options:
             self.wait_up(name)
 
     def wait_up(self, name="tiny", times=1, seconds=90):
