@@ -15,7 +15,8 @@
  *     with interrupts on.
  *  3. In a dying domain no port becomes anything but free: STOP_DYING is looked at under the
  *     event lock.
- *  4. A port is PORT_PIRQ exactly while the pirq names the port: both change under the event lock.
+ *  4. A pirq that names a port has it: binding and closing change both under the event lock. A port
+ *     whose pirq was taken away stays PORT_PIRQ, silent, until it is closed.
  *
  * An event that is on its way when its port is closed may arrive after the port's number has
  * been given away again: guests must live with events that have no reason.

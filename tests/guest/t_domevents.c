@@ -610,14 +610,10 @@ static void fight(void)
     u32 mine, its;
 
     run_it(2);
+    connect(&mine, &its);
+    fill_low_ports();
     u.mail->in[1] = 0;
     domu_ask(&u, PONG, 0);
-    alloc_at(NULL, 0, u.id, &mine);
-    for (u32 p; mine >= FIRST_PORT && !alloc_at(NULL, 0, 0, &p) && p < FIRST_PORT;)
-        ;
-    if (bind_at(&u, 0, mine, &its))
-        die("no connection");
-    domu_ask(&u, PENDING, its);
     u.mail->in[1] = 2001;
     domu_order(&u, PONG, its);
     is(play(mine, 2001), 0, "2001 events to and fro, none is lost");
@@ -683,7 +679,6 @@ void test_smp_domevents(void)
     for (unsigned i = 0; i < 64; i++)
         shared->evtchn_mask[i] = ~0UL;
     smp_start(3);
-    fill_low_ports();
     fight();
     deaths_in_a_storm(12);
 }

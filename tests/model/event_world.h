@@ -162,8 +162,8 @@ void pirq_unbind(struct domain *d, u32 pirq, u32 port)
 {
     if (!building)
         give_way();
-    if (!w.pirq_port)
-        violate("a pirq is unbound that is not bound");
+    if (w.pirq_port != port)
+        violate("a pirq is unbound that is not bound to the port");
     w.pirq_port = 0;
 }
 
