@@ -335,5 +335,6 @@ void test_toolstack2(void);
 void test_smp_grants(void);
 void test_toolstack3(void);
 void test_devices(void);
+void test_smp_toolstack(void);
 
 #endif

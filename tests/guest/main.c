@@ -43,6 +43,7 @@ static const struct {
     {"smp-grants", test_smp_grants},
     {"toolstack3", test_toolstack3},
     {"devices", test_devices},
+    {"smp-toolstack", test_smp_toolstack},
 };
 
 void guest_main(struct start_info *si);
