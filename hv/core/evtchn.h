@@ -49,6 +49,7 @@ static inline struct port *port_get(const struct port_table *t, u32 port)
 
     if (port == 0 || port >= t->limit)
         return NULL;
+    port &= EVTCHN_MAX_PORTS - 1; /* also when the branch above is predicted wrong */
     chunk = __atomic_load_n(&t->chunks[port / PORTS_PER_CHUNK], __ATOMIC_ACQUIRE);
     return chunk ? &chunk[port % PORTS_PER_CHUNK] : NULL;
 }
