@@ -107,7 +107,7 @@ $(SYSTEM)/initrd.gz: $(DOM0)/vmlinuz tools/make-initramfs tools/make-test-initra
 	  $(foreach f,$(filter-out %/select,$(wildcard tests/system/guest/*)),$f:/tests/$(notdir $f))
 
 # Guests that drive devices, and those that they serve
-DRIVER_MODULES := xen-pcifront e1000e nvme bridge xen-netback xen-netfront
+DRIVER_MODULES := xen-pcifront e1000e ne2k-pci nvme bridge xen-netback xen-netfront
 DRIVER_SCRIPTS := $(wildcard tests/system/guest/driver_*)
 
 $(SYSTEM)/driver.gz: $(DOM0)/vmlinuz tools/make-initramfs tools/make-test-initramfs \

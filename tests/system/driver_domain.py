@@ -88,8 +88,8 @@ def finish(m):
     m.wait_power_off(120)
 
 
-def card(user="user,id=second"):
-    return ["-netdev", user, "-device", f"e1000e,netdev=second,addr={CARD[3:5]},romfile="]
+def card(model="e1000e"):
+    return ["-netdev", "user,id=second", "-device", f"{model},netdev=second,addr={CARD[3:5]},romfile="]
 
 
 def start_driver(m, server, more=""):
@@ -140,6 +140,20 @@ def test_driver_domain_pin():
             before = line_count(m)
             m.shell("dd if=/dev/vda of=/dev/null bs=1M count=64 2> /dev/null")
             expect(m, "the line does not rest", line_count(m) == before)
+        finish(m)
+    server.shutdown()
+
+
+def test_driver_domain_ports():
+    """A card that has nothing but I/O ports and a pin."""
+    data = os.urandom(SIZE // 16)
+    server = machine.serve(data)
+    with boot("driver_domain_ports", *card("ne2k_pci")) as m:
+        got, text = start_driver(m, server)
+        expect(m, "it fetched something else", got == hashlib.sha256(data).hexdigest())
+        expect(m, "no interrupts\n" + text, re.search(r"[1-9]\d* .*pcifront +eth0", text))
+        m.shell("xl destroy driver", 60)
+        check_quiet(m)
         finish(m)
     server.shutdown()
 
