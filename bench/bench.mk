@@ -34,11 +34,11 @@ bench-host: packages-test $(BENCH_HOST)/paths
 
 $(BENCH_HOST)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+	$(Q)$(CC) -O2 -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
 
 $(BENCH_HOST)/hot.o: bench/host/hot.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+	$(Q)$(CC) -O2 -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
 
 $(BENCH_HOST_C): $(BENCH_HOST)/%.o: bench/host/%.c
 	@mkdir -p $(@D)

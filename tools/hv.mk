@@ -10,7 +10,7 @@ WARN := -Wall -Wextra -Werror -Wundef -Wshadow -Wstrict-prototypes -Wmissing-pro
 
 # The image lives at a high address outside the top 2 GiB (those belong to the guest), so the
 # code is position-independent without a GOT: every symbol is hidden.
-HV_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fpie -fvisibility=hidden -mno-red-zone \
+HV_CFLAGS := -std=gnu11 -g -ffreestanding -fpie -fvisibility=hidden -mno-red-zone \
         -mgeneral-regs-only -fno-strict-aliasing -fno-delete-null-pointer-checks \
         -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables \
         -fcf-protection=none -ftrivial-auto-var-init=zero -fno-common \
@@ -21,10 +21,24 @@ HV_CPPFLAGS := -MMD -MP
 HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage base/cmdline \
         base/checksum base/lzma base/zstd_entropy guest/dom0_build core/acpi core/multiboot core/e820 core/topology
 
+# What runs all the time, and the decoders that a boot waits for, is compiled for speed; the rest,
+# which is most of the code, for size.
+HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base/zstd base/zstd_entropy \
+        $(addprefix core/,buddy clock evtchn insn sched sched_balance sched_beside sched_budget \
+          sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
+          sched_tree) \
+        $(addprefix x86/,fpu lapic paging tsc) \
+        $(addprefix kern/,dispatch heap irq lock timer tlb) \
+        $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
+          ptwr segments switch trap vcpu vtime) \
+        $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap memory misc mmu \
+          multicall sched segments table traps)
+hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)
+
 $(B)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
 	@echo '  CC      $<'
-	$(Q)$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
+	$(Q)$(CC) $(call hv_opt,$*) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
 	$(Q)$(if $(filter $*,$(HV_INIT_OBJ)),objcopy \
 	  --rename-section .text=.init.text --rename-section .rodata=.init.rodata \
 	  --rename-section .rodata.str1.1=.init.rodata.str1.1 \
@@ -43,7 +57,7 @@ $(B)/hv/%.S.o: hv/%.S $(B)/hv/asm_offsets.h
 # Structure offsets that assembly needs, taken from the compiler.
 $(B)/hv/asm_offsets.h: hv/x86/asm_offsets.in
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
+	$(Q)$(CC) -O2 $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
 	  sed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\(-*[0-9]*\).*/#define \1 \2/p' > $@
 
 # Two links: the first tells the addresses, the second carries the symbol table made of them.
