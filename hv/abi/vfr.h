@@ -1,0 +1,75 @@
+/*
+ * The Virtual Firewall Router: what the hypervisor and domain 0's tools both know. Names and numbers
+ * here go into logs, counters and stores, so a number once given keeps its meaning.
+ */
+#ifndef SERAI_ABI_VFR_H
+#define SERAI_ABI_VFR_H
+
+#include <stdint.h>
+
+#define VFR_VIFS_MAX 4096   /* interfaces, of all domains */
+#define VFR_ZONES    256    /* named sets of interfaces that rules speak of */
+#define VFR_NOBODY   0xffff /* no interface */
+
+/* An interface's kind. */
+enum vfr_kind {
+    VFR_ROUTED,   /* point to point: the router is its only neighbour */
+    VFR_SWITCHED, /* one of several in an Ethernet segment with known addresses */
+    VFR_UPLINK,   /* the way to the wire, driven by domain 0 */
+    VFR_PUNT,     /* domain 0's daemons: RSIP, PCP, DHCP, ping */
+};
+
+/* Zones that exist without being defined. */
+enum { VFR_ZONE_ANY, VFR_ZONE_DOMAINS, VFR_ZONE_UPLINK, VFR_ZONE_ROUTER, VFR_ZONE_FIRST };
+
+/* Why a packet died: X(number, name in C, name for people). 0 is no reason: the packet lives. */
+#define VFR_REASONS(X)                                                                         \
+    X(0, OK, "ok")                                                                             \
+    X(1, SHORT, "short")             /* frame ends inside a header */                          \
+    X(2, BAD_IP, "bad-ip")           /* header no router may forward */                        \
+    X(3, CSUM_UNSUPP, "csum-unsupp") /* blank checksum where none can be filled in */          \
+    X(4, GSO_BAD, "gso-bad")         /* segmentation request that makes no sense */            \
+    X(5, EXT_HDR, "ext-hdr")         /* IPv6 extension headers too many or too long */         \
+    X(6, ETHERTYPE, "ethertype")     /* neither ARP nor IP; or a VLAN tag */                   \
+    X(7, SPOOF_MAC, "spoof-mac")                                                               \
+    X(8, SPOOF_IP4, "spoof-ip4")                                                               \
+    X(9, SPOOF_IP6, "spoof-ip6")                                                               \
+    X(10, SPOOF_ARP, "spoof-arp")                                                              \
+    X(11, SPOOF_ND, "spoof-nd")       /* neighbour discovery for another's address */          \
+    X(12, SPOOF_RA, "spoof-ra")       /* router advertisement or redirect */                   \
+    X(13, SPOOF_DHCP, "spoof-dhcp")   /* answers only a DHCP server gives */                   \
+    X(14, RSIP_ADDR, "rsip-addr")     /* shared address without a lease on it */               \
+    X(15, RSIP_PORT, "rsip-port")     /* port leased to someone else, or to nobody */          \
+    X(16, NO_OWNER, "no-owner")       /* inbound, to a port leased to nobody */                \
+    X(17, QUARANTINED, "quarantined") /* inbound, its last lease ended a moment ago */         \
+    X(18, ICMP_UNSOLICITED, "icmp-unsolicited")                                                \
+    X(19, ICMP_ID_BUSY, "icmp-id-busy") /* another sharer asks that peer with that id */       \
+    X(20, FRAG_OVERLAP, "frag-overlap")                                                        \
+    X(21, FRAG_TINY, "frag-tiny")     /* first fragment without the ports */                   \
+    X(22, FRAG_ORPHAN, "frag-orphan") /* its first fragment never came */                      \
+    X(23, FRAG_LIMIT, "frag-limit")   /* too many pieces, contexts or bytes */                 \
+    X(24, RULE, "rule")               /* a rule said so */                                     \
+    X(25, DEFAULT, "default")         /* no rule said anything */                              \
+    X(26, TCP_STATE, "tcp-state")     /* opens no connection, and belongs to none */           \
+    X(27, FLOW_QUOTA, "flow-quota")   /* the interface's flows are used up */                  \
+    X(28, FLOW_RATE, "flow-rate")     /* too many new flows a second */                        \
+    X(29, RATE, "rate")               /* the interface's bandwidth is used up */               \
+    X(30, RX_FULL, "rx-full")         /* receiver posted no buffers in time */                 \
+    X(31, RX_SLOW, "rx-slow")         /* receiver marked as slow */                            \
+    X(32, NO_ROUTE, "no-route")                                                                \
+    X(33, TTL, "ttl")                                                                          \
+    X(34, MTU, "mtu")                                                                          \
+    X(35, RING_ERROR, "ring-error") /* descriptors or grants that make no sense */             \
+    X(36, VIF_DOWN, "vif-down")                                                                \
+    X(37, LOG_FULL, "log-full")   /* a strict rule could not write its record */               \
+    X(38, PUNT_FULL, "punt-full") /* more for the daemons than they are given */               \
+    X(39, CONSUMED, "consumed")   /* answered by the router itself: no loss */
+
+enum vfr_reason {
+#define VFR_REASON_ENUM(number, name, text) VFR_R_##name = number,
+    VFR_REASONS(VFR_REASON_ENUM)
+#undef VFR_REASON_ENUM
+        VFR_REASON_COUNT
+};
+
+#endif

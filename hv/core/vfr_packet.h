@@ -1,0 +1,93 @@
+/*
+ * A packet as the Virtual Firewall Router sees it: parsed once, from a private copy of its first
+ * bytes. Every later stage asks this structure and nothing else, and the very bytes that were
+ * parsed are the ones that are forwarded.
+ *
+ * Invariants
+ *  1. No field comes from beyond the bytes given, whatever they say.
+ *  2. Fields that a packet of its kind does not have are zero.
+ *  3. VFR_P_PORTS means that both 'sport' and 'dport' were in the packet: of TCP, UDP, UDP-Lite, SCTP
+ *     and DCCP the ports; of an ICMP query its identifier, in both.
+ *  4. With VFR_P_INNER 'inner' is the packet that an ICMP error complains about, as it was
+ *     sent: its source is the error's addressee, and it has ports.
+ *  5. 'l4_offset' + what its protocol's header needs is inside the snapshot, unless the packet is
+ *     a fragment other than the first.
+ *
+ * Pure. Formats: RFC 791, 826, 768, 792, 4443, 4861, 8200, 9293.
+ */
+#ifndef SERAI_CORE_VFR_PACKET_H
+#define SERAI_CORE_VFR_PACKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi/vfr.h"
+
+/* Bytes of a packet copied before it is judged; what lies behind is payload. */
+#define VFR_SNAPSHOT 256
+
+/* An address of either family as a 128-bit number; IPv4 as ::ffff:a.b.c.d. */
+struct vfr_addr {
+    uint64_t high, low;
+};
+
+#define VFR_IP4(a) ((struct vfr_addr){0, 0xffff00000000ull | (uint32_t)(a)})
+
+static inline bool vfr_addr_is_ip4(struct vfr_addr a)
+{
+    return a.high == 0 && a.low >> 32 == 0xffff;
+}
+
+static inline bool vfr_addr_equal(struct vfr_addr a, struct vfr_addr b)
+{
+    return a.high == b.high && a.low == b.low;
+}
+
+/* Who talks to whom; a packet's or a flow's. */
+struct vfr_tuple {
+    struct vfr_addr src, dst;
+    uint16_t sport, dport; /* host order */
+    uint8_t proto;
+};
+
+enum vfr_class { VFR_C_ARP = 1, VFR_C_IP4, VFR_C_IP6 };
+
+#define VFR_P_PORTS     0x0001
+#define VFR_P_FRAGMENT  0x0002 /* a piece of a datagram */
+#define VFR_P_FIRST     0x0004 /* its first one */
+#define VFR_P_LAST      0x0008 /* its last one */
+#define VFR_P_DF        0x0010 /* may not be fragmented; IPv6: always */
+#define VFR_P_INNER     0x0020 /* an ICMP error about 'inner' */
+#define VFR_P_QUERY     0x0040 /* an ICMP question that has an identifier */
+#define VFR_P_ANSWER    0x0080 /* the answer to one */
+#define VFR_P_ND        0x0100 /* neighbour discovery, type 133 to 137 */
+#define VFR_P_BROADCAST 0x0200 /* to the Ethernet broadcast address */
+#define VFR_P_MULTICAST 0x0400 /* to an Ethernet group other than that */
+#define VFR_P_OPTIONS   0x0800 /* IPv4 options or IPv6 hop-by-hop or routing headers */
+
+struct vfr_packet {
+    uint32_t len;   /* of the whole frame */
+    uint16_t flags; /* VFR_P_ */
+    uint8_t class;  /* VFR_C_ */
+    uint8_t l4_offset, l3_offset;
+    uint8_t ttl, dscp, tcp_flags;
+    uint8_t icmp_type, icmp_code;
+    uint16_t arp_op;
+    uint64_t eth_src, eth_dst; /* the lower 48 bits, first byte on the wire highest */
+    struct vfr_tuple tuple;    /* ARP: sender's and target's protocol addresses */
+    uint32_t frag_id;
+    uint16_t frag_offset; /* bytes */
+    uint16_t l3_len;      /* bytes of the IP packet, header included, as it says itself */
+    uint16_t frag_len;    /* bytes of payload in this fragment */
+    struct vfr_tuple inner;
+};
+
+/*
+ * Parses the first 'have' bytes (at most VFR_SNAPSHOT) of a frame of 'len' bytes into *p.
+ * Returns VFR_R_OK or why the frame can go nowhere: SHORT, ETHERTYPE, BAD_IP, EXT_HDR, FRAG_TINY.
+ * Ethernet padding behind the IP packet is allowed; *p is always filled as far as parsing came.
+ */
+enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
+                                 uint32_t len);
+
+#endif
