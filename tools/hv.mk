@@ -31,6 +31,7 @@ HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
           ptwr segments switch trap vcpu vtime) \
+        svc/vif_rx svc/vif_tx core/vfr_packet core/vfr_route \
         $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap memory misc mmu \
           multicall sched segments table traps)
 hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)

@@ -23,6 +23,9 @@
 /* Memory; docs/memory.md. */
 #define SERAI_OP_MEMORY 7 /* struct serai_memory */
 
+/* The Virtual Firewall Router; abi/vfr.h. */
+#define SERAI_OP_VFR 8 /* struct serai_vfr_vif */
+
 /* Virtual interrupt to domain 0 (VIRQ_ARCH_7): an instruction about memory has ended. */
 #define SERAI_VIRQ_MEMORY 23
 

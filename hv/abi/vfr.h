@@ -72,4 +72,54 @@ enum vfr_reason {
         VFR_REASON_COUNT
 };
 
+/*
+ * SERAI_OP_VFR, about one interface. A reserved field is 0; -XEN_EINVAL: it is not, or a value is
+ * out of range; -XEN_ESRCH: no such domain, or it is being destroyed; -XEN_ENOENT: no such
+ * interface. Nothing has changed when the call fails.
+ */
+#define VFR_VIF_CONNECT    0 /* -XEN_EEXIST: the domain's handle is; -XEN_ENOSPC, -XEN_ENOMEM */
+#define VFR_VIF_DISCONNECT 1 /* its grants and ports are the domain's again */
+#define VFR_VIF_READ       2
+#define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
+
+#define VFR_QUEUES   8
+#define VFR_PREFIXES 32
+
+/* What a front end can take. */
+#define VFR_CAN_CSUM4 0x01 /* blank checksums of TCP and UDP over IPv4 */
+#define VFR_CAN_CSUM6 0x02
+#define VFR_CAN_GSO4  0x04 /* large TCP segments */
+#define VFR_CAN_GSO6  0x08
+#define VFR_CAN_SG    0x10 /* packets of more than a page */
+#define VFR_CAN_ALL   0x1f
+
+/* The rings' grants, and the ports; both may be the same. */
+struct serai_vfr_queue {
+    uint32_t tx_ref, rx_ref, tx_port, rx_port;
+};
+
+/* An address range, IPv4 as ::ffff:a.b.c.d with 96 added to its length. */
+struct serai_vfr_prefix {
+    uint64_t high, low;
+    uint8_t length;
+    uint8_t reserved[7];
+};
+
+struct serai_vfr_vif {
+    uint16_t op;            /* in */
+    uint16_t vif;           /* in; out with CONNECT and NEXT */
+    uint16_t domid, handle; /* CONNECT in, READ out, as all below */
+    uint8_t kind, can, nr_queues, nr_prefixes;
+    uint32_t mtu;        /* bytes of an IP packet: 576 to 65535 */
+    uint8_t mac[6];      /* the front end's */
+    uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
+    uint32_t reserved;
+    struct serai_vfr_queue queues[VFR_QUEUES];
+    struct serai_vfr_prefix prefixes[VFR_PREFIXES]; /* its addresses */
+    /* out */
+    uint64_t sent_packets, sent_bytes; /* by the domain */
+    uint64_t received_packets, received_bytes;
+    uint64_t drops[64]; /* of what it sent, by enum vfr_reason */
+};
+
 #endif

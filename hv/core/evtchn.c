@@ -27,5 +27,5 @@ bool virq_is_per_vcpu(unsigned virq)
 bool port_may_move(struct port p)
 {
     return p.state == PORT_UNBOUND || p.state == PORT_INTERDOMAIN || p.state == PORT_PIRQ ||
-           (p.state == PORT_VIRQ && !virq_is_per_vcpu(p.number));
+           p.state == PORT_SERVICE || (p.state == PORT_VIRQ && !virq_is_per_vcpu(p.number));
 }

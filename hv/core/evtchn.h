@@ -22,6 +22,7 @@ enum packed port_state {
     PORT_PIRQ,        /* 'number' */
     PORT_VIRQ,        /* 'number' */
     PORT_IPI,
+    PORT_SERVICE, /* the hypervisor itself listens, for 'remote_dom'; 'number' tells it to what */
 };
 
 struct port {

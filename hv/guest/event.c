@@ -97,6 +97,26 @@ static void send_to_peer(const struct domain *from, u32 from_port, struct port e
         deliver(d, end.number, p.vcpu);
 }
 
+static const struct event_service *service; /* (boot) */
+
+__init void event_set_service(const struct event_service *s)
+{
+    service = s;
+}
+
+int event_release_service(struct domain *d)
+{
+    return service ? service->release(d) : 0;
+}
+
+void event_send_from_service(struct domain *d, u32 port, u16 number)
+{
+    struct port p = port_look(&d->ports, port);
+
+    if (likely(p.state == PORT_SERVICE && p.number == number))
+        deliver(d, port, p.vcpu);
+}
+
 int event_send(struct domain *d, u32 port)
 {
     const struct port *at = port_get(&d->ports, port);
@@ -111,6 +131,9 @@ int event_send(struct domain *d, u32 port)
         return 0;
     case PORT_IPI:
         deliver(d, port, p.vcpu);
+        return 0;
+    case PORT_SERVICE:
+        service->notify(d, p.number);
         return 0;
     case PORT_UNBOUND:
         return 0; /* nobody listens yet */

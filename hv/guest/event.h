@@ -58,6 +58,31 @@ int event_bind_pirq(struct domain *d, u32 pirq, bool share, u32 *port) must_chec
 int event_close(struct domain *d, u32 port) must_check;
 int event_bind_vcpu(struct domain *d, u32 port, u32 vcpu) must_check;
 int event_status(const struct domain *d, struct evtchn_status *st) must_check;
+/*
+ * A service of the hypervisor at the other end of ports. 'notify' is called in the sender's
+ * hypercall and may meet preemption points; 'number' is what the port was bound with.
+ * 'release' comes once, in a dying domain whose vcpus have stopped: when it returns, the service
+ * has none of the domain's ports, grants and frames. -XEN_EAGAIN: there is more to do.
+ */
+struct event_service {
+    void (*notify)(struct domain *d, u16 number);
+    int (*release)(struct domain *d);
+};
+
+/* Once, at boot. */
+void event_set_service(const struct event_service *s);
+int event_release_service(struct domain *d) must_check;
+
+/*
+ * The service takes the place of the domain that the port waits for. -XEN_EINVAL: it does not wait
+ * for that one, or the domain is dying.
+ */
+int event_bind_service(struct domain *d, u32 port, u16 instead_of, u16 number) must_check;
+/* Then it waits again; unless it has become something else. */
+void event_unbind_service(struct domain *d, u32 port, u16 number);
+/* To the guest, if the port is still bound so. Any context. */
+void event_send_from_service(struct domain *d, u32 port, u16 number);
+
 /* Closes all; one that another vcpu opens meanwhile may stay. Long. */
 void event_reset(struct domain *d);
 /*

@@ -145,6 +145,39 @@ int event_bind_pirq(struct domain *d, u32 pirq, bool share, u32 *port)
     return rc ? rc : result(local, port);
 }
 
+int event_bind_service(struct domain *d, u32 port, u16 instead_of, u16 number)
+{
+    int rc = -XEN_EINVAL;
+    struct port *at, p;
+
+    lock(&d->event_lock);
+    at = port_get(&d->ports, port);
+    if (at && !is_dying(d) && port_awaits(*at, instead_of)) {
+        p = *at;
+        p.state = PORT_SERVICE;
+        p.number = number;
+        port_write(at, p);
+        rc = 0;
+    }
+    unlock(&d->event_lock);
+    return rc;
+}
+
+void event_unbind_service(struct domain *d, u32 port, u16 number)
+{
+    struct port *at, p;
+
+    lock(&d->event_lock);
+    at = port_get(&d->ports, port);
+    p = port_look(&d->ports, port);
+    if (at && p.state == PORT_SERVICE && p.number == number) {
+        p.state = PORT_UNBOUND;
+        p.number = 0;
+        port_write(at, p);
+    }
+    unlock(&d->event_lock);
+}
+
 static void forget_virq(struct domain *d, struct port p)
 {
     u16 *slot = virq_is_per_vcpu(p.number) ? &d->vcpus[p.vcpu]->virq_port[p.number]
@@ -209,6 +242,7 @@ static int close_port(struct domain *d, struct domain *e, u32 port)
         break;
     case PORT_UNBOUND:
     case PORT_IPI:
+    case PORT_SERVICE:
         break;
     }
     free_port(d, port);
@@ -258,9 +292,10 @@ int event_status(const struct domain *d, struct evtchn_status *st)
         st->u.unbound.dom = p.remote_dom;
         break;
     case PORT_INTERDOMAIN:
+    case PORT_SERVICE: /* the other end is the hypervisor's, and has no number */
         st->status = EVTCHNSTAT_interdomain;
         st->u.interdomain.dom = p.remote_dom;
-        st->u.interdomain.port = p.number;
+        st->u.interdomain.port = p.state == PORT_SERVICE ? 0 : p.number;
         break;
     case PORT_PIRQ:
         st->status = EVTCHNSTAT_pirq;
@@ -295,26 +330,6 @@ void event_reset(struct domain *d)
     }
 }
 
-/*
- * Until no CPU is in the middle of something that it began before: each has been seen with
- * interrupts on, so outside of whatever meets no preemption point.
- */
-static void wait_for_cpus(void)
-{
-    unsigned self = this_cpu()->id;
-
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < nr_cpus; i++) {
-        u64 before = irq_count(i);
-
-        if (i == self)
-            continue;
-        irq_poke(i);
-        while (irq_count(i) == before)
-            preempt_point();
-    }
-}
-
 /* Where what is shared with a domain lies when it is gone: nobody looks there. */
 static struct shared_info nowhere;
 
@@ -329,7 +344,7 @@ static void detach(struct domain *d)
     for (unsigned i = 0; i < d->max_vcpus; i++)
         __atomic_store_n(&d->vcpus[i]->entry.info, (u8 *)&nowhere.vcpu_info[i],
                          __ATOMIC_SEQ_CST);
-    wait_for_cpus();
+    domain_wait_for_cpus();
     for (unsigned i = 0; i < PORT_CHUNKS; i++)
         if (chunks[i])
             heap_free(chunks[i], CHUNK_BYTES);

@@ -286,6 +286,9 @@ int lifecycle_destroy(struct domain *d)
     rc = event_close_all(d);
     if (rc)
         return rc;
+    rc = event_release_service(d);
+    if (rc)
+        return rc;
     timer_stop(&d->memory_timer);
     (void)!heap_claim(&d->claimed_pages, 0);
     grant_close(d);

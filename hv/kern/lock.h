@@ -16,6 +16,9 @@
 enum lock_rank {
     LOCK_MEMORY,   /* what a domain was told about its memory */
     LOCK_LIFE,     /* a domain's vcpus going up and down, its reasons to stop */
+    LOCK_VFR,      /* which interfaces there are, and where packets go */
+    LOCK_VIF_TX,   /* one queue's packets from its domain */
+    LOCK_VIF_RX,   /* and those to it */
     LOCK_EVENTS,   /* a domain's event ports */
     LOCK_GRANT,    /* a domain's grant table */
     LOCK_PIRQ,     /* physical interrupt bindings */
@@ -65,6 +68,15 @@ static inline void unlock(struct spinlock *l)
 {
     __atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
     lock_rank_release(l->rank);
+}
+
+/* Without waiting; false: somebody has it. */
+static inline must_check bool lock_unless_held(struct spinlock *l)
+{
+    if (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
+        return false;
+    lock_rank_acquire(l->rank);
+    return true;
 }
 
 /*

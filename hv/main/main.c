@@ -30,6 +30,7 @@
 #include "kern/timer.h"
 #include "kern/tlb.h"
 #include "main/early_memory.h"
+#include "svc/vif.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
 #include "x86/ioapic.h"
@@ -300,6 +301,7 @@ static __init void start_cpus(void)
     switch_init();
     domain_init();
     lifecycle_init();
+    vif_init();
 }
 
 /* What domain 0 may not touch among the devices. */

@@ -325,6 +325,7 @@ void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
 void test_twodom(void);
+void test_vif(void);
 void test_grants(void);
 void test_grants2(void);
 void test_save(void);

@@ -33,6 +33,7 @@ static const struct {
     {"smp-hostile2", test_smp_hostile2},
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
+    {"vif", test_vif},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},

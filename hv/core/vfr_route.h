@@ -1,0 +1,45 @@
+/*
+ * Where a packet to an address goes: the longest prefix that contains it.
+ *
+ *  1. An entry is free (vif VFR_NOBODY) or holds a prefix without bits behind its length.
+ *  2. A prefix is there once. Entries of one hash lie in a row without gaps, circularly.
+ *  3. Of the lengths 0 to 128 those that occur are in 'lengths'; counts[l] tells how often.
+ *
+ * Memory is the caller's, who serialises changes; while one is under way nobody may look.
+ */
+#ifndef SERAI_CORE_VFR_ROUTE_H
+#define SERAI_CORE_VFR_ROUTE_H
+
+#include "core/vfr_packet.h"
+
+struct vfr_route {
+    struct vfr_addr prefix;
+    uint16_t vif;
+    uint8_t length;
+};
+
+struct vfr_routes {
+    struct vfr_route *table;
+    uint32_t size; /* a power of two; half of it is used at most */
+    uint32_t used;
+    uint64_t seed; /* a secret, so that nobody makes addresses collide */
+    uint64_t lengths[3];
+    uint16_t counts[129];
+};
+
+/* An empty table in the caller's memory, 'size' entries. */
+void vfr_routes_init(struct vfr_routes *r, struct vfr_route *table, uint32_t size,
+                     uint64_t seed);
+
+/* 0; -XEN_EINVAL: bits behind the length; -XEN_EEXIST: it is there; -XEN_ENOSPC. */
+int vfr_route_add(struct vfr_routes *r, struct vfr_addr prefix, uint8_t length, uint16_t vif);
+/* false: this interface has no such prefix. */
+bool vfr_route_remove(struct vfr_routes *r, struct vfr_addr prefix, uint8_t length,
+                      uint16_t vif);
+/* The interface, or VFR_NOBODY. */
+uint16_t vfr_route_find(const struct vfr_routes *r, struct vfr_addr to);
+
+/* 0, or the number of the invariant that does not hold. */
+int vfr_routes_check(const struct vfr_routes *r);
+
+#endif

@@ -1,0 +1,287 @@
+#include "svc/vif.h"
+#include "guest/event.h"
+#include "guest/frame.h"
+#include "svc/vfr.h"
+#include "svc/vif_rx.h"
+#include "svc/vif_tx.h"
+#include <xen/io/netif.h>
+
+#define MTU_MIN 576
+#define MTU_MAX 65535
+
+/* What a port is bound with: the interface, the queue, and which ring. */
+static u16 port_number(const struct vif *f, unsigned queue, bool rx)
+{
+    return (u16)(f->index << 4 | queue << 1 | rx);
+}
+
+static void notify(struct domain *d, u16 number)
+{
+    struct vif *f = vfr_find(number >> 4);
+    struct vif_queue *q;
+
+    if (!f)
+        return;
+    q = &f->queues[number >> 1 & (VFR_QUEUES - 1)];
+    if (!(number & 1) || q->tx_port == q->rx_port)
+        vif_kick(q);
+    if (number & 1 || q->tx_port == q->rx_port)
+        vif_wake_waiters(q);
+}
+
+static u64 mac_from_bytes(const u8 *b)
+{
+    u64 mac = 0;
+
+    for (unsigned i = 0; i < 6; i++)
+        mac = mac << 8 | b[i];
+    return mac;
+}
+
+static void mac_to_bytes(u8 *b, u64 mac)
+{
+    for (unsigned i = 0; i < 6; i++)
+        b[i] = (u8)(mac >> (40 - 8 * i));
+}
+
+static int pin_ring(struct vif *f, struct vif_ring *r, u32 ref)
+{
+    if (grant_pin(f->d, ref, dom0->id, true, &r->pin) != GNTST_okay)
+        return -XEN_EINVAL;
+    if (frame_type_get(f->d->id, r->pin.mfn, TYPE_WRITABLE)) {
+        grant_unpin(f->d, &r->pin, true);
+        return -XEN_EINVAL;
+    }
+    r->page = mfn_to_virt(r->pin.mfn);
+    return 0;
+}
+
+static void unpin_ring(struct vif *f, struct vif_ring *r)
+{
+    if (!r->page)
+        return;
+    r->page = NULL;
+    frame_type_put(r->pin.mfn);
+    grant_unpin(f->d, &r->pin, true);
+}
+
+/* Both rings begin alike. */
+static u32 first_unanswered(const struct vif_ring *r)
+{
+    return __atomic_load_n(&((struct netif_tx_sring *)r->page)->rsp_prod, __ATOMIC_ACQUIRE);
+}
+
+static int connect_queue(struct vif *f, unsigned i, const struct serai_vfr_queue *from)
+{
+    struct vif_queue *q = &f->queues[i];
+    int rc = pin_ring(f, &q->tx, from->tx_ref);
+
+    if (!rc)
+        rc = pin_ring(f, &q->rx, from->rx_ref);
+    if (rc)
+        return rc;
+    /* A front end that reconnects goes on where its ring says. */
+    q->tx.next = first_unanswered(&q->tx);
+    q->rx.next = first_unanswered(&q->rx);
+    q->tx_number = port_number(f, i, false);
+    q->rx_number = from->rx_port == from->tx_port ? q->tx_number : port_number(f, i, true);
+    rc = event_bind_service(f->d, from->tx_port, dom0->id, q->tx_number);
+    if (!rc && from->rx_port != from->tx_port)
+        rc = event_bind_service(f->d, from->rx_port, dom0->id, q->rx_number);
+    if (rc)
+        event_unbind_service(f->d, from->tx_port, q->tx_number);
+    q->tx_port = from->tx_port;
+    q->rx_port = from->rx_port;
+    return rc;
+}
+
+static void disconnect_queue(struct vif *f, struct vif_queue *q)
+{
+    event_unbind_service(f->d, q->tx_port, q->tx_number);
+    event_unbind_service(f->d, q->rx_port, q->rx_number);
+    unpin_ring(f, &q->tx);
+    unpin_ring(f, &q->rx);
+}
+
+/* From here on nobody moves packets of it or to it; those that wait for it find out. */
+static void stop_queue(struct vif_queue *q)
+{
+    lock(&q->tx_lock);
+    q->tx_up = false;
+    unlock(&q->tx_lock);
+    timer_stop(&q->patience);
+    (void)vif_stop_waiting(q);
+    lock(&q->rx_lock);
+    q->rx_up = false;
+    unlock(&q->rx_lock);
+    vif_wake_waiters(q);
+}
+
+static void start_queue(struct vif_queue *q)
+{
+    lock(&q->tx_lock);
+    lock(&q->rx_lock);
+    q->tx_up = q->rx_up = true;
+    unlock(&q->rx_lock);
+    unlock(&q->tx_lock);
+}
+
+static bool is_valid(const struct serai_vfr_vif *op)
+{
+    u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved;
+
+    bad |= op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_PREFIXES;
+    bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
+    return !bad;
+}
+
+static void describe(struct vif *f, const struct serai_vfr_vif *op)
+{
+    f->kind = op->kind;
+    f->can = op->can;
+    f->nr_queues = op->nr_queues;
+    f->nr_prefixes = op->nr_prefixes;
+    f->mtu = op->mtu;
+    f->mac = mac_from_bytes(op->mac);
+    f->next_hop = mac_from_bytes(op->next_hop);
+    f->counters = (struct vif_counters){0};
+    for (unsigned i = 0; i < op->nr_prefixes; i++)
+        f->prefixes[i] = op->prefixes[i];
+}
+
+static int connect(struct vif *f, const struct serai_vfr_vif *op)
+{
+    unsigned i;
+    int rc = 0;
+
+    for (i = 0; !f->queues[0].vif && i < VFR_QUEUES; i++)
+        vif_queue_init(f, &f->queues[i]); /* the page's first use */
+    describe(f, op);
+    for (i = 0; !rc && i < op->nr_queues; i++)
+        rc = connect_queue(f, i, &op->queues[i]);
+    for (unsigned k = 0; !rc && k < op->nr_queues; k++)
+        start_queue(&f->queues[k]);
+    if (!rc)
+        rc = vfr_attach(f);
+    if (!rc)
+        return 0;
+    for (unsigned k = 0; k < i; k++) {
+        stop_queue(&f->queues[k]);
+        disconnect_queue(f, &f->queues[k]);
+    }
+    return rc;
+}
+
+int vif_connect(struct serai_vfr_vif *op)
+{
+    struct domain *d;
+    struct vif *f;
+    int rc;
+
+    if (!is_valid(op))
+        return -XEN_EINVAL;
+    d = domain_get(op->domid);
+    if (!d)
+        return -XEN_ESRCH;
+    rc = vfr_reserve(d, op->handle, &f);
+    if (rc)
+        goto out;
+    rc = connect(f, op);
+    vfr_set_state(f, rc ? VIF_FREE : VIF_UP);
+    if (rc)
+        goto out;
+    op->vif = f->index;
+    for (unsigned i = 0; i < op->nr_queues; i++)
+        vif_kick(&f->queues[i]); /* what was sent before */
+    return 0;
+out:
+    domain_put(d);
+    return rc;
+}
+
+/* In state BUSY. */
+static void disconnect(struct vif *f)
+{
+    struct domain *d = f->d;
+
+    vfr_detach(f);
+    for (unsigned i = 0; i < f->nr_queues; i++)
+        stop_queue(&f->queues[i]);
+    for (unsigned i = 0; i < f->nr_queues; i++)
+        disconnect_queue(f, &f->queues[i]);
+    vfr_set_state(f, VIF_FREE);
+    domain_put(d);
+}
+
+int vif_disconnect(u16 index)
+{
+    struct vif *f = vfr_find(index);
+
+    if (!f || !vfr_take(f))
+        return -XEN_ENOENT;
+    disconnect(f);
+    return 0;
+}
+
+static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
+{
+    op->vif = f->index;
+    op->domid = f->d->id;
+    op->handle = f->handle;
+    op->kind = f->kind;
+    op->can = f->can;
+    op->nr_queues = f->nr_queues;
+    op->nr_prefixes = f->nr_prefixes;
+    op->mtu = f->mtu;
+    mac_to_bytes(op->mac, f->mac);
+    mac_to_bytes(op->next_hop, f->next_hop);
+    for (unsigned i = 0; i < f->nr_prefixes; i++)
+        op->prefixes[i] = f->prefixes[i];
+    op->sent_packets = f->counters.sent_packets;
+    op->sent_bytes = f->counters.sent_bytes;
+    op->received_packets = f->counters.received_packets;
+    op->received_bytes = f->counters.received_bytes;
+    for (unsigned i = 0; i < VFR_REASON_COUNT; i++)
+        op->drops[i] = f->counters.drops[i];
+}
+
+int vif_read(struct serai_vfr_vif *op, bool or_next)
+{
+    struct vif *f;
+
+    for (u32 i = op->vif; (f = vfr_find((u16)i)); i++) {
+        if (vfr_take(f)) {
+            describe_back(op, f);
+            vfr_set_state(f, VIF_UP);
+            return 0;
+        }
+        if (!or_next)
+            break;
+    }
+    return -XEN_ENOENT;
+}
+
+/* The interfaces of a domain that is going. One that is BUSY somebody else is at. */
+static int release(struct domain *d)
+{
+    struct vif *f;
+    int rc = 0;
+
+    for (u16 i = 0; (f = vfr_find(i)); i++) {
+        if (f->state == VIF_FREE || f->d != d)
+            continue;
+        if (vfr_take(f))
+            disconnect(f);
+        else
+            rc = -XEN_EAGAIN;
+        preempt_point();
+    }
+    return rc;
+}
+
+__init void vif_init(void)
+{
+    static const struct event_service service = {.notify = notify, .release = release};
+
+    event_set_service(&service);
+}

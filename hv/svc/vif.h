@@ -1,0 +1,16 @@
+/* Interfaces come and go; for domain 0. What they are: svc/vif_state.h. */
+#ifndef SERAI_SVC_VIF_H
+#define SERAI_SVC_VIF_H
+
+#include "abi/vfr.h"
+#include "base/types.h"
+
+/* Connects; everything in 'op' is checked here. Results as abi/vfr.h says, also below. */
+int vif_connect(struct serai_vfr_vif *op) must_check;
+int vif_disconnect(u16 index) must_check;
+/* What there is to tell about op->vif, or about the next one that is up. */
+int vif_read(struct serai_vfr_vif *op, bool or_next) must_check;
+
+void vif_init(void);
+
+#endif

@@ -1,0 +1,236 @@
+#include "svc/vif_rx.h"
+#include "base/string.h"
+#include "guest/event.h"
+#include "guest/frame.h"
+
+#include <xen/io/netif.h>
+
+#define TIMEOUTS_MAX 8 /* in a row, then a receiver is slow */
+
+static struct netif_rx_sring *rx_shared(const struct vif_queue *q)
+{
+    return (struct netif_rx_sring *)q->rx.page;
+}
+
+/* Where the next bytes of a packet come from: its head, then what follows that in its parts. */
+struct cursor {
+    u32 done;
+    unsigned part;
+    u32 offset;
+};
+
+static void skip_head(const struct vif_packet *p, struct cursor *at)
+{
+    at->offset = p->have;
+    while (at->part < p->nr && at->offset >= p->parts[at->part].size)
+        at->offset -= p->parts[at->part++].size;
+}
+
+static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *at)
+{
+    u32 step;
+
+    if (at->done < p->have) {
+        step = MIN(n, p->have - at->done);
+        memcpy(to, p->head + at->done, step);
+        at->done += step;
+        to += step;
+        n -= step;
+    }
+    while (n) {
+        step = MIN(n, p->parts[at->part].size - at->offset);
+        memcpy(to, vif_part(p, at->part, at->offset), step);
+        at->done += step;
+        at->offset += step;
+        if (at->offset == p->parts[at->part].size) {
+            at->part++;
+            at->offset = 0;
+        }
+        to += step;
+        n -= step;
+    }
+}
+
+/* The next buffer of the receiver is filled; what to answer: bytes, or an error. */
+static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct vif_packet *p,
+                       struct cursor *at)
+{
+    struct domain *d = to->vif->d;
+    struct cursor before = *at;
+    struct grant_pin pin;
+
+    if (grant_pin(d, ref, dom0->id, true, &pin) != GNTST_okay)
+        return NETIF_RSP_ERROR;
+    if (frame_type_get(d->id, pin.mfn, TYPE_WRITABLE)) {
+        grant_unpin(d, &pin, true);
+        return NETIF_RSP_ERROR;
+    }
+    copy_out(mfn_to_virt(pin.mfn), n, p, at);
+    frame_type_put(pin.mfn);
+    grant_unpin(d, &pin, true);
+    return at->done - before.done == n ? (s16)n : NETIF_RSP_ERROR;
+}
+
+static void put_gso(struct vif_queue *to, const struct vif_packet *p)
+{
+    struct netif_extra_info e = {.type = XEN_NETIF_EXTRA_TYPE_GSO,
+                                 .u.gso = {.size = p->gso_size, .type = p->gso_type}};
+
+    memcpy(&rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)], &e, sizeof(e));
+}
+
+static u16 flags_of(const struct vif_packet *p, bool first, bool more)
+{
+    u16 flags = more ? NETRXF_more_data : 0;
+
+    if (first) {
+        flags |= p->csum_blank ? NETRXF_csum_blank : 0;
+        flags |= p->csum_valid ? NETRXF_data_validated : 0;
+        flags |= p->gso_type ? NETRXF_extra_info : 0;
+    }
+    return flags;
+}
+
+/* With the rx lock, and buffers enough. */
+static void put_packet(struct vif_queue *to, const struct vif_packet *p)
+{
+    struct cursor at = {0};
+    u32 left = p->len;
+
+    skip_head(p, &at);
+    while (left) {
+        union netif_rx_sring_entry *slot =
+            &rx_shared(to)->ring[to->rx.next & (VIF_RING_SLOTS - 1)];
+        u32 n = MIN(left, (u32)PAGE_SIZE);
+        struct netif_rx_request r;
+
+        memcpy(&r, slot, sizeof(r));
+        asm volatile("" ::: "memory");
+        slot->rsp = (struct netif_rx_response){
+            .id = r.id,
+            .flags = flags_of(p, left == p->len, left > n),
+            .status = fill_buffer(to, r.gref, n, p, &at),
+        };
+        to->rx.next++;
+        if (left == p->len && p->gso_type)
+            put_gso(to, p);
+        left -= n;
+    }
+    to->vif->counters.received_packets++;
+    to->vif->counters.received_bytes += p->len;
+}
+
+/* Are there so many buffers? If not, the domain will tell when there are. */
+static bool has_buffers(struct vif_queue *to, u32 n)
+{
+    struct netif_rx_sring *s = rx_shared(to);
+    u32 there = __atomic_load_n(&s->req_prod, __ATOMIC_ACQUIRE) - to->rx.next;
+
+    if (likely(there >= n && there <= VIF_RING_SLOTS))
+        return true;
+    if (there > VIF_RING_SLOTS) {
+        to->rx_up = false;
+        return false;
+    }
+    __atomic_store_n(&s->req_event, to->rx.next + n, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    there = __atomic_load_n(&s->req_prod, __ATOMIC_ACQUIRE) - to->rx.next;
+    return there >= n && there <= VIF_RING_SLOTS;
+}
+
+/* With the rx lock: the packet's queue is told when buffers come. */
+static void wait_for(struct vif_queue *to, struct vif_queue *q)
+{
+    q->next_waiter = NULL;
+    *to->waiters_end = q;
+    to->waiters_end = &q->next_waiter;
+    to->nr_waiters++;
+    __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
+}
+
+static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)
+{
+    u32 need = DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->gso_type;
+    bool expired;
+
+    if (!to->rx_up)
+        return VFR_R_VIF_DOWN;
+    if (likely(has_buffers(to, need))) {
+        to->timeouts = 0;
+        put_packet(to, p);
+        return VFR_R_OK;
+    }
+    expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
+    if (to->timeouts == TIMEOUTS_MAX)
+        return VFR_R_RX_SLOW;
+    if (expired && ++to->timeouts)
+        return VFR_R_RX_FULL;
+    wait_for(to, p->from);
+    return VFR_R_OK;
+}
+
+enum vfr_reason vif_deliver(struct vif_queue *to, struct vif_packet *p)
+{
+    enum vfr_reason reason;
+
+    lock(&to->rx_lock);
+    reason = deliver_locked(to, p);
+    unlock(&to->rx_lock);
+    return reason;
+}
+
+void vif_publish(struct vif_queue *to)
+{
+    struct netif_rx_sring *s = rx_shared(to);
+    u32 before;
+
+    lock(&to->rx_lock);
+    if (to->rx_up) {
+        before = s->rsp_prod;
+        __atomic_store_n(&s->rsp_prod, to->rx.next, __ATOMIC_SEQ_CST);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        if (vif_event_wanted(before, to->rx.next, &s->rsp_event))
+            event_send_from_service(to->vif->d, to->rx_port, to->rx_number);
+    }
+    unlock(&to->rx_lock);
+}
+
+struct vif_queue *vif_take_waiter(struct vif_queue *q)
+{
+    struct vif_queue *w;
+
+    lock(&q->rx_lock);
+    w = q->waiters;
+    if (w) {
+        q->waiters = w->next_waiter;
+        if (!q->waiters)
+            q->waiters_end = &q->waiters;
+        q->nr_waiters--;
+        __atomic_store_n(&w->waits_for, NULL, __ATOMIC_RELEASE);
+    }
+    unlock(&q->rx_lock);
+    return w;
+}
+
+bool vif_stop_waiting(struct vif_queue *q)
+{
+    struct vif_queue *to = __atomic_load_n(&q->waits_for, __ATOMIC_ACQUIRE), **at;
+
+    bool waited;
+
+    if (!to)
+        return false;
+    lock(&to->rx_lock);
+    for (at = &to->waiters; *at && *at != q; at = &(*at)->next_waiter)
+        ;
+    waited = *at;
+    if (waited) {
+        *at = q->next_waiter;
+        if (to->waiters_end == &q->next_waiter)
+            to->waiters_end = at;
+        to->nr_waiters--;
+        __atomic_store_n(&q->waits_for, NULL, __ATOMIC_RELEASE);
+    }
+    unlock(&to->rx_lock);
+    return waited;
+}

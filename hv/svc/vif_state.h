@@ -1,0 +1,110 @@
+/*
+ * Interfaces of domains that end in the hypervisor, on the rings of a stock front end: what there
+ * is of each. svc/vif connects them, svc/vif_tx and svc/vif_rx move packets from ring to
+ * ring, svc/vfr says where to.
+ *
+ *  1. A struct vif is a page that stays one for good, so that whoever has found one may look at
+ *     it; whether a queue of it is up, the lock of the direction tells.
+ *  2. While it is connected its ring pages are pinned and in use as writable, its ports are bound,
+ *     and it holds a reference to its domain.
+ *  3. Of a packet one copy of its first bytes is made, judged, and forwarded; the rest is copied
+ *     once, from granted page to granted page.
+ *  4. A grant is let go before the response that names it can be seen.
+ *  5. There is never a response without a request: both rings answer in place, in order.
+ *
+ * A queue's packets are moved by whichever CPU has its tx lock, at most TURN_PACKETS and
+ * TURN_BYTES before it makes way. With it the rx lock of one destination is taken at a time.
+ */
+#ifndef SERAI_SVC_VIF_STATE_H
+#define SERAI_SVC_VIF_STATE_H
+
+#include "abi/vfr.h"
+#include "core/vfr_packet.h"
+#include "guest/grant.h"
+#include "kern/lock.h"
+#include "kern/timer.h"
+#include "x86/paging.h"
+
+/* One of the two rings of a queue. */
+struct vif_ring {
+    u8 *page;
+    struct grant_pin pin;
+    u32 next; /* requests before this one are answered, visibly or not */
+};
+
+struct vif;
+
+struct vif_queue {
+    struct vif *vif;
+    struct spinlock tx_lock, rx_lock;
+    struct vif_ring tx; /* (tx lock) from the domain */
+    struct vif_ring rx; /* (rx lock) to it */
+    bool tx_up, rx_up;  /* (the lock of that name) */
+    u32 tx_port, rx_port;
+    u16 tx_number, rx_number; /* what the ports were bound with */
+    bool asked;               /* (atomic) somebody wants its packets moved */
+
+    /* A packet waits for buffers of another queue: until it has some, or for RX_PATIENCE. */
+    struct vif_queue *waits_for;              /* (rx lock of that queue; read by any) */
+    struct vif_queue *next_waiter;            /* (likewise) */
+    struct vif_queue *waiters, **waiters_end; /* (rx lock) for buffers of ours */
+    unsigned nr_waiters, timeouts;            /* (rx lock) */
+    bool expired;                             /* (atomic) it has waited long enough */
+    struct timer patience;
+};
+
+struct vif_counters {
+    u64 sent_packets, sent_bytes;         /* (tx locks; sums may be a bit off) */
+    u64 received_packets, received_bytes; /* (rx locks) likewise */
+    u64 drops[VFR_REASON_COUNT];
+};
+
+/* FREE -> BUSY -> UP -> BUSY -> FREE, under the lock of the table. */
+enum vif_state { VIF_FREE, VIF_BUSY, VIF_UP };
+
+struct vif {
+    enum vif_state state;
+    struct domain *d; /* not while FREE: a reference */
+    u16 index, handle;
+    u8 kind, can, nr_queues, nr_prefixes;
+    u32 mtu;
+    u64 mac, next_hop; /* as vfr_packet.eth_src */
+    struct vif_counters counters;
+    struct serai_vfr_prefix prefixes[VFR_PREFIXES];
+    struct vif_queue queues[VFR_QUEUES];
+};
+_Static_assert(sizeof(struct vif) <= PAGE_SIZE, "a page");
+
+/* A packet on its way; the tx lock of 'from' is held. */
+#define VIF_SLOTS 18
+
+struct vif_packet {
+    struct vif_queue *from;
+    struct vfr_packet parsed;
+    u8 head[VFR_SNAPSHOT]; /* the first 'have' bytes, judged and forwarded */
+    u32 have, len;
+    bool csum_blank, csum_valid;
+    u8 gso_type;
+    u16 gso_size;
+    unsigned nr;
+    struct {
+        struct grant_pin pin;
+        u16 offset, size;
+    } parts[VIF_SLOTS];
+};
+
+/* Of both rings. */
+#define VIF_RING_SLOTS 256U
+
+/* From a ring's first event wanted, its last answer that was visible, and the one that is now. */
+static inline bool vif_event_wanted(u32 before, u32 now, const u32 *event)
+{
+    return now - __atomic_load_n(event, __ATOMIC_RELAXED) < now - before;
+}
+
+static inline const u8 *vif_part(const struct vif_packet *p, unsigned part, u32 offset)
+{
+    return (const u8 *)mfn_to_virt(p->parts[part].pin.mfn) + p->parts[part].offset + offset;
+}
+
+#endif

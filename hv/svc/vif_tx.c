@@ -1,0 +1,315 @@
+#include "svc/vif_tx.h"
+#include "base/string.h"
+#include "guest/event.h"
+#include "svc/vfr.h"
+#include "svc/vif_rx.h"
+
+#include <xen/io/netif.h>
+
+#define TURN_PACKETS 64
+#define TURN_BYTES   KIB(256)
+#define RX_PATIENCE  1000000 /* ns */
+#define TOUCHED_MAX  8
+
+static struct netif_tx_sring *tx_shared(const struct vif_queue *q)
+{
+    return (struct netif_tx_sring *)q->tx.page;
+}
+
+static void timed_out(void *arg);
+
+void vif_queue_init(struct vif *f, struct vif_queue *q)
+{
+    q->vif = f;
+    q->tx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_TX);
+    q->rx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_RX);
+    q->waiters_end = &q->waiters;
+    timer_init(&q->patience, timed_out, q);
+}
+
+/* What one turn has to tell others at its end. */
+struct touched {
+    unsigned nr;
+    struct vif_queue *queues[TOUCHED_MAX];
+};
+
+static void tell(struct touched *t)
+{
+    for (unsigned i = 0; i < t->nr; i++)
+        vif_publish(t->queues[i]);
+    t->nr = 0;
+}
+
+static void touch(struct touched *t, struct vif_queue *q)
+{
+    for (unsigned i = 0; i < t->nr; i++)
+        if (t->queues[i] == q)
+            return;
+    if (t->nr == TOUCHED_MAX)
+        tell(t);
+    t->queues[t->nr++] = q;
+}
+
+/* A packet's requests as they lie in the ring: copied here, and never looked at again. */
+struct chain {
+    u32 begin, end;     /* the requests that are its own */
+    unsigned nr_extras; /* they follow the first */
+};
+
+/* The ring's memory is the guest's too: what was read once is not read again. */
+static struct netif_tx_request read_request(const struct vif_queue *q, u32 i)
+{
+    struct netif_tx_request r = tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)].req;
+
+    asm volatile("" : "+m"(r) : : "memory");
+    return r;
+}
+
+static struct netif_extra_info read_extra(const struct vif_queue *q, u32 i)
+{
+    struct netif_extra_info e;
+
+    memcpy(&e, &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)], sizeof(e));
+    asm volatile("" : "+m"(e) : : "memory");
+    return e;
+}
+
+static enum vfr_reason read_extras(const struct vif_queue *q, u32 prod, struct chain *c,
+                                   struct vif_packet *p)
+{
+    struct netif_extra_info e = {.flags = XEN_NETIF_EXTRA_FLAG_MORE};
+
+    while (e.flags & XEN_NETIF_EXTRA_FLAG_MORE) {
+        if (c->end == prod)
+            return VFR_R_RING_ERROR;
+        e = read_extra(q, c->end++);
+        c->nr_extras++;
+        if (e.type != XEN_NETIF_EXTRA_TYPE_GSO || p->gso_type)
+            return VFR_R_GSO_BAD;
+        p->gso_type = e.u.gso.type;
+        p->gso_size = e.u.gso.size;
+        if ((p->gso_type != XEN_NETIF_GSO_TYPE_TCPV4 &&
+             p->gso_type != XEN_NETIF_GSO_TYPE_TCPV6) ||
+            !p->gso_size)
+            return VFR_R_GSO_BAD;
+    }
+    return VFR_R_OK;
+}
+
+static enum vfr_reason pin_part(struct vif_packet *p, const struct netif_tx_request *r,
+                                u32 size)
+{
+    if (r->offset >= PAGE_SIZE || size > PAGE_SIZE - r->offset)
+        return VFR_R_RING_ERROR;
+    if (grant_pin(p->from->vif->d, r->gref, dom0->id, false, &p->parts[p->nr].pin) !=
+        GNTST_okay)
+        return VFR_R_RING_ERROR;
+    p->parts[p->nr].offset = r->offset;
+    p->parts[p->nr++].size = (u16)size;
+    return VFR_R_OK;
+}
+
+static void unpin_parts(struct vif_packet *p)
+{
+    for (unsigned i = 0; i < p->nr; i++)
+        grant_unpin(p->from->vif->d, &p->parts[i].pin, false);
+}
+
+/* The requests of the next packet; its pages are pinned. The first one's size is the whole's. */
+static enum vfr_reason read_chain(struct vif_queue *q, u32 prod, struct chain *c,
+                                  struct vif_packet *p)
+{
+    struct netif_tx_request slots[VIF_SLOTS], *last = slots;
+    enum vfr_reason reason = VFR_R_OK;
+    unsigned nr = 1;
+    u32 others = 0;
+
+    slots[0] = read_request(q, c->end++);
+    if (slots[0].flags & NETTXF_extra_info)
+        reason = read_extras(q, prod, c, p);
+    for (; last->flags & NETTXF_more_data; nr++) {
+        last = &slots[MIN(nr, VIF_SLOTS - 1U)];
+        if (c->end == prod)
+            return VFR_R_RING_ERROR;
+        *last = read_request(q, c->end++);
+        others += last->size;
+    }
+    if (nr > VIF_SLOTS || others > slots[0].size)
+        return VFR_R_RING_ERROR;
+    p->len = slots[0].size;
+    p->csum_blank = slots[0].flags & NETTXF_csum_blank;
+    p->csum_valid = slots[0].flags & (NETTXF_csum_blank | NETTXF_data_validated);
+    for (unsigned i = 0; reason == VFR_R_OK && i < nr; i++)
+        reason = pin_part(p, &slots[i], i ? slots[i].size : p->len - others);
+    return reason;
+}
+
+static void read_head(struct vif_packet *p)
+{
+    for (unsigned i = 0; i < p->nr && p->have < VFR_SNAPSHOT; i++) {
+        u32 n = MIN((u32)p->parts[i].size, VFR_SNAPSHOT - p->have);
+
+        memcpy(p->head + p->have, vif_part(p, i, 0), n);
+        p->have += n;
+    }
+}
+
+/* The answers to a packet's requests, not visible yet; extras have none of their own. */
+static void answer(struct vif_queue *q, const struct chain *c, enum vfr_reason reason)
+{
+    s16 status = reason == VFR_R_RING_ERROR ? NETIF_RSP_ERROR : NETIF_RSP_OKAY;
+
+    for (u32 i = c->begin; i != c->end; i++) {
+        union netif_tx_sring_entry *slot = &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)];
+        bool extra = i - c->begin - 1 < c->nr_extras;
+
+        slot->rsp = (struct netif_tx_response){
+            .id = extra ? 0 : slot->req.id,
+            .status = extra ? NETIF_RSP_NULL : status,
+        };
+    }
+    q->tx.next = c->end;
+}
+
+static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_reason reason)
+{
+    struct vif_counters *c = &q->vif->counters;
+
+    c->sent_packets++;
+    c->sent_bytes += p->len;
+    if (reason != VFR_R_OK)
+        c->drops[reason]++;
+}
+
+/* Judges and delivers. False: it has to wait, and nothing has happened. */
+static bool move_packet(struct vif_queue *q, u32 prod, struct touched *t, u32 *bytes)
+{
+    struct chain c = {.begin = q->tx.next, .end = q->tx.next};
+    struct vif_packet p;
+    struct vif_queue *to = NULL;
+    enum vfr_reason reason;
+    bool waits = false;
+
+    p.from = q;
+    p.have = p.nr = p.gso_type = 0;
+    p.len = 0;
+    reason = read_chain(q, prod, &c, &p);
+    if (reason == VFR_R_OK) {
+        read_head(&p);
+        reason = vfr_forward(&p, &to);
+    }
+    if (reason == VFR_R_OK) {
+        reason = vif_deliver(to, &p);
+        waits = q->waits_for;
+    }
+    unpin_parts(&p);
+    if (waits)
+        return false;
+    if (reason == VFR_R_OK)
+        touch(t, to);
+    account(q, &p, reason);
+    answer(q, &c, reason);
+    *bytes += p.len;
+    return true;
+}
+
+static void publish_tx(struct vif_queue *q, u32 before)
+{
+    struct netif_tx_sring *s = tx_shared(q);
+
+    if (q->tx.next == before)
+        return;
+    __atomic_store_n(&s->rsp_prod, q->tx.next, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (vif_event_wanted(before, q->tx.next, &s->rsp_event))
+        event_send_from_service(q->vif->d, q->tx_port, q->tx_number);
+}
+
+/* Requests to take now; none: the domain will tell when there are. */
+static u32 find_requests(struct vif_queue *q)
+{
+    struct netif_tx_sring *s = tx_shared(q);
+    u32 prod = __atomic_load_n(&s->req_prod, __ATOMIC_ACQUIRE);
+
+    if (prod == q->tx.next) {
+        __atomic_store_n(&s->req_event, q->tx.next + 1, __ATOMIC_SEQ_CST);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        prod = __atomic_load_n(&s->req_prod, __ATOMIC_ACQUIRE);
+    }
+    if (prod - q->tx.next > VIF_RING_SLOTS) {
+        q->tx_up = false;
+        q->vif->counters.drops[VFR_R_RING_ERROR]++;
+        return q->tx.next;
+    }
+    return prod;
+}
+
+/* With the tx lock. True: there is more to do at once. */
+static bool turn(struct vif_queue *q)
+{
+    struct touched t = {.nr = 0};
+    u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
+
+    if (!q->tx_up || q->waits_for)
+        return false;
+    while ((prod = find_requests(q)) != q->tx.next) {
+        if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
+            break;
+        if (!move_packet(q, prod, &t, &bytes))
+            break;
+    }
+    tell(&t);
+    publish_tx(q, begin);
+    if (q->waits_for)
+        timer_set(&q->patience, time_now() + RX_PATIENCE);
+    return prod != q->tx.next && !q->waits_for;
+}
+
+/* True: ask again. */
+static bool try_turn(struct vif_queue *q)
+{
+    bool more;
+
+    if (!lock_unless_held(&q->tx_lock))
+        return false; /* who has it looks at 'asked' when he is done */
+    __atomic_store_n(&q->asked, false, __ATOMIC_SEQ_CST);
+    more = turn(q);
+    unlock(&q->tx_lock);
+    return more || __atomic_load_n(&q->asked, __ATOMIC_SEQ_CST);
+}
+
+void vif_kick(struct vif_queue *q)
+{
+    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
+    while (try_turn(q))
+        preempt_point();
+}
+
+void vif_wake_waiters(struct vif_queue *q)
+{
+    unsigned n = __atomic_load_n(&q->nr_waiters, __ATOMIC_RELAXED);
+    struct vif_queue *w;
+
+    if (__atomic_load_n(&q->timeouts, __ATOMIC_RELAXED))
+        __atomic_store_n(&q->timeouts, 0, __ATOMIC_RELAXED);
+    for (; n && (w = vif_take_waiter(q)); n--)
+        vif_kick(w);
+}
+
+/* From the timers' softirq: one turn at a time. */
+static void timed_out(void *arg)
+{
+    struct vif_queue *q = arg;
+
+    if (!vif_stop_waiting(q))
+        return; /* buffers came just now */
+    __atomic_store_n(&q->expired, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
+    if (!try_turn(q))
+        return;
+    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
+    if (lock_unless_held(&q->tx_lock)) {
+        timer_set(&q->patience, time_now());
+        unlock(&q->tx_lock);
+    }
+}
