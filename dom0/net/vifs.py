@@ -1,0 +1,156 @@
+"""The back end's half of the handshake with a network front end, over xenstore.
+
+A Backend follows one interface: step() looks at both ends' states and does what is next; call it
+whenever something below one of paths() changes. The store has read, write, ls and a transaction;
+the router connects and disconnects (hypercall.Router). Neither is touched but through these.
+"""
+
+import ipaddress
+import logging
+
+from hypercall import (CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG, ROUTED, Vif, mac_bytes)
+
+log = logging.getLogger("vifs")
+
+INIT, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = range(1, 7)
+MAX_QUEUES = 8
+
+# What the router can take, in the words of the protocol.
+OFFERS = {
+    "feature-sg": 1,
+    "feature-gso-tcpv4": 1,
+    "feature-gso-tcpv6": 1,
+    "feature-ipv6-csum-offload": 1,
+    "feature-rx-copy": 1,
+    "feature-rx-flip": 0,
+    "feature-multicast-control": 0,
+    "feature-dynamic-multicast-control": 0,
+    "feature-split-event-channels": 1,
+    "feature-xdp-headroom": 0,
+    "feature-ctrl-ring": 0,
+    "multi-queue-max-queues": MAX_QUEUES,
+}
+
+
+class BadFrontend(Exception):
+    """What a front end wrote makes no sense; the text says what."""
+
+
+def number(store, path, otherwise=0):
+    """A number that a guest may have written; what is no number is as if it were not there."""
+    text = store.read(path)
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 10:
+        return otherwise
+    return int(text)
+
+
+def addresses(text):
+    """The networks that an interface's 'ip' names, by spaces."""
+    return [ipaddress.ip_network(word) for word in (text or "").split()]
+
+
+class Backend:
+    def __init__(self, store, router, domid, handle):
+        self.store, self.router = store, router
+        self.domid, self.handle = domid, handle
+        self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
+        self.front = store.read(f"{self.path}/frontend")
+        self.index = None  # the router's number, while it is connected
+
+    def __repr__(self):
+        return f"vif {self.domid}.{self.handle}"
+
+    def paths(self):
+        return [f"{self.front}/state"]
+
+    def state(self):
+        return number(self.store, f"{self.path}/state")
+
+    def set_state(self, state):
+        if self.state() != state:
+            self.store.write(f"{self.path}/state", str(state))
+
+    def step(self):
+        """False: the interface is gone, and this object with it."""
+        if self.store.read(f"{self.path}/state") is None:
+            self.disconnect()
+            return False
+        front, ours = number(self.store, f"{self.front}/state", CLOSED), self.state()
+        if front in (INIT, INIT_WAIT) and (ours in (INIT, CLOSING, CLOSED) or self.index is not None):
+            self.disconnect()
+            self.offer()
+        elif front in (INITIALISED, CONNECTED) and ours in (INIT, INIT_WAIT):
+            self.connect()
+        elif front == CLOSING and ours != CLOSED:
+            self.disconnect()
+            self.set_state(CLOSING)
+        elif front == CLOSED or front > CLOSED:
+            self.disconnect()
+            self.set_state(CLOSED)
+        return True
+
+    def offer(self):
+        with self.store.transaction() as t:
+            for key, value in OFFERS.items():
+                t.write(f"{self.path}/{key}", str(value))
+        self.set_state(INIT_WAIT)
+
+    def connect(self):
+        try:
+            self.index = self.router.connect(self.describe())
+        except (BadFrontend, OSError, ValueError) as why:
+            log.error("%r cannot be connected: %s", self, why)
+            self.store.write(f"{self.path}/error", str(why))
+            self.set_state(CLOSING)
+            return
+        log.info("%r is interface %d of the router", self, self.index)
+        self.store.write(f"{self.path}/hotplug-status", "connected")
+        self.set_state(CONNECTED)
+
+    def disconnect(self):
+        if self.index is None:
+            return
+        try:
+            self.router.disconnect(self.index)
+        except FileNotFoundError:
+            pass  # the hypervisor was faster: the domain is going
+        log.info("%r is disconnected", self)
+        self.index = None
+
+    def describe(self):
+        """What the hypervisor is to connect, from what both ends wrote."""
+        if number(self.store, f"{self.front}/request-rx-copy") != 1:
+            raise BadFrontend("the front end does not copy (request-rx-copy is not 1)")
+        return Vif(
+            domid=self.domid, handle=self.handle, kind=ROUTED, can=self.abilities(),
+            mtu=number(self.store, f"{self.path}/mtu", 1500),
+            mac=mac_bytes(self.store.read(f"{self.path}/mac")),
+            queues=self.queues(), prefixes=addresses(self.store.read(f"{self.path}/ip")))
+
+    def abilities(self):
+        def has(feature):
+            return number(self.store, f"{self.front}/feature-{feature}")
+        can = 0 if has("no-csum-offload") else CAN_CSUM4
+        for feature, bit in (("ipv6-csum-offload", CAN_CSUM6), ("gso-tcpv4", CAN_GSO4),
+                             ("gso-tcpv6", CAN_GSO6), ("sg", CAN_SG)):
+            can |= bit if has(feature) else 0
+        return can
+
+    def queues(self):
+        count = number(self.store, f"{self.front}/multi-queue-num-queues", 1)
+        if not 1 <= count <= MAX_QUEUES:
+            raise BadFrontend(f"{count} queues; 1 to {MAX_QUEUES} are possible")
+        if count == 1:
+            return [self.queue(self.front)]
+        return [self.queue(f"{self.front}/queue-{i}") for i in range(count)]
+
+    def queue(self, at):
+        def needed(*keys):
+            for key in keys:
+                value = number(self.store, f"{at}/{key}", None)
+                if value is not None:
+                    return value
+            raise BadFrontend(f"{at} has no {' or '.join(keys)}")
+        return (needed("tx-ring-ref"), needed("rx-ring-ref"),
+                needed("event-channel-tx", "event-channel"),
+                needed("event-channel-rx", "event-channel"))
