@@ -65,14 +65,14 @@ class Daemon:
                 backend.index = self.connected.pop(key, None)
                 self.backends[key] = backend
                 for path in backend.paths():
-                    self.xs.watch(path, path)
+                    self.xs.watch(path, backend)
 
     def step_all(self):
         for key, backend in list(self.backends.items()):
             if backend.step():
                 continue
             for path in backend.paths():
-                self.xs.unwatch(path, path)
+                self.xs.unwatch(path, backend)
             del self.backends[key]
 
     def run(self):
