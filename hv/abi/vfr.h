@@ -82,8 +82,8 @@ enum vfr_reason {
 #define VFR_VIF_READ       2
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
 
-#define VFR_QUEUES   8
-#define VFR_PREFIXES 32
+#define VFR_QUEUES       8
+#define VFR_VIF_PREFIXES 32
 
 /* What a front end can take. */
 #define VFR_CAN_CSUM4 0x01 /* blank checksums of TCP and UDP over IPv4 */
@@ -115,7 +115,7 @@ struct serai_vfr_vif {
     uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
     uint32_t reserved;
     struct serai_vfr_queue queues[VFR_QUEUES];
-    struct serai_vfr_prefix prefixes[VFR_PREFIXES]; /* its addresses */
+    struct serai_vfr_prefix prefixes[VFR_VIF_PREFIXES]; /* its addresses */
     /* out */
     uint64_t sent_packets, sent_bytes; /* by the domain */
     uint64_t received_packets, received_bytes;

@@ -130,7 +130,8 @@ static bool is_valid(const struct serai_vfr_vif *op)
 {
     u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved;
 
-    bad |= op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_PREFIXES;
+    bad |=
+        op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
     bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
     return !bad;
 }

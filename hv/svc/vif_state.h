@@ -70,7 +70,7 @@ struct vif {
     u32 mtu;
     u64 mac, next_hop; /* as vfr_packet.eth_src */
     struct vif_counters counters;
-    struct serai_vfr_prefix prefixes[VFR_PREFIXES];
+    struct serai_vfr_prefix prefixes[VFR_VIF_PREFIXES];
     struct vif_queue queues[VFR_QUEUES];
 };
 _Static_assert(sizeof(struct vif) <= PAGE_SIZE, "a page");
