@@ -26,7 +26,7 @@ HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage 
 HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base/zstd base/zstd_entropy \
         $(addprefix core/,buddy clock evtchn insn sched sched_balance sched_beside sched_budget \
           sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
-          sched_tree) \
+          sched_tree vfr_rates vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic paging tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
