@@ -26,12 +26,12 @@ HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage 
 HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base/zstd base/zstd_entropy \
         $(addprefix core/,buddy clock evtchn insn sched sched_balance sched_beside sched_budget \
           sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
-          sched_tree vfr_flow) \
+          sched_tree vfr_flow vfr_guard vfr_packet vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic paging tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
           ptwr segments switch trap vcpu vtime) \
-        svc/vif_rx svc/vif_tx core/vfr_packet core/vfr_route \
+        svc/vif_rx svc/vif_tx \
         $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap memory misc mmu \
           multicall sched segments table traps)
 hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)
