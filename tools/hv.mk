@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Werror -Wundef -Wshadow -Wstrict-prototypes -Wmissing-pro
 # code is position-independent without a GOT: every symbol is hidden.
 HV_CFLAGS := -std=gnu11 -g -ffreestanding -fpie -fvisibility=hidden -mno-red-zone \
         -mgeneral-regs-only -fno-strict-aliasing -fno-delete-null-pointer-checks \
-        -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables \
+        -fno-stack-protector -fno-asynchronous-unwind-tables -fno-jump-tables -ffunction-sections \
         -fcf-protection=none -ftrivial-auto-var-init=zero -fno-common \
         -D__XEN_TOOLS__ -Ihv -include hv/base/hidden.h $(WARN) $(TORTURE)
 HV_CPPFLAGS := -MMD -MP
@@ -40,15 +40,7 @@ $(B)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
 	@echo '  CC      $<'
 	$(Q)$(CC) $(call hv_opt,$*) $(HV_CFLAGS) $(HV_CPPFLAGS) -c $< -o $@
-	$(Q)$(if $(filter $*,$(HV_INIT_OBJ)),objcopy \
-	  --rename-section .text=.init.text --rename-section .rodata=.init.rodata \
-	  --rename-section .rodata.str1.1=.init.rodata.str1.1 \
-	  --rename-section .rodata.str1.8=.init.rodata.str1.8 \
-	  --rename-section .rodata.cst2=.init.rodata.cst2 --rename-section .rodata.cst8=.init.rodata.cst8 \
-	  --rename-section .rodata.cst16=.init.rodata.cst16 \
-	  --rename-section .text.unlikely=.init.text.unlikely \
-	  --rename-section .data=.init.data --rename-section .bss=.init.bss \
-	  --rename-section .data.rel.ro.local=.init.data.rel $@)
+	$(Q)$(if $(filter $*,$(HV_INIT_OBJ)),objcopy --prefix-alloc-sections=.init $@)
 
 $(B)/hv/%.S.o: hv/%.S $(B)/hv/asm_offsets.h
 	@mkdir -p $(@D)
@@ -65,7 +57,7 @@ $(B)/hv/asm_offsets.h: hv/x86/asm_offsets.in
 $(B)/hv/pass1.elf: $(HV_OBJ) $(B)/hv/nosyms.o hv/x86/serai.lds
 	@echo '  LD      $@'
 	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
-	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/nosyms.o
+	  -Wl,--no-warn-rwx-segments -Wl,--gc-sections -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/nosyms.o
 
 $(B)/hv/nosyms.S: tools/symbols
 	@mkdir -p $(@D)
@@ -80,7 +72,7 @@ $(B)/hv/%.o: $(B)/hv/%.S
 $(B)/serai: $(HV_OBJ) $(B)/hv/syms.o hv/x86/serai.lds
 	@echo '  LD      $@'
 	$(Q)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
-	  -Wl,--no-warn-rwx-segments -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/syms.o
+	  -Wl,--no-warn-rwx-segments -Wl,--gc-sections -T hv/x86/serai.lds -o $@ $(HV_OBJ) $(B)/hv/syms.o
 
 $(B)/serai.gz: $(B)/serai
 	$(Q)objcopy --strip-debug $< $(B)/serai.stripped
