@@ -27,6 +27,7 @@ HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base
         $(addprefix core/,buddy clock evtchn insn sched sched_balance sched_beside sched_budget \
           sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
           sched_tree) \
+        core/vfr_packet core/vfr_guard \
         $(addprefix x86/,fpu lapic paging tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
