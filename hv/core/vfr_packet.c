@@ -3,9 +3,6 @@
 
 #define EXTENSIONS_MAX 8
 
-/* Off the path of whole TCP and UDP packets: compiled for size, and not into that path. */
-#define __rare __attribute__((noinline, cold))
-
 /* What is being parsed; offsets count from the start of the frame. */
 struct input {
     const u8 *bytes;
@@ -112,7 +109,7 @@ static bool is_extension(u8 proto)
 }
 
 /* From the end of the fixed header to what no later piece of the datagram repeats. */
-static __rare enum vfr_reason walk(const struct input *in, struct chain *c)
+static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
 {
     for (unsigned n = 0; is_extension(c->proto); n++) {
         if (n == EXTENSIONS_MAX || (n && c->proto == PROTO_HOP))
@@ -181,7 +178,7 @@ static bool inner_ports(const struct input *in, u8 class, const struct chain *c,
     return true;
 }
 
-static __rare void parse_inner(struct vfr_packet *p, const struct input *outer)
+static rarely void parse_inner(struct vfr_packet *p, const struct input *outer)
 {
     struct input in = *outer;
     struct chain c = {.off = p->l4_offset + ICMP_HEADER};
@@ -200,7 +197,7 @@ static __rare void parse_inner(struct vfr_packet *p, const struct input *outer)
 
 /* ---- transport ---- */
 
-static __rare enum vfr_reason parse_icmp(struct vfr_packet *p, struct input in)
+static rarely enum vfr_reason parse_icmp(struct vfr_packet *p, struct input in)
 {
     const u8 *h = in.bytes + p->l4_offset;
     u16 query = query_of(p->class, h[0]);
@@ -219,7 +216,7 @@ static __rare enum vfr_reason parse_icmp(struct vfr_packet *p, struct input in)
 }
 
 /* Why the packet cannot be judged when its headers end at 'upto', beyond what can be read. */
-static __rare enum vfr_reason lacking(const struct vfr_packet *p, u32 end, u32 have, u32 upto)
+static rarely enum vfr_reason lacking(const struct vfr_packet *p, u32 end, u32 have, u32 upto)
 {
     if (upto > end)
         return p->flags & VFR_P_FRAGMENT ? VFR_R_FRAG_TINY : VFR_R_SHORT;
@@ -263,7 +260,7 @@ static inline enum vfr_reason parse_udp(struct vfr_packet *p, struct input in, u
     return VFR_R_OK;
 }
 
-static __rare enum vfr_reason parse_other(struct vfr_packet *p, struct input in, u32 off)
+static rarely enum vfr_reason parse_other(struct vfr_packet *p, struct input in, u32 off)
 {
     u32 needed = header_needed(p->tuple.proto, p->class);
 
@@ -279,7 +276,8 @@ static __rare enum vfr_reason parse_other(struct vfr_packet *p, struct input in,
     return VFR_R_OK;
 }
 
-static inline enum vfr_reason parse_l4(struct vfr_packet *p, struct input in, u8 proto, u32 off)
+static must_inline enum vfr_reason parse_l4(struct vfr_packet *p, struct input in, u8 proto,
+                                            u32 off)
 {
     p->l4_offset = off;
     in.readable = MIN(in.have, in.end);
@@ -290,7 +288,7 @@ static inline enum vfr_reason parse_l4(struct vfr_packet *p, struct input in, u8
     return parse_other(p, in, off);
 }
 
-static __rare enum vfr_reason parse_any_l4(struct vfr_packet *p, struct input in, u32 off)
+static rarely enum vfr_reason parse_any_l4(struct vfr_packet *p, struct input in, u32 off)
 {
     return parse_l4(p, in, p->tuple.proto, off);
 }
@@ -310,7 +308,7 @@ static enum vfr_reason set_piece(struct vfr_packet *p, struct input in, u32 off,
 }
 
 /* A piece of a datagram, of which only the first one has a transport header, at 'off'. */
-static __rare enum vfr_reason parse_piece(struct vfr_packet *p, struct input in, u32 off,
+static rarely enum vfr_reason parse_piece(struct vfr_packet *p, struct input in, u32 off,
                                           u32 payload, u16 piece)
 {
     u8 proto = p->tuple.proto;
@@ -327,7 +325,7 @@ static __rare enum vfr_reason parse_piece(struct vfr_packet *p, struct input in,
 
 /* ---- IPv4 ---- */
 
-static inline bool ip4_sum_right(const u8 *h, u32 header)
+static must_inline bool ip4_sum_right(const u8 *h, u32 header)
 {
     u64 sum = (u64)get_le32(h) + get_le32(h + 4) + get_le32(h + 8) + get_le32(h + 12);
 
@@ -338,7 +336,7 @@ static inline bool ip4_sum_right(const u8 *h, u32 header)
 }
 
 /* Options are legal, one that changes where the packet goes is refused. */
-static __rare bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
+static rarely bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
 {
     enum { END = 0, NOP = 1, LOOSE_ROUTE = 131, STRICT_ROUTE = 137 };
     u32 i = IP4_HEADER;
@@ -365,7 +363,7 @@ static bool ip4_addresses_ok(u32 src, u32 dst)
            (src >> 24 || !src);
 }
 
-static inline enum vfr_reason parse_ip4(struct vfr_packet *p, struct input in, u32 header)
+static must_inline enum vfr_reason parse_ip4(struct vfr_packet *p, struct input in, u32 header)
 {
     const u8 *h = in.bytes + ETH_HEADER;
     u32 total = get_be16(h + 2), src = get_be32(h + 12), dst = get_be32(h + 16);
@@ -396,7 +394,7 @@ static inline enum vfr_reason parse_ip4(struct vfr_packet *p, struct input in, u
     return parse_l4(p, in, proto, ETH_HEADER + header);
 }
 
-static __rare enum vfr_reason parse_ip4_options(struct vfr_packet *p, struct input in)
+static rarely enum vfr_reason parse_ip4_options(struct vfr_packet *p, struct input in)
 {
     u8 first = in.bytes[ETH_HEADER];
     u32 header = (first & 15) * 4;
@@ -455,7 +453,7 @@ static enum vfr_reason parse_ip6(struct vfr_packet *p, struct input in)
 
 /* ---- ARP and Ethernet ---- */
 
-static __rare enum vfr_reason parse_arp(struct vfr_packet *p, struct input in)
+static rarely enum vfr_reason parse_arp(struct vfr_packet *p, struct input in)
 {
     const u8 *h = in.bytes + ETH_HEADER;
 
@@ -471,7 +469,7 @@ static __rare enum vfr_reason parse_arp(struct vfr_packet *p, struct input in)
 }
 
 /* Field by field: of this gcc makes single stores, of a whole structure a slow loop. */
-static inline void clear(struct vfr_packet *p)
+static must_inline void clear(struct vfr_packet *p)
 {
     p->flags = 0;
     p->class = p->l4_offset = p->l3_offset = p->ttl = p->dscp = p->tcp_flags = 0;

@@ -11,9 +11,17 @@
  *  4. With VFR_P_INNER 'inner' is the packet that an ICMP error complains about, as it was
  *     sent: its source is the error's addressee, and it has ports.
  *  5. 'l4_offset' + what its protocol's header needs is inside the snapshot, unless the packet is
- *     a fragment other than the first.
+ *     a fragment other than the first; then it is where the fragment's payload begins.
+ *  6. A later fragment never reaches into the transport header, and no fragment beyond 65535.
+ *  7. IPv6 addresses are no mapped IPv4 ones: the two families never meet in a tuple.
  *
- * Pure. Formats: RFC 791, 826, 768, 792, 4443, 4861, 8200, 9293.
+ * What no router takes is refused here, as BAD_IP: a wrong header checksum, source routing,
+ * loopback and group sources, a destination of nobody, lengths that contradict each other. IPv6
+ * routing headers with stops to make, more than 8 extension headers or ones that end behind the
+ * snapshot are EXT_HDR. AH and ESP are opaque. Transport checksums are not looked at.
+ *
+ * Pure. Formats: RFC 791, 826, 768, 792, 4443, 4861, 8200, 9293. On fragments: RFC 1858, 3128,
+ * 6946, 7112.
  */
 #ifndef SERAI_CORE_VFR_PACKET_H
 #define SERAI_CORE_VFR_PACKET_H
@@ -75,10 +83,10 @@ struct vfr_packet {
     uint16_t arp_op;
     uint64_t eth_src, eth_dst; /* the lower 48 bits, first byte on the wire highest */
     struct vfr_tuple tuple;    /* ARP: sender's and target's protocol addresses */
-    uint32_t frag_id;
-    uint16_t frag_offset; /* bytes */
-    uint16_t l3_len;      /* bytes of the IP packet, header included, as it says itself */
-    uint16_t frag_len;    /* bytes of payload in this fragment */
+    uint32_t frag_id;          /* IPv4: of whole packets too */
+    uint16_t frag_offset;      /* bytes */
+    uint16_t l3_len;           /* bytes of the IP packet, header included, as it says itself */
+    uint16_t frag_len;         /* bytes of payload in this fragment */
     struct vfr_tuple inner;
 };
 

@@ -1,0 +1,147 @@
+/*
+ * Any frame through the parser, the guard and the check of offloads. Exact-size heap copies let the
+ * address sanitizer see a read past the end. Layout of an input: flags, request, the frame. With
+ * flag 1 the IPv4 header's checksum is repaired, which is too hard to guess; flag 2: bytes behind
+ * the snapshot were promised; the rest is the interface's configuration.
+ */
+#include "core/vfr_guard.h"
+#include "core/vfr_offload.h"
+#include "core/vfr_wire.h"
+#include "fuzz/fuzz.h"
+
+static void repair(u8 *frame, u32 len)
+{
+    u8 *h = frame + ETH_HEADER;
+    u32 header;
+
+    if (len < ETH_HEADER + IP4_HEADER || get_be16(frame + 12) != ETHERTYPE_IP4)
+        return;
+    header = (h[0] & 15) * 4;
+    if (header < IP4_HEADER || len < ETH_HEADER + header)
+        return;
+    put_be16(h + 10, 0);
+    put_be16(h + 10, vfr_checksum(h, header));
+}
+
+static enum vfr_reason parse(const u8 *frame, u32 have, u32 len, struct vfr_packet *p)
+{
+    u8 *copy = malloc(have ? have : 1);
+    enum vfr_reason why;
+
+    memcpy(copy, frame, have);
+    memset(p, 0xa5, sizeof(*p));
+    why = vfr_packet_parse(p, have ? copy : copy + 1, have, len);
+    free(copy);
+    return why;
+}
+
+/* The numbered invariants of the header, as far as a parsed packet shows them. */
+static void check_fields(const struct vfr_packet *p, u32 have)
+{
+    static const struct vfr_tuple none;
+    bool piece = p->flags & VFR_P_FRAGMENT, later = piece && !(p->flags & VFR_P_FIRST);
+
+    FUZZ_CHECK(p->class >= VFR_C_ARP && p->class <= VFR_C_IP6 && p->l3_offset == ETH_HEADER);
+    FUZZ_CHECK(p->flags & VFR_P_PORTS || !(p->tuple.sport | p->tuple.dport));
+    FUZZ_CHECK(p->flags & VFR_P_INNER || !memcmp(&p->inner, &none, sizeof(none)));
+    FUZZ_CHECK(!(p->flags & VFR_P_INNER) || vfr_addr_equal(p->inner.src, p->tuple.dst));
+    FUZZ_CHECK(piece || !(p->flags & (VFR_P_FIRST | VFR_P_LAST)));
+    FUZZ_CHECK(piece || !(p->frag_offset | p->frag_len));
+    FUZZ_CHECK(later == !!p->frag_offset);
+    FUZZ_CHECK(!later || !(p->flags & (VFR_P_PORTS | VFR_P_INNER | VFR_P_ND)));
+    FUZZ_CHECK((p->class == VFR_C_ARP) == !!(p->l3_len == 0));
+    FUZZ_CHECK((p->class == VFR_C_IP6) == !vfr_addr_is_ip4(p->tuple.src));
+    FUZZ_CHECK((p->class == VFR_C_IP6) == !vfr_addr_is_ip4(p->tuple.dst));
+    FUZZ_CHECK(p->l3_offset + p->l3_len <= p->len);
+    FUZZ_CHECK(p->l4_offset <= have && (p->class == VFR_C_ARP || p->l4_offset >= 34));
+    FUZZ_CHECK(later || p->l4_offset <= p->l3_offset + p->l3_len);
+}
+
+static void bind(struct vfr_binding *b, const struct vfr_packet *p, u8 flags)
+{
+    *b = (struct vfr_binding){.mac = 2, .kind = flags >> 2 & 3};
+    b->flags = flags >> 4 & 0xf;
+    if (p->eth_src && !(p->eth_src & ETH_GROUP))
+        b->mac = p->eth_src;
+    b->ip4[b->ip4s++] = (struct vfr_prefix4){0x0a000000, 0xff000000};
+    b->ip6[b->ip6s++] = (struct vfr_prefix6){{0x20010db800000000, 0}, {0xffffffff00000000, 0}};
+    FUZZ_CHECK(!vfr_binding_check(b));
+}
+
+static void check_guard(const struct vfr_packet *p, const u8 *frame, u32 have, u8 flags)
+{
+    struct vfr_binding b;
+    u8 *copy = malloc(have);
+    enum vfr_reason why;
+
+    memcpy(copy, frame, have);
+    bind(&b, p, flags);
+    why = vfr_guard_check(&b, p, copy, have);
+    free(copy);
+    FUZZ_CHECK(why == VFR_R_OK || (why >= VFR_R_SPOOF_MAC && why <= VFR_R_SPOOF_DHCP));
+    if (why || b.kind == VFR_UPLINK || b.flags & VFR_B_ANY_IP)
+        return;
+    FUZZ_CHECK(vfr_binding_owns(&b, p->tuple.src) || !p->tuple.src.low ||
+               p->tuple.src.low == VFR_IP4(0).low);
+}
+
+/* All segments together are the payload, and each one is again a packet that parses. */
+static void check_offload(const struct vfr_packet *p, const u8 *frame, u32 have, u8 request)
+{
+    struct vfr_offload o = {request & 1, request >> 1 & 3, (request >> 3) * 64 + 1};
+    struct vfr_segment_plan plan;
+    struct vfr_segment seg;
+    struct vfr_packet again;
+    u8 header[VFR_SNAPSHOT];
+    u32 next = 0;
+
+    if (vfr_offload_check(&o, p, frame, have) || !(o.csum_blank || o.gso_type))
+        return;
+    vfr_segment_plan(&plan, &o, p, frame);
+    FUZZ_CHECK(plan.header <= have && plan.count >= 1);
+    for (unsigned k = 0; k < plan.count; k++) {
+        u32 len;
+
+        vfr_segment_header(&plan, frame, k, header, &seg);
+        vfr_segment_finish(&plan, &seg, header);
+        len = plan.header + seg.len;
+        FUZZ_CHECK(seg.offset == next);
+        FUZZ_CHECK(vfr_packet_parse(&again, header, plan.header, len) == VFR_R_OK);
+        FUZZ_CHECK(again.l3_len == len - ETH_HEADER);
+        FUZZ_CHECK(again.l3_len <= vfr_offload_wire_len(&o, p, frame));
+        next += seg.len;
+    }
+    FUZZ_CHECK(plan.header + next == ETH_HEADER + p->l3_len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct vfr_packet p, shorter;
+    enum vfr_reason why, less;
+    u32 len, have;
+    u8 *frame;
+
+    if (size < 2 || size > 2048)
+        return 0;
+    len = size - 2;
+    frame = malloc(len + 1);
+    memcpy(frame, data + 2, len);
+    if (data[0] & 1)
+        repair(frame, len);
+    have = MIN(len, VFR_SNAPSHOT);
+    if (data[0] & 2)
+        len += 40000;
+    why = parse(frame, have, len, &p);
+    FUZZ_CHECK(why < VFR_REASON_COUNT && p.len == len);
+    /* Fewer bytes give the same answer, or that they are too few. */
+    less = parse(frame, have / 2, len, &shorter);
+    FUZZ_CHECK(less == VFR_R_SHORT || less == VFR_R_EXT_HDR || less == why ||
+               (why == VFR_R_EXT_HDR && less == VFR_R_OK));
+    if (!why) {
+        check_fields(&p, have);
+        check_guard(&p, frame, have, data[0]);
+        check_offload(&p, frame, have, data[1]);
+    }
+    free(frame);
+    return 0;
+}
