@@ -359,7 +359,7 @@ static rarely bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
 /* Addresses that no router takes a packet from, or to. 0.0.0.0 may ask for an address. */
 static bool ip4_addresses_ok(u32 src, u32 dst)
 {
-    return src < 0xe0000000 && src >> 24 != 127 && dst >> 24 != 127 && dst &&
+    return src < 0xe0000000 && src >> 24 != 127 && dst >> 24 != 127 && dst >> 24 &&
            (src >> 24 || !src);
 }
 

@@ -135,7 +135,8 @@ static void refused_ip4(void **state)
     const struct {
         u8 at, value;
     } wrong[] = {
-        {0, 0x55}, {0, 0x44}, {3, 19}, {12, 127}, {12, 224}, {12, 255}, {16, 127}, {12, 0},
+        {0, 0x55}, {0, 0x44}, {3, 19}, {12, 127}, {12, 224},
+        {12, 255}, {16, 127}, {12, 0}, {16, 0},
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
