@@ -24,7 +24,8 @@
 #define SERAI_OP_MEMORY 7 /* struct serai_memory */
 
 /* The Virtual Firewall Router; abi/vfr.h. */
-#define SERAI_OP_VFR 8 /* struct serai_vfr_vif */
+#define SERAI_OP_VFR_VIF   8 /* struct serai_vfr_vif */
+#define SERAI_OP_VFR_RULES 9 /* struct serai_vfr_rules */
 
 /* Virtual interrupt to domain 0 (VIRQ_ARCH_7): an instruction about memory has ended. */
 #define SERAI_VIRQ_MEMORY 23

@@ -73,7 +73,7 @@ enum vfr_reason {
 };
 
 /*
- * SERAI_OP_VFR, about one interface. A reserved field is 0; -XEN_EINVAL: it is not, or a value is
+ * SERAI_OP_VFR_VIF, about one interface. A reserved field is 0; -XEN_EINVAL: it is not, or a value is
  * out of range; -XEN_ESRCH: no such domain, or it is being destroyed; -XEN_ENOENT: no such
  * interface. Nothing has changed when the call fails.
  */
@@ -83,7 +83,8 @@ enum vfr_reason {
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
 
 #define VFR_QUEUES       8
-#define VFR_VIF_PREFIXES 32
+#define VFR_VIF_PREFIXES 32 /* at most 16 of each family */
+#define VFR_VIF_MACS     8
 
 /* What a front end can take. */
 #define VFR_CAN_CSUM4 0x01 /* blank checksums of TCP and UDP over IPv4 */
@@ -102,8 +103,17 @@ struct serai_vfr_queue {
 struct serai_vfr_prefix {
     uint64_t high, low;
     uint8_t length;
-    uint8_t reserved[7];
+    uint8_t shared; /* an address that others use too: leases tell whose its ports are */
+    uint8_t reserved[6];
 };
+
+/* What an interface may do although it looks like spoofing. */
+#define VFR_MAY_ANY_MAC        0x01 /* forwards for stations behind it */
+#define VFR_MAY_ANY_IP         0x02 /* forwards for addresses behind it */
+#define VFR_MAY_ANY_LINK_LOCAL 0x04 /* makes up its link-local addresses (RFC 7217) */
+#define VFR_MAY_ROUTE          0x08 /* may advertise and redirect */
+#define VFR_MAY_SERVE_DHCP     0x10
+#define VFR_MAY_ALL            0x1f
 
 struct serai_vfr_vif {
     uint16_t op;            /* in */
@@ -113,13 +123,46 @@ struct serai_vfr_vif {
     uint32_t mtu;        /* bytes of an IP packet: 576 to 65535 */
     uint8_t mac[6];      /* the front end's */
     uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
-    uint32_t reserved;
+    uint8_t may, nr_macs;
+    uint16_t reserved;
+    uint32_t generation; /* CONNECT: of the rules whose zones follow; -XEN_EBUSY: not theirs */
+    uint32_t reserved2;
+    uint64_t zones[VFR_ZONES / 64]; /* a bit per zone that it is in */
+    uint8_t macs[VFR_VIF_MACS][6];  /* further ones of stations behind it */
     struct serai_vfr_queue queues[VFR_QUEUES];
     struct serai_vfr_prefix prefixes[VFR_VIF_PREFIXES]; /* its addresses */
     /* out */
     uint64_t sent_packets, sent_bytes; /* by the domain */
     uint64_t received_packets, received_bytes;
     uint64_t drops[64]; /* of what it sent, by enum vfr_reason */
+};
+
+/*
+ * SERAI_OP_VFR_RULES: a ruleset (abi/vfr_rules.h) takes the place of the one in force, at one
+ * moment for all packets. -XEN_EBUSY: that is not the one the caller knows; -XEN_EINVAL: the image
+ * is not good, 'part' and 'at' say where (core/vfr_rules.h).
+ */
+#define VFR_RULES_INSTALL 0
+#define VFR_RULES_CHECK   1 /* what INSTALL would say */
+#define VFR_RULES_READ    2 /* which generation is in force, and its rules' counters */
+
+struct serai_vfr_zones {
+    uint16_t vif;
+    uint16_t reserved[3];
+    uint64_t zones[VFR_ZONES / 64];
+};
+
+struct serai_vfr_rules {
+    uint32_t op;
+    uint32_t generation; /* in: the one in force; out: the one now in force */
+    uint64_t image, len; /* in: where it is */
+    uint64_t zones;      /* in: array of struct serai_vfr_zones; who is not there is in none */
+    uint32_t nr_zones;
+    uint32_t capacity; /* in, READ: of 'counters' */
+    uint64_t counters; /* in, READ: where to; pairs of packets and bytes, the default's last */
+    uint32_t nr_rules; /* out */
+    uint32_t part, at; /* out, when the image is not good */
+    uint32_t reserved;
 };
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <xen/errno.h>
 
-static struct vfr_addr mask_of(unsigned length)
+struct vfr_addr vfr_addr_mask(unsigned length)
 {
     return (struct vfr_addr){
         .high = length >= 64 ? ~0ull
@@ -16,7 +16,7 @@ static struct vfr_addr mask_of(unsigned length)
 
 static struct vfr_addr masked(struct vfr_addr a, unsigned length)
 {
-    struct vfr_addr m = mask_of(length);
+    struct vfr_addr m = vfr_addr_mask(length);
 
     return (struct vfr_addr){a.high & m.high, a.low & m.low};
 }

@@ -27,6 +27,15 @@ struct vfr_routes {
     uint16_t counts[129];
 };
 
+/* The first 'length' bits, 0 to 128. */
+struct vfr_addr vfr_addr_mask(unsigned length);
+
+/* The mask of an IPv4 prefix as one of 128 bits. */
+static inline struct vfr_addr vfr_ip4_mask(uint32_t mask)
+{
+    return (struct vfr_addr){~0ull, ~0ull << 32 | mask};
+}
+
 /* An empty table in the caller's memory, 'size' entries. */
 void vfr_routes_init(struct vfr_routes *r, struct vfr_route *table, uint32_t size,
                      uint64_t seed);

@@ -45,8 +45,9 @@ HYPERCALL(serai_op);
 
 /* SERAI_OP_SCHED_: 'u_arg' as abi/serai.h says. */
 s64 hcall_sched_control(u64 op, u64 u_arg);
-/* SERAI_OP_VFR, likewise. */
-s64 hcall_vfr(u64 u_arg);
+/* SERAI_OP_VFR_, likewise. */
+s64 hcall_vfr_vif(u64 u_arg);
+s64 hcall_vfr_rules(u64 u_arg);
 /* SERAI_OP_MEMORY, likewise. */
 s64 hcall_mem_control(u64 u_arg);
 

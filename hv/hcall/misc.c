@@ -185,8 +185,10 @@ HYPERCALL(serai_op)
         return hcall_sched_control(a1, a2);
     case SERAI_OP_MEMORY:
         return hcall_mem_control(a2);
-    case SERAI_OP_VFR:
-        return hcall_vfr(a2);
+    case SERAI_OP_VFR_VIF:
+        return hcall_vfr_vif(a2);
+    case SERAI_OP_VFR_RULES:
+        return hcall_vfr_rules(a2);
     default:
         return -XEN_ENOSYS;
     }

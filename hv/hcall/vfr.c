@@ -2,9 +2,10 @@
 #include "guest/access.h"
 #include "hcall/hcall.h"
 #include "kern/heap.h"
+#include "svc/vfr_rules.h"
 #include "svc/vif.h"
 
-static int act(struct serai_vfr_vif *op)
+static int about_vif(struct serai_vfr_vif *op)
 {
     switch (op->op) {
     case VFR_VIF_CONNECT:
@@ -20,7 +21,7 @@ static int act(struct serai_vfr_vif *op)
     }
 }
 
-s64 hcall_vfr(u64 u_arg)
+s64 hcall_vfr_vif(u64 u_arg)
 {
     struct serai_vfr_vif *op = heap_alloc(sizeof(*op));
     int rc;
@@ -29,9 +30,27 @@ s64 hcall_vfr(u64 u_arg)
         return -XEN_ENOMEM;
     rc = copy_from_guest(op, (const void *)u_arg, sizeof(*op));
     if (!rc)
-        rc = act(op);
+        rc = about_vif(op);
     if (!rc)
         rc = copy_to_guest((void *)u_arg, op, sizeof(*op));
     heap_free(op, sizeof(*op));
     return rc;
+}
+
+s64 hcall_vfr_rules(u64 u_arg)
+{
+    struct serai_vfr_rules op;
+    int rc, copied;
+
+    if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
+        return -XEN_EFAULT;
+    if (op.reserved || op.op > VFR_RULES_READ)
+        return -XEN_EINVAL;
+    if (op.op == VFR_RULES_READ)
+        rc = vfr_rules_read(&op);
+    else
+        rc = vfr_rules_install(&op, op.op == VFR_RULES_CHECK);
+    copied =
+        copy_to_guest((void *)u_arg, &op, sizeof(op)); /* also where an image is not good */
+    return rc ? rc : copied;
 }

@@ -1,27 +1,25 @@
 #include "svc/vfr.h"
-#include "core/vfr_route.h"
+#include "guest/access.h"
 #include "kern/heap.h"
 #include "x86/cpu.h"
 
 #define ROUTES_ORDER 5
 #define ROUTES_SIZE  ((PAGE_SIZE << ROUTES_ORDER) / sizeof(struct vfr_route))
-#define ETH_HEADER   14
-#define VIFS_ORDER   3 /* pages for VFR_VIFS_MAX pointers */
+#define VIFS_ORDER   3   /* pages for VFR_VIFS_MAX pointers */
+#define FLOWS_SHARE  256 /* of RAM, for flows */
 
 static struct spinlock vfr_lock = SPINLOCK(LOCK_VFR);
 static struct vif **vifs; /* (vfr; read by any) VFR_VIFS_MAX; what is there stays */
+static bool changing;     /* (atomic) */
 
-/* The router's own address on every link: locally administered. */
-#define ROUTER_MAC 0x025345524149ull
-
-/*
- * Two tables with the same in them: one is looked into, the other one changed; then they change
- * places, and when nobody can be looking any more the change is made in the first one too.
- */
+/* Routes twice: one table is looked into, the other one changed, then they change places. */
 static struct vfr_routes tables[2];
-static struct vfr_routes *routes = &tables[0]; /* (atomic) */
-static bool changing;                          /* (atomic) */
-static u16 uplink = VFR_NOBODY;                /* (atomic) where everything else goes */
+
+struct vfr vfr = {
+    .routes = &tables[0],
+    .uplink = VFR_NOBODY,
+    .flow_lock = SPINLOCK(LOCK_VFR_FLOWS),
+};
 
 struct vif *vfr_find(u16 index)
 {
@@ -101,146 +99,215 @@ bool vfr_take(struct vif *f)
     return up;
 }
 
-static void begin_change(void)
+void vfr_change_begin(void)
 {
     while (__atomic_exchange_n(&changing, true, __ATOMIC_ACQUIRE))
         preempt_point();
 }
 
-/* The table that nobody looks into; or the other one becomes that. */
-static struct vfr_routes *other_table(void)
-{
-    return routes == &tables[0] ? &tables[1] : &tables[0];
-}
-
-static void swap_tables(void)
-{
-    __atomic_store_n(&routes, other_table(), __ATOMIC_SEQ_CST);
-    domain_wait_for_cpus();
-}
-
-static void end_change(void)
+void vfr_change_end(void)
 {
     __atomic_store_n(&changing, false, __ATOMIC_RELEASE);
 }
 
+static unsigned order_for(u64 bytes)
+{
+    unsigned order = 0;
+
+    while (PAGE_SIZE << order < bytes)
+        order++;
+    return order;
+}
+
+/* Memory that the router keeps, in pages; what was had before is in 'all' for giving back. */
+struct pieces {
+    unsigned nr;
+    bool missing;
+    struct {
+        void *at;
+        unsigned order;
+    } all[8];
+};
+
+static void *take_pages(struct pieces *p, u64 bytes)
+{
+    unsigned order = order_for(bytes);
+    void *at = p->missing ? NULL : heap_alloc_pages(order);
+
+    p->missing |= !at;
+    if (at) {
+        p->all[p->nr].at = at;
+        p->all[p->nr++].order = order;
+    }
+    return at;
+}
+
+static void give_back(struct pieces *p)
+{
+    while (p->nr--)
+        heap_free_pages(p->all[p->nr].at, p->all[p->nr].order);
+}
+
+static u64 secret(void)
+{
+    return (rdtsc() ^ (u64)time_now() << 32) * 0x9e3779b97f4a7c15ul;
+}
+
+/* A flow ended; whoever wants to know reads it in the log. */
+static void flow_ended(void *arg, const struct vfr_flow *f, enum vfr_flow_end why)
+{
+}
+
+static int make_flows(struct pieces *p)
+{
+    struct vfr_flow_memory m = {
+        .nr_flows = VFR_FLOWS_MIN, .nr_vifs = VFR_VIFS_MAX, .ended = flow_ended};
+    const u64 keys[4] = {secret(), secret(), secret(), secret()};
+    u64 room = max_mfn * PAGE_SIZE / FLOWS_SHARE;
+
+    while (2 * m.nr_flows * sizeof(*m.flow) <= room && 2 * m.nr_flows <= VFR_FLOWS_MAX)
+        m.nr_flows *= 2;
+    m.flow = take_pages(p, m.nr_flows * sizeof(*m.flow));
+    m.bucket = take_pages(p, (VFR_FLOW_BUCKETS(m.nr_flows) + VFR_FLOW_OVERFLOW(m.nr_flows)) *
+                                 sizeof(*m.bucket));
+    m.vif = take_pages(p, VFR_VIFS_MAX * sizeof(*m.vif));
+    return p->missing ? -XEN_ENOMEM : vfr_flow_init(&vfr.flows, &m, keys);
+}
+
+/* At the first interface. */
 static int make_tables(void)
 {
-    struct vfr_route *memory[2];
+    struct pieces p = {.nr = 0};
+    struct vfr_route *routes[2];
+    int rc;
 
     if (tables[0].table)
         return 0;
-    memory[0] = heap_alloc_pages(ROUTES_ORDER);
-    memory[1] = heap_alloc_pages(ROUTES_ORDER);
-    if (!memory[0] || !memory[1]) {
-        if (memory[0])
-            heap_free_pages(memory[0], ROUTES_ORDER);
-        if (memory[1])
-            heap_free_pages(memory[1], ROUTES_ORDER);
-        return -XEN_ENOMEM;
+    routes[0] = take_pages(&p, ROUTES_SIZE * sizeof(*routes[0]));
+    routes[1] = take_pages(&p, ROUTES_SIZE * sizeof(*routes[1]));
+    rc = make_flows(&p);
+    if (rc) {
+        give_back(&p);
+        return rc;
     }
-    for (unsigned i = 0; i < 2; i++)
-        vfr_routes_init(&tables[i], memory[i], ROUTES_SIZE, rdtsc());
+    vfr_routes_init(&tables[0], routes[0], ROUTES_SIZE, secret());
+    vfr_routes_init(&tables[1], routes[1], ROUTES_SIZE, secret());
     return 0;
 }
 
-static struct vfr_addr address(const struct serai_vfr_prefix *p)
+/* The table that nobody looks into; or the other one becomes that. */
+static struct vfr_routes *other_table(void)
 {
-    return (struct vfr_addr){p->high, p->low};
+    return vfr.routes == &tables[0] ? &tables[1] : &tables[0];
+}
+
+static void swap_tables(void)
+{
+    __atomic_store_n(&vfr.routes, other_table(), __ATOMIC_SEQ_CST);
+    domain_wait_for_cpus();
+}
+
+/* The binding's i'th prefix, IPv4 ones first; false: it has none, or others share that one. */
+static bool get_prefix(const struct vfr_binding *b, unsigned i, struct vfr_addr *a, u8 *length)
+{
+    struct vfr_addr mask;
+
+    if (i < b->ip4s && b->shared >> i & 1)
+        return false;
+    *a = i < b->ip4s ? VFR_IP4(b->ip4[i].addr) : b->ip6[i - b->ip4s].addr;
+    mask = i < b->ip4s ? vfr_ip4_mask(b->ip4[i].mask) : b->ip6[i - b->ip4s].mask;
+    for (*length = 0; !vfr_addr_equal(vfr_addr_mask(*length), mask); ++*length)
+        ;
+    return true;
 }
 
 static void remove_first(struct vfr_routes *r, const struct vif *f, unsigned n)
 {
+    struct vfr_addr a;
+    u8 length;
+
     for (unsigned i = 0; i < n; i++)
-        (void)!vfr_route_remove(r, address(&f->prefixes[i]), f->prefixes[i].length, f->index);
+        if (get_prefix(&f->binding, i, &a, &length))
+            (void)!vfr_route_remove(r, a, length, f->index);
 }
 
 /* All of its addresses or none. */
 static int add_all(struct vfr_routes *r, const struct vif *f)
 {
+    struct vfr_addr a;
     int rc = 0;
+    u8 length;
 
-    for (unsigned i = 0; i < f->nr_prefixes; i++) {
-        const struct serai_vfr_prefix *p = &f->prefixes[i];
-
-        rc = vfr_route_add(r, address(p), p->length, f->index);
-        if (rc) {
+    for (unsigned i = 0; !rc && i < (unsigned)f->binding.ip4s + f->binding.ip6s; i++) {
+        if (get_prefix(&f->binding, i, &a, &length))
+            rc = vfr_route_add(r, a, length, f->index);
+        if (rc)
             remove_first(r, f, i);
-            break;
-        }
     }
     return rc;
 }
 
-int vfr_attach(const struct vif *f)
+static u32 generation_now(void)
+{
+    return vfr.ruleset ? vfr.ruleset->generation : 0;
+}
+
+static int attach(struct vif *f, u32 generation, const u64 *zones)
+{
+    int rc = make_tables();
+
+    if (rc)
+        return rc;
+    if (generation != generation_now())
+        return -XEN_EBUSY;
+    if (f->kind == VFR_UPLINK && vfr.uplink != VFR_NOBODY)
+        return -XEN_EEXIST;
+    rc = add_all(other_table(), f);
+    if (rc)
+        return rc;
+    vfr_zones_set(&f->zones[generation & 1], zones);
+    swap_tables();
+    BUG_ON(add_all(other_table(), f));
+    if (f->kind == VFR_UPLINK)
+        __atomic_store_n(&vfr.uplink, f->index, __ATOMIC_RELEASE);
+    return 0;
+}
+
+int vfr_attach(struct vif *f, u32 generation, const u64 *zones)
 {
     int rc;
 
-    begin_change();
-    rc = make_tables();
-    if (!rc && f->kind == VFR_UPLINK && uplink != VFR_NOBODY)
-        rc = -XEN_EEXIST;
-    if (!rc)
-        rc = add_all(other_table(), f);
-    if (!rc) {
-        swap_tables();
-        rc = add_all(other_table(), f);
-        BUG_ON(rc);
-        if (f->kind == VFR_UPLINK)
-            __atomic_store_n(&uplink, f->index, __ATOMIC_RELEASE);
-    }
-    end_change();
+    vfr_change_begin();
+    rc = attach(f, generation, zones);
+    vfr_change_end();
     return rc;
 }
 
-void vfr_detach(const struct vif *f)
+/* Steps between two preemption points. */
+#define KILL_BUDGET 256
+
+static void kill_flows(const struct vif *f)
 {
-    begin_change();
-    if (uplink == f->index)
-        __atomic_store_n(&uplink, VFR_NOBODY, __ATOMIC_RELEASE);
-    remove_first(other_table(), f, f->nr_prefixes);
+    const struct vfr_flow_match of_vif = {.vif = f->index};
+    bool done = false;
+    u32 at = 0;
+
+    while (!done) {
+        lock(&vfr.flow_lock);
+        done = vfr_flow_kill_some(&vfr.flows, &of_vif, &at, KILL_BUDGET);
+        unlock(&vfr.flow_lock);
+        preempt_point();
+    }
+}
+
+void vfr_detach(struct vif *f)
+{
+    vfr_change_begin();
+    if (vfr.uplink == f->index)
+        __atomic_store_n(&vfr.uplink, VFR_NOBODY, __ATOMIC_RELEASE);
+    remove_first(other_table(), f, (unsigned)f->binding.ip4s + f->binding.ip6s);
     swap_tables();
-    remove_first(other_table(), f, f->nr_prefixes);
-    end_change();
-}
-
-static void put_mac(u8 *to, u64 mac)
-{
-    for (unsigned i = 0; i < 6; i++)
-        to[i] = (u8)(mac >> (40 - 8 * i));
-}
-
-/* One of the receiver's queues, the same one for all packets of a conversation. */
-static struct vif_queue *choose_queue(struct vif *to, const struct vfr_tuple *t)
-{
-    u64 x = (t->src.low ^ t->src.high) + (t->dst.low ^ t->dst.high) + (t->sport ^ t->dport);
-
-    if (likely(to->nr_queues == 1))
-        return &to->queues[0];
-    return &to->queues[(x * 0x9e3779b97f4a7c15ull >> 32) % to->nr_queues];
-}
-
-enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
-{
-    const struct vfr_packet *x = &p->parsed;
-    enum vfr_reason reason = vfr_packet_parse(&p->parsed, p->head, p->have, p->len);
-    struct vif *out;
-    u16 index;
-
-    if (reason != VFR_R_OK)
-        return reason;
-    if (x->class == VFR_C_ARP)
-        return VFR_R_CONSUMED;
-    index = vfr_route_find(__atomic_load_n(&routes, __ATOMIC_ACQUIRE), x->tuple.dst);
-    if (index == VFR_NOBODY)
-        index = __atomic_load_n(&uplink, __ATOMIC_ACQUIRE);
-    if (index == VFR_NOBODY || index == p->from->vif->index)
-        return VFR_R_NO_ROUTE;
-    out = vfr_find(index);
-    if (p->gso_type == 0 && p->len > out->mtu + ETH_HEADER)
-        return VFR_R_MTU;
-    put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->mac);
-    put_mac(p->head + 6, ROUTER_MAC);
-    *to = choose_queue(out, &x->tuple);
-    return VFR_R_OK;
+    remove_first(other_table(), f, (unsigned)f->binding.ip4s + f->binding.ip6s);
+    vfr_change_end();
+    kill_flows(f);
 }

@@ -1,29 +1,62 @@
 /*
- * The Virtual Firewall Router, acting half: which interfaces it knows, and what becomes of a
- * packet. The judgement is core/vfr_*'s.
+ * The Virtual Firewall Router, acting half: which interfaces there are, where addresses are, which
+ * rules are in force. The judgement is core/vfr_*'s; what becomes of a packet: svc/vfr_forward.
+ *
+ *  1. What packets are judged by - routes, rules, interfaces' zones - changes for all packets at one
+ *     moment. Who has begun with the old keeps it until the next preemption point, and that long
+ *     it stays as it was.
+ *  2. One change at a time: each waits for the one before, at preemption points.
  */
 #ifndef SERAI_SVC_VFR_H
 #define SERAI_SVC_VFR_H
 
+#include "core/vfr_flow.h"
+#include "core/vfr_route.h"
 #include "svc/vif_state.h"
+
+/* The rules of a generation, and what belongs to them. */
+struct vfr_ruleset {
+    u32 generation;
+    unsigned order; /* of the image's pages */
+    void *image;
+    struct vfr_rules rules;
+    struct vfr_counter *counters; /* nr_rules + 1 for each CPU */
+    unsigned counters_order;
+    u64 born[]; /* of each rule */
+};
+
+struct vfr {
+    struct vfr_routes *routes;   /* (atomic) */
+    struct vfr_ruleset *ruleset; /* (atomic) NULL: none was installed, nothing passes */
+    u16 uplink;                  /* (atomic) where everything else goes; VFR_NOBODY */
+    struct spinlock flow_lock;
+    struct vfr_flow_table flows; /* (T) functions: with the lock */
+};
+
+extern struct vfr vfr;
 
 /* NULL: there is none with this number. The page stays; what it is may change at any time. */
 struct vif *vfr_find(u16 index);
-/* One for this domain's handle, in state BUSY and nobody else's until that changes. -XEN_EEXIST, -XEN_ENOSPC. */
+/*
+ * One for this domain's handle, in state BUSY and nobody else's until that changes. -XEN_EEXIST,
+ * -XEN_ENOSPC, -XEN_ENOMEM.
+ */
 int vfr_reserve(struct domain *d, u16 handle, struct vif **f) must_check;
 /* From BUSY on. */
 void vfr_set_state(struct vif *f, enum vif_state state);
 /* From UP to BUSY; false: it was not up. */
 bool vfr_take(struct vif *f) must_check;
 
-/* An interface comes and goes, with its addresses; 0 or -XEN_EEXIST, -XEN_ENOSPC. */
-int vfr_attach(const struct vif *f) must_check;
-void vfr_detach(const struct vif *f);
-
 /*
- * Judges a packet whose head is there, and writes the addresses of the link it leaves by into it.
- * VFR_R_OK: it goes to *to. Otherwise why not.
+ * An interface comes, with its addresses, in the zones that it has by the rules of a generation; and
+ * goes, and all its flows with it. -XEN_EBUSY: other rules are in force; -XEN_EEXIST: an address
+ * is somebody else's; -XEN_ENOSPC, -XEN_ENOMEM.
  */
-enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to);
+int vfr_attach(struct vif *f, u32 generation, const u64 *zones) must_check;
+void vfr_detach(struct vif *f);
+
+/* Between these a change is this caller's; preemption points may be met. */
+void vfr_change_begin(void);
+void vfr_change_end(void);
 
 #endif

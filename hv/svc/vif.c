@@ -44,6 +44,67 @@ static void mac_to_bytes(u8 *b, u64 mac)
         b[i] = (u8)(mac >> (40 - 8 * i));
 }
 
+/* -XEN_EINVAL: too many of a family. */
+static int bind_prefix(struct vfr_binding *b, const struct serai_vfr_prefix *p)
+{
+    const struct vfr_addr a = {p->high, p->low}, mask = vfr_addr_mask(p->length);
+
+    if (p->length > 128)
+        return -XEN_EINVAL;
+    if (vfr_addr_is_ip4(a) && p->length >= 96) {
+        if (b->ip4s == VFR_PREFIXES)
+            return -XEN_EINVAL;
+        b->shared |= (u16)(!!p->shared << b->ip4s);
+        b->ip4[b->ip4s++] = (struct vfr_prefix4){(u32)a.low, (u32)mask.low};
+    } else {
+        if (b->ip6s == VFR_PREFIXES || p->shared)
+            return -XEN_EINVAL;
+        b->ip6[b->ip6s++] = (struct vfr_prefix6){a, mask};
+    }
+    return 0;
+}
+
+static int make_binding(struct vfr_binding *b, const struct serai_vfr_vif *op)
+{
+    int rc = 0;
+
+    *b = (struct vfr_binding){.mac = mac_from_bytes(op->mac),
+                              .kind = op->kind,
+                              .flags = op->may,
+                              .macs = op->nr_macs};
+    for (unsigned i = 0; i < op->nr_macs; i++)
+        b->extra_mac[i] = mac_from_bytes(op->macs[i]);
+    for (unsigned i = 0; !rc && i < op->nr_prefixes; i++)
+        rc = bind_prefix(b, &op->prefixes[i]);
+    return rc || vfr_binding_check(b) ? -XEN_EINVAL : 0;
+}
+
+static struct serai_vfr_prefix *describe_prefix(struct serai_vfr_vif *op, struct vfr_addr a,
+                                                struct vfr_addr mask)
+{
+    struct serai_vfr_prefix *p = &op->prefixes[op->nr_prefixes++];
+
+    *p = (struct serai_vfr_prefix){.high = a.high, .low = a.low};
+    while (p->length < 128 && !vfr_addr_equal(vfr_addr_mask(p->length), mask))
+        p->length++;
+    return p;
+}
+
+static void describe_binding(struct serai_vfr_vif *op, const struct vfr_binding *b)
+{
+    mac_to_bytes(op->mac, b->mac);
+    op->may = b->flags;
+    op->nr_macs = b->macs;
+    for (unsigned i = 0; i < b->macs; i++)
+        mac_to_bytes(op->macs[i], b->extra_mac[i]);
+    op->nr_prefixes = 0;
+    for (unsigned i = 0; i < b->ip4s; i++)
+        describe_prefix(op, VFR_IP4(b->ip4[i].addr), vfr_ip4_mask(b->ip4[i].mask))->shared =
+            b->shared >> i & 1;
+    for (unsigned i = 0; i < b->ip6s; i++)
+        describe_prefix(op, b->ip6[i].addr, b->ip6[i].mask);
+}
+
 static int pin_ring(struct vif *f, struct vif_ring *r, u32 ref)
 {
     if (grant_pin(f->d, ref, dom0->id, true, &r->pin) != GNTST_okay)
@@ -128,7 +189,8 @@ static void start_queue(struct vif_queue *q)
 
 static bool is_valid(const struct serai_vfr_vif *op)
 {
-    u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved;
+    u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved || op->reserved2 ||
+              op->may & ~VFR_MAY_ALL || op->nr_macs > VFR_VIF_MACS;
 
     bad |=
         op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
@@ -136,18 +198,15 @@ static bool is_valid(const struct serai_vfr_vif *op)
     return !bad;
 }
 
-static void describe(struct vif *f, const struct serai_vfr_vif *op)
+static int describe(struct vif *f, const struct serai_vfr_vif *op)
 {
     f->kind = op->kind;
     f->can = op->can;
     f->nr_queues = op->nr_queues;
-    f->nr_prefixes = op->nr_prefixes;
     f->mtu = op->mtu;
-    f->mac = mac_from_bytes(op->mac);
     f->next_hop = mac_from_bytes(op->next_hop);
     f->counters = (struct vif_counters){0};
-    for (unsigned i = 0; i < op->nr_prefixes; i++)
-        f->prefixes[i] = op->prefixes[i];
+    return make_binding(&f->binding, op);
 }
 
 static int connect(struct vif *f, const struct serai_vfr_vif *op)
@@ -157,13 +216,13 @@ static int connect(struct vif *f, const struct serai_vfr_vif *op)
 
     for (i = 0; !f->queues[0].vif && i < VFR_QUEUES; i++)
         vif_queue_init(f, &f->queues[i]); /* the page's first use */
-    describe(f, op);
+    rc = describe(f, op);
     for (i = 0; !rc && i < op->nr_queues; i++)
         rc = connect_queue(f, i, &op->queues[i]);
     for (unsigned k = 0; !rc && k < op->nr_queues; k++)
         start_queue(&f->queues[k]);
     if (!rc)
-        rc = vfr_attach(f);
+        rc = vfr_attach(f, op->generation, op->zones);
     if (!rc)
         return 0;
     for (unsigned k = 0; k < i; k++) {
@@ -232,12 +291,9 @@ static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
     op->kind = f->kind;
     op->can = f->can;
     op->nr_queues = f->nr_queues;
-    op->nr_prefixes = f->nr_prefixes;
     op->mtu = f->mtu;
-    mac_to_bytes(op->mac, f->mac);
     mac_to_bytes(op->next_hop, f->next_hop);
-    for (unsigned i = 0; i < f->nr_prefixes; i++)
-        op->prefixes[i] = f->prefixes[i];
+    describe_binding(op, &f->binding);
     op->sent_packets = f->counters.sent_packets;
     op->sent_bytes = f->counters.sent_bytes;
     op->received_packets = f->counters.received_packets;

@@ -12,6 +12,16 @@ static struct netif_rx_sring *rx_shared(const struct vif_queue *q)
     return (struct netif_rx_sring *)q->rx.page;
 }
 
+/* What is delivered: the first bytes, and the rest of them in parts of which they are the beginning. */
+struct source {
+    const u8 *head;
+    u32 have, len;
+    const struct vif_part *parts;
+    unsigned nr;
+    bool csum_valid;
+    struct vfr_offload offload;
+};
+
 /* Where the next bytes of a packet come from: its head, then what follows that in its parts. */
 struct cursor {
     u32 done;
@@ -19,14 +29,14 @@ struct cursor {
     u32 offset;
 };
 
-static void skip_head(const struct vif_packet *p, struct cursor *at)
+static void skip_head(const struct source *p, struct cursor *at)
 {
     at->offset = p->have;
     while (at->part < p->nr && at->offset >= p->parts[at->part].size)
         at->offset -= p->parts[at->part++].size;
 }
 
-static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *at)
+static void copy_out(u8 *to, u32 n, const struct source *p, struct cursor *at)
 {
     u32 step;
 
@@ -39,7 +49,7 @@ static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *a
     }
     while (n) {
         step = MIN(n, p->parts[at->part].size - at->offset);
-        memcpy(to, vif_part(p, at->part, at->offset), step);
+        memcpy(to, vif_part(&p->parts[at->part], at->offset), step);
         at->done += step;
         at->offset += step;
         if (at->offset == p->parts[at->part].size) {
@@ -52,7 +62,7 @@ static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *a
 }
 
 /* The next buffer of the receiver is filled; what to answer: bytes, or an error. */
-static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct vif_packet *p,
+static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct source *p,
                        struct cursor *at)
 {
     struct domain *d = to->vif->d;
@@ -71,28 +81,29 @@ static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct vif_pa
     return at->done - before.done == n ? (s16)n : NETIF_RSP_ERROR;
 }
 
-static void put_gso(struct vif_queue *to, const struct vif_packet *p)
+static void put_gso(struct vif_queue *to, const struct source *p)
 {
-    struct netif_extra_info e = {.type = XEN_NETIF_EXTRA_TYPE_GSO,
-                                 .u.gso = {.size = p->gso_size, .type = p->gso_type}};
+    struct netif_extra_info e = {
+        .type = XEN_NETIF_EXTRA_TYPE_GSO,
+        .u.gso = {.size = p->offload.gso_size, .type = p->offload.gso_type}};
 
     memcpy(&rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)], &e, sizeof(e));
 }
 
-static u16 flags_of(const struct vif_packet *p, bool first, bool more)
+static u16 flags_of(const struct source *p, bool first, bool more)
 {
     u16 flags = more ? NETRXF_more_data : 0;
 
     if (first) {
-        flags |= p->csum_blank ? NETRXF_csum_blank : 0;
+        flags |= p->offload.csum_blank ? NETRXF_csum_blank : 0;
         flags |= p->csum_valid ? NETRXF_data_validated : 0;
-        flags |= p->gso_type ? NETRXF_extra_info : 0;
+        flags |= p->offload.gso_type ? NETRXF_extra_info : 0;
     }
     return flags;
 }
 
 /* With the rx lock, and buffers enough. */
-static void put_packet(struct vif_queue *to, const struct vif_packet *p)
+static void put_packet(struct vif_queue *to, const struct source *p)
 {
     struct cursor at = {0};
     u32 left = p->len;
@@ -112,7 +123,7 @@ static void put_packet(struct vif_queue *to, const struct vif_packet *p)
             .status = fill_buffer(to, r.gref, n, p, &at),
         };
         to->rx.next++;
-        if (left == p->len && p->gso_type)
+        if (left == p->len && p->offload.gso_type)
             put_gso(to, p);
         left -= n;
     }
@@ -148,18 +159,31 @@ static void wait_for(struct vif_queue *to, struct vif_queue *q)
     __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
 }
 
+/* With the rx lock. False: too few buffers. */
+static bool put_if_room(struct vif_queue *to, const struct source *p)
+{
+    if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
+        return false;
+    to->timeouts = 0;
+    put_packet(to, p);
+    return true;
+}
+
 static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)
 {
-    u32 need = DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->gso_type;
+    const struct source s = {.head = p->head,
+                             .have = p->have,
+                             .len = p->len,
+                             .parts = p->parts,
+                             .nr = p->nr,
+                             .csum_valid = p->csum_valid,
+                             .offload = p->offload};
     bool expired;
 
     if (!to->rx_up)
         return VFR_R_VIF_DOWN;
-    if (likely(has_buffers(to, need))) {
-        to->timeouts = 0;
-        put_packet(to, p);
+    if (likely(put_if_room(to, &s)))
         return VFR_R_OK;
-    }
     expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
     if (to->timeouts == TIMEOUTS_MAX)
         return VFR_R_RX_SLOW;
@@ -167,6 +191,18 @@ static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p
         return VFR_R_RX_FULL;
     wait_for(to, p->from);
     return VFR_R_OK;
+}
+
+void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
+{
+    const struct source s = {.head = frame, .have = len, .len = len, .csum_valid = true};
+    bool put;
+
+    lock(&to->rx_lock);
+    put = to->rx_up && put_if_room(to, &s);
+    unlock(&to->rx_lock);
+    if (put)
+        vif_publish(to);
 }
 
 enum vfr_reason vif_deliver(struct vif_queue *to, struct vif_packet *p)

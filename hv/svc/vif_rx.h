@@ -11,6 +11,8 @@
  */
 enum vfr_reason vif_deliver(struct vif_queue *to, struct vif_packet *p);
 void vif_publish(struct vif_queue *to);
+/* A frame of the router's own, if there is a buffer for it; visible at once. */
+void vif_say(struct vif_queue *to, const u8 *frame, u32 len);
 
 /* The one that has waited longest for buffers of 'q' does so no more; NULL: nobody. */
 struct vif_queue *vif_take_waiter(struct vif_queue *q);

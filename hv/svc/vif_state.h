@@ -19,7 +19,9 @@
 #define SERAI_SVC_VIF_STATE_H
 
 #include "abi/vfr.h"
-#include "core/vfr_packet.h"
+#include "core/vfr_guard.h"
+#include "core/vfr_offload.h"
+#include "core/vfr_rules.h"
 #include "guest/grant.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
@@ -66,11 +68,12 @@ struct vif {
     enum vif_state state;
     struct domain *d; /* not while FREE: a reference */
     u16 index, handle;
-    u8 kind, can, nr_queues, nr_prefixes;
+    u8 kind, can, nr_queues;
     u32 mtu;
-    u64 mac, next_hop; /* as vfr_packet.eth_src */
+    u64 next_hop;               /* as vfr_packet.eth_src */
+    struct vfr_binding binding; /* whose name it may speak in */
+    struct vfr_zones zones[2];  /* by the generation of rules, odd or even */
     struct vif_counters counters;
-    struct serai_vfr_prefix prefixes[VFR_VIF_PREFIXES];
     struct vif_queue queues[VFR_QUEUES];
 };
 _Static_assert(sizeof(struct vif) <= PAGE_SIZE, "a page");
@@ -78,19 +81,20 @@ _Static_assert(sizeof(struct vif) <= PAGE_SIZE, "a page");
 /* A packet on its way; the tx lock of 'from' is held. */
 #define VIF_SLOTS 18
 
+struct vif_part {
+    struct grant_pin pin;
+    u16 offset, size;
+};
+
 struct vif_packet {
     struct vif_queue *from;
     struct vfr_packet parsed;
     u8 head[VFR_SNAPSHOT]; /* the first 'have' bytes, judged and forwarded */
     u32 have, len;
-    bool csum_blank, csum_valid;
-    u8 gso_type;
-    u16 gso_size;
+    bool csum_valid;
+    struct vfr_offload offload;
     unsigned nr;
-    struct {
-        struct grant_pin pin;
-        u16 offset, size;
-    } parts[VIF_SLOTS];
+    struct vif_part parts[VIF_SLOTS];
 };
 
 /* Of both rings. */
@@ -102,9 +106,9 @@ static inline bool vif_event_wanted(u32 before, u32 now, const u32 *event)
     return now - __atomic_load_n(event, __ATOMIC_RELAXED) < now - before;
 }
 
-static inline const u8 *vif_part(const struct vif_packet *p, unsigned part, u32 offset)
+static inline const u8 *vif_part(const struct vif_part *part, u32 offset)
 {
-    return (const u8 *)mfn_to_virt(p->parts[part].pin.mfn) + p->parts[part].offset + offset;
+    return (const u8 *)mfn_to_virt(part->pin.mfn) + part->offset + offset;
 }
 
 #endif

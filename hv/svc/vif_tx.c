@@ -1,7 +1,7 @@
 #include "svc/vif_tx.h"
 #include "base/string.h"
 #include "guest/event.h"
-#include "svc/vfr.h"
+#include "svc/vfr_forward.h"
 #include "svc/vif_rx.h"
 
 #include <xen/io/netif.h>
@@ -84,13 +84,13 @@ static enum vfr_reason read_extras(const struct vif_queue *q, u32 prod, struct c
             return VFR_R_RING_ERROR;
         e = read_extra(q, c->end++);
         c->nr_extras++;
-        if (e.type != XEN_NETIF_EXTRA_TYPE_GSO || p->gso_type)
+        if (e.type != XEN_NETIF_EXTRA_TYPE_GSO || p->offload.gso_type)
             return VFR_R_GSO_BAD;
-        p->gso_type = e.u.gso.type;
-        p->gso_size = e.u.gso.size;
-        if ((p->gso_type != XEN_NETIF_GSO_TYPE_TCPV4 &&
-             p->gso_type != XEN_NETIF_GSO_TYPE_TCPV6) ||
-            !p->gso_size)
+        p->offload.gso_type = e.u.gso.type;
+        p->offload.gso_size = e.u.gso.size;
+        if ((p->offload.gso_type != XEN_NETIF_GSO_TYPE_TCPV4 &&
+             p->offload.gso_type != XEN_NETIF_GSO_TYPE_TCPV6) ||
+            !p->offload.gso_size)
             return VFR_R_GSO_BAD;
     }
     return VFR_R_OK;
@@ -137,7 +137,7 @@ static enum vfr_reason read_chain(struct vif_queue *q, u32 prod, struct chain *c
     if (nr > VIF_SLOTS || others > slots[0].size)
         return VFR_R_RING_ERROR;
     p->len = slots[0].size;
-    p->csum_blank = slots[0].flags & NETTXF_csum_blank;
+    p->offload.csum_blank = slots[0].flags & NETTXF_csum_blank;
     p->csum_valid = slots[0].flags & (NETTXF_csum_blank | NETTXF_data_validated);
     for (unsigned i = 0; reason == VFR_R_OK && i < nr; i++)
         reason = pin_part(p, &slots[i], i ? slots[i].size : p->len - others);
@@ -149,7 +149,7 @@ static void read_head(struct vif_packet *p)
     for (unsigned i = 0; i < p->nr && p->have < VFR_SNAPSHOT; i++) {
         u32 n = MIN((u32)p->parts[i].size, VFR_SNAPSHOT - p->have);
 
-        memcpy(p->head + p->have, vif_part(p, i, 0), n);
+        memcpy(p->head + p->have, vif_part(&p->parts[i], 0), n);
         p->have += n;
     }
 }
@@ -191,8 +191,8 @@ static bool move_packet(struct vif_queue *q, u32 prod, struct touched *t, u32 *b
     bool waits = false;
 
     p.from = q;
-    p.have = p.nr = p.gso_type = 0;
-    p.len = 0;
+    p.have = p.nr = p.len = 0;
+    p.offload = (struct vfr_offload){0};
     reason = read_chain(q, prod, &c, &p);
     if (reason == VFR_R_OK) {
         read_head(&p);

@@ -5,7 +5,7 @@ B        ?= build
 G        := $(B)/guest
 GUEST_C  := $(sort $(wildcard tests/guest/*.c))
 GUEST_O  := $(GUEST_C:tests/guest/%.c=$(G)/%.o) $(G)/start.o
-GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone \
+GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -iquote hv -fno-pic -mcmodel=kernel -mno-red-zone \
         -mgeneral-regs-only -fno-strict-aliasing -fno-delete-null-pointer-checks \
         -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
         -fno-optimize-sibling-calls -D__XEN_TOOLS__ -Wall -Wextra -Werror -Wundef -Wshadow \

@@ -2,8 +2,8 @@
  * The virtual firewall router's interfaces: connecting, the rings, what a front end may do wrong.
  * Domain 0 has all of them, so that one kernel sees both ends of each packet.
  */
-#include "../../hv/abi/serai.h"
-#include "../../hv/abi/vfr.h"
+#include "abi/serai.h"
+#include "abi/vfr_rules.h"
 #include "gnt.h"
 #include <xen/io/netif.h>
 
@@ -23,6 +23,7 @@ static struct front a, b, up;
 static u32 next_ref = 8;
 static u8 *page; /* what is sent */
 static u32 page_ref;
+static u32 generation; /* of the rules in force */
 
 static u32 grant_page(const void *p, u16 flags)
 {
@@ -33,7 +34,7 @@ static u32 grant_page(const void *p, u16 flags)
 static long op(struct serai_vfr_vif *v, u16 what)
 {
     v->op = what;
-    return HC(arch_7, SERAI_OP_VFR, v, 0, 0, 0);
+    return HC(arch_7, SERAI_OP_VFR_VIF, v, 0, 0, 0);
 }
 
 static u32 new_port(void)
@@ -57,10 +58,11 @@ static void prepare(struct front *f, u16 handle, u8 last)
         .nr_queues = 1,
         .nr_prefixes = last ? 1 : 0,
         .mtu = 1500,
+        .generation = generation,
         .mac = {2, 0, 0, 0, 0, last},
         .next_hop = {2, 0, 0, 0, 0, 0xee},
         .queues = {{grant_page(f->tx, 0), grant_page(f->rx, 0), new_port(), new_port()}},
-        .prefixes = {{0, 0xffff0a000000 | last, 128, {0}}},
+        .prefixes = {{0, 0xffff0a000000 | last, 128, 0, {0}}},
     };
 }
 
@@ -162,11 +164,111 @@ static void make_udp(u8 *p, u32 len, u8 from, u8 to)
         p[i] = (u8)(i * 7 + to);
 }
 
+/* What was a datagram is a TCP segment with a header of 20 bytes. */
+static void make_tcp(u8 flags)
+{
+    u16 sum;
+
+    page[23] = 6;
+    page[24] = page[25] = 0;
+    sum = ip_checksum(page + 14);
+    page[24] = (u8)(sum >> 8);
+    page[25] = (u8)sum;
+    memset(page + 38, 0, 16);
+    page[46] = 0x50;
+    page[47] = flags;
+}
+
 static u64 drops(struct front *f, enum vfr_reason r)
 {
     struct serai_vfr_vif v = {.vif = f->vif.vif};
 
     return op(&v, VFR_VIF_READ) ? ~0UL : v.drops[r];
+}
+
+/* One rule, at most, without a condition. */
+static struct {
+    struct vfr_image head;
+    u64 gate;
+    struct vfr_rule rule;
+    u64 order;
+} image;
+
+static void make_image(u8 action)
+{
+    memset(&image, 0, sizeof(image));
+    image.head = (struct vfr_image){
+        .magic = VFR_IMAGE_MAGIC,
+        .version = VFR_IMAGE_VERSION,
+        .header = sizeof(struct vfr_image),
+        .len = sizeof(image),
+        .nr_rules = 1,
+        .gates_at = offsetof(typeof(image), gate),
+        .rules_at = offsetof(typeof(image), rule),
+        .order_at = offsetof(typeof(image), order),
+        .matches_at = sizeof(image),
+        .sets_at = sizeof(image),
+        .rates_at = sizeof(image),
+        .slots_at = sizeof(image),
+    };
+    image.rule =
+        (struct vfr_rule){.id = 1, .action = action, .protos = 0xffff, .dscp = VFR_DSCP_NONE};
+    image.gate = vfr_rule_gate(&image.rule);
+}
+
+static long rules(u32 what, struct serai_vfr_rules *r)
+{
+    long rc;
+
+    r->op = what;
+    rc = HC(arch_7, SERAI_OP_VFR_RULES, r, 0, 0, 0);
+    if (!rc)
+        generation = r->generation;
+    return rc;
+}
+
+static long install(u8 action)
+{
+    struct serai_vfr_rules r = {.generation = generation};
+
+    make_image(action);
+    r.image = (u64)&image;
+    r.len = sizeof(image);
+    return rules(VFR_RULES_INSTALL, &r);
+}
+
+static void ruleset(void)
+{
+    struct serai_vfr_rules r = {.op = VFR_RULES_CHECK};
+
+    group("rules");
+    is(rules(VFR_RULES_READ, &r), 0, "read");
+    is(r.generation, 0, "there are none");
+    is(r.nr_rules, 0, "none at all");
+    is(install(VFR_PASS), 0, "one that lets everything pass");
+    is(generation, 1, "the first generation");
+    r = (struct serai_vfr_rules){.generation = 0, .image = (u64)&image, .len = sizeof(image)};
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EBUSY, "by one who has not seen that");
+    is(rules(VFR_RULES_CHECK, &r), 0, "his are good, though");
+    r.len = sizeof(image) - 8;
+    r.generation = 1;
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "too short an image");
+    r.len = 8;
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "not even its head");
+    r.len = VFR_IMAGE_MAX + 8UL;
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "too long a one");
+    r.len = sizeof(image);
+    r.image = UNMAPPED;
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EFAULT, "one that is nowhere");
+    r.image = (u64)&image;
+    image.rule.from = 7; /* its gate says otherwise */
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "one that contradicts itself");
+    r.reserved = 1;
+    is(rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "a reserved field");
+    r.reserved = 0;
+    is(rules(3, &r), -XEN_EINVAL, "an unknown operation");
+    is(rules(VFR_RULES_READ, &r), 0, "read again");
+    is(r.generation, 1, "the first ones are in force");
 }
 
 static void connecting(void)
@@ -195,7 +297,7 @@ static void connecting(void)
     is(op(&v, VFR_VIF_READ), -XEN_ENOENT, "read none");
     is(op(&v, VFR_VIF_DISCONNECT), -XEN_ENOENT, "disconnect none");
     is(op(&v, 99), -XEN_EINVAL, "an unknown operation");
-    is(HC(arch_7, SERAI_OP_VFR, UNMAPPED, 0, 0, 0), -XEN_EFAULT, "a bad pointer");
+    is(HC(arch_7, SERAI_OP_VFR_VIF, UNMAPPED, 0, 0, 0), -XEN_EFAULT, "a bad pointer");
 }
 
 #define WRONG(field, value, result, what)                                                      \
@@ -221,6 +323,9 @@ static void connecting_wrongly(void)
     WRONG(mtu, 65536, -XEN_EINVAL, "a large MTU");
     WRONG(mac[0], 1, -XEN_EINVAL, "a group's address");
     WRONG(reserved, 1, -XEN_EINVAL, "a reserved field");
+    WRONG(generation, 77, -XEN_EBUSY, "zones of other rules");
+    WRONG(may, 0x20, -XEN_EINVAL, "unknown exceptions");
+    WRONG(nr_macs, 9, -XEN_EINVAL, "nine more addresses");
     WRONG(queues[0].tx_ref, 7, -XEN_EINVAL, "a ring that is not granted");
     WRONG(queues[0].rx_ref, 0xfffffff0, -XEN_EINVAL, "one that is beyond the table");
     WRONG(queues[0].tx_port, 4095, -XEN_EINVAL, "a port that is not there");
@@ -274,14 +379,16 @@ static void large_packet(void)
 
     group("a large packet");
     push_buffers(&b, 8);
+    make_udp(page, 60, 1, 2);
+    make_tcp(2);
+    request(&a, page_ref, 0, 60, 0);
+    push_requests(&a);
+    is(answer(&a), NETIF_RSP_OKAY, "a SYN");
+    ok(receive(&b, &got) != NULL, "received");
     for (unsigned i = 0; i < PAGE_SIZE; i++)
         second[i] = (u8)(i * 3);
     make_udp(page, 9000, 1, 2);
-    page[23] = 6;
-    page[46] = 0x50; /* a TCP header of 20 bytes */
-    page[24] = page[25] = 0;
-    page[24] = (u8)(ip_checksum(page + 14) >> 8);
-    page[25] = (u8)ip_checksum(page + 14);
+    make_tcp(0x10);
     request(&a, page_ref, 0, 9000, NETTXF_more_data | NETTXF_extra_info | NETTXF_csum_blank);
     memcpy(&a.tx->ring[a.sent++ % SLOTS], &e, sizeof(e));
     request(&a, second_ref, 0, 4096, NETTXF_more_data);
@@ -485,6 +592,7 @@ void test_vif(void)
     gnt_init(4);
     page = page_alloc();
     page_ref = grant_page(page, GTF_readonly);
+    ruleset();
     prepare(&a, 1, 1);
     prepare(&b, 2, 2);
     prepare(&up, 3, 0);

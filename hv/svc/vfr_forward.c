@@ -1,0 +1,308 @@
+#include "svc/vfr_forward.h"
+#include "core/vfr_checksum.h"
+#include "core/vfr_reply.h"
+#include "kern/timer.h"
+#include "svc/vfr.h"
+#include "svc/vif_rx.h"
+
+#define ETH_HEADER 14
+
+/* The router on every link: a locally administered address, and link-local ones. */
+#define ROUTER_MAC 0x025345524149ull
+#define ROUTER_IP4 0xa9fe0001 /* 169.254.0.1 */
+
+static const struct vfr_self self = {
+    .mac = ROUTER_MAC,
+    .ip4 = ROUTER_IP4,
+    .ip6 = {0xfe80000000000000ull, 0x005345fffe524149ull}, /* made of the MAC: RFC 4291, A */
+};
+
+/* One packet's judgement. */
+struct judgement {
+    struct vif_packet *p;
+    struct vif *in, *out;
+    const struct vfr_ruleset *ruleset;
+    ns_t now;
+};
+
+static enum vfr_reason say(const struct judgement *j, const u8 *frame, u32 len)
+{
+    if (len)
+        vif_say(j->p->from, frame, len);
+    return VFR_R_CONSUMED;
+}
+
+/* The reason stays; its sender is told of it. */
+static enum vfr_reason complain(const struct judgement *j, enum vfr_error e, u32 mtu,
+                                enum vfr_reason reason)
+{
+    const struct vif_packet *p = j->p;
+    u8 frame[VFR_REPLY_MAX];
+
+    (void)say(j, frame, vfr_reply_error(&self, &p->parsed, p->head, p->have, e, mtu, frame));
+    return reason;
+}
+
+static bool is_own(struct vfr_addr a)
+{
+    return vfr_addr_equal(a, VFR_IP4(ROUTER_IP4)) || vfr_addr_equal(a, self.ip6);
+}
+
+/* What is said to the router itself. */
+static enum vfr_reason answer(const struct judgement *j)
+{
+    const struct vif_packet *p = j->p;
+    const struct vfr_packet *x = &p->parsed;
+    u8 frame[VFR_REPLY_MAX];
+
+    if (x->class == VFR_C_ARP)
+        return say(j, frame, vfr_reply_arp(&self, &j->in->binding, x, frame));
+    if (x->flags & VFR_P_ND)
+        return say(j, frame,
+                   vfr_reply_solicit(&self, &j->in->binding, x, p->head, true, frame));
+    if (x->flags & VFR_P_QUERY)
+        return say(j, frame, vfr_reply_echo(&self, x, p->head, p->have, frame));
+    return complain(j, VFR_E_PORT, 0, VFR_R_NO_ROUTE);
+}
+
+static struct vif *find_way(struct vfr_addr to)
+{
+    u16 index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), to);
+
+    if (index == VFR_NOBODY)
+        index = __atomic_load_n(&vfr.uplink, __ATOMIC_ACQUIRE);
+    return index == VFR_NOBODY ? NULL : vfr_find(index);
+}
+
+static enum vfr_reason refuse(const struct judgement *j, const struct vfr_verdict *v)
+{
+    const struct vif_packet *p = j->p;
+    u8 frame[VFR_REPLY_MAX];
+    u32 len = 0;
+
+    if (v->action != VFR_REJECT)
+        return v->reason;
+    if (v->reject == VFR_REJECT_RST)
+        len = vfr_reply_reset(&self, &p->parsed, p->head, frame);
+    if (len) {
+        (void)say(j, frame, len);
+        return v->reason;
+    }
+    return complain(j,
+                    v->reject == VFR_REJECT_ADMIN  ? VFR_E_ADMIN
+                    : v->reject == VFR_REJECT_HOST ? VFR_E_HOST
+                                                   : VFR_E_PORT,
+                    0, v->reason);
+}
+
+static u8 facts(const struct vif *f, struct vfr_addr a)
+{
+    return (vfr_binding_owns(&f->binding, a) ? VFR_F_OWN : 0) |
+           (vfr_binding_shares(&f->binding, a) ? VFR_F_SHARED : 0);
+}
+
+static void ask_rules(const struct judgement *j, struct vfr_verdict *v)
+{
+    const struct vfr_ruleset *s = j->ruleset;
+    const struct vfr_packet *x = &j->p->parsed;
+    const unsigned odd = s->generation & 1;
+    const struct vfr_question q = {
+        .packet = x,
+        .from = {&j->in->zones[odd], facts(j->in, x->tuple.src)},
+        .to = {&j->out->zones[odd], facts(j->out, x->tuple.dst)},
+        .vif = j->in->index,
+        .commit = true,
+        .now = (u64)j->now,
+    };
+
+    vfr_rules_judge(&s->rules, &q,
+                    &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)], NULL, v);
+}
+
+static struct vfr_flow_verdict for_flow(const struct judgement *j, const struct vfr_verdict *v)
+{
+    return (struct vfr_flow_verdict){.generation = j->ruleset->generation,
+                                     .rule = v->id,
+                                     .rule_index = v->rule,
+                                     .log = v->log};
+}
+
+/* A packet of no flow: VFR_R_OK and it may pass, -XEN_EAGAIN: look again, or why not. */
+static int begin_flow(const struct judgement *j, const struct vfr_flow_key *key,
+                      const struct vfr_flow_use *use)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+    struct vfr_flow_new new = {.use = *use};
+    struct vfr_verdict v;
+    u32 index;
+    int rc;
+
+    if (x->flags & VFR_P_INNER)
+        return VFR_R_ICMP_UNSOLICITED;
+    rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
+    if (rc)
+        return rc;
+    ask_rules(j, &v);
+    if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
+        return refuse(j, &v);
+    if (v.action == VFR_PASS_STATELESS)
+        return VFR_R_OK;
+    new.verdict = for_flow(j, &v);
+    lock(&vfr.flow_lock);
+    rc = vfr_flow_create(&vfr.flows, key, &new, &index);
+    unlock(&vfr.flow_lock);
+    return rc;
+}
+
+/* The rules have changed since the flow began. */
+static int judge_again(const struct judgement *j, const struct vfr_flow_key *key)
+{
+    struct vfr_flow_verdict again;
+    struct vfr_verdict v;
+    int rc;
+
+    ask_rules(j, &v);
+    if (v.action == VFR_PASS) {
+        again = for_flow(j, &v);
+        return vfr_flow_confirm(&vfr.flows, key, &again) == VFR_FLOW_HIT ? VFR_R_OK
+                                                                         : -XEN_EAGAIN;
+    }
+    lock(&vfr.flow_lock);
+    rc = vfr_flow_kill(&vfr.flows, key);
+    unlock(&vfr.flow_lock);
+    return rc ? rc : (int)refuse(j, &v);
+}
+
+/* Its flow lets it pass, or the rules do. */
+static enum vfr_reason admit(const struct judgement *j)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+    const bool about_other = x->flags & VFR_P_INNER;
+    const struct vfr_tuple *tuple = about_other ? &x->inner : &x->tuple;
+    const struct vfr_flow_use use = {
+        .now = j->now,
+        .bytes = j->p->len,
+        .oldest = j->ruleset->generation,
+        .in = j->in->index,
+        .out = j->out->index,
+        .tcp_flags = x->tcp_flags,
+    };
+    struct vfr_flow_key key;
+    struct vfr_flow_hit hit;
+    int rc = -XEN_EAGAIN;
+
+    while (rc == -XEN_EAGAIN) {
+        vfr_flow_key(&vfr.flows, tuple, 0, x->flags, &key);
+        switch (vfr_flow_lookup(&vfr.flows, &key, &use, &hit)) {
+        case VFR_FLOW_HIT:
+            return VFR_R_OK;
+        case VFR_FLOW_MISS:
+            rc = begin_flow(j, &key, &use);
+            break;
+        case VFR_FLOW_STALE:
+            rc = judge_again(j, &key);
+            break;
+        case VFR_FLOW_BUSY:
+            tlb_relax();
+            break;
+        }
+    }
+    return (enum vfr_reason)rc;
+}
+
+static void put_mac(u8 *to, u64 mac)
+{
+    for (unsigned i = 0; i < 6; i++)
+        to[i] = (u8)(mac >> (40 - 8 * i));
+}
+
+/* On the way to or from the wire a router is seen. */
+static bool is_hop(const struct judgement *j)
+{
+    return j->in->kind == VFR_UPLINK || j->out->kind == VFR_UPLINK;
+}
+
+static void take_hop(struct vif_packet *p)
+{
+    u8 *ip = p->head + p->parsed.l3_offset;
+    u16 old, sum;
+
+    if (p->parsed.class == VFR_C_IP6) {
+        ip[7]--;
+        return;
+    }
+    old = (u16)(ip[8] << 8 | ip[9]);
+    ip[8]--;
+    sum = vfr_checksum_update((u16)(ip[10] << 8 | ip[11]), old, (u16)(old - 0x100));
+    ip[10] = (u8)(sum >> 8);
+    ip[11] = (u8)sum;
+}
+
+/* One of the receiver's queues, the same one for all packets of a conversation. */
+static struct vif_queue *choose_queue(struct vif *to, const struct vfr_tuple *t)
+{
+    u64 x = (t->src.low ^ t->src.high) + (t->dst.low ^ t->dst.high) + (t->sport ^ t->dport);
+
+    if (likely(to->nr_queues == 1))
+        return &to->queues[0];
+    return &to->queues[(x * 0x9e3779b97f4a7c15ull >> 32) % to->nr_queues];
+}
+
+/* Can the receiver take it as it is? */
+static enum vfr_reason fit(const struct judgement *j)
+{
+    const struct vif_packet *p = j->p;
+    u32 wire = vfr_offload_wire_len(&p->offload, &p->parsed, p->head);
+
+    if (wire > j->out->mtu)
+        return complain(j, VFR_E_TOO_BIG, j->out->mtu, VFR_R_MTU);
+    return VFR_R_OK;
+}
+
+static enum vfr_reason send_on(const struct judgement *j, struct vif_queue **to)
+{
+    struct vif_packet *p = j->p;
+    struct vif *out = j->out;
+    enum vfr_reason reason;
+
+    if (is_hop(j) && p->parsed.ttl <= 1)
+        return complain(j, VFR_E_TTL, 0, VFR_R_TTL);
+    reason = fit(j);
+    if (reason == VFR_R_OK)
+        reason = admit(j);
+    if (reason != VFR_R_OK)
+        return reason;
+    if (is_hop(j))
+        take_hop(p);
+    put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->binding.mac);
+    put_mac(p->head + 6, ROUTER_MAC);
+    *to = choose_queue(out, &p->parsed.tuple);
+    return VFR_R_OK;
+}
+
+enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
+{
+    struct judgement j = {.p = p, .in = p->from->vif, .now = time_now()};
+    const struct vfr_packet *x = &p->parsed;
+    enum vfr_reason reason = vfr_packet_parse(&p->parsed, p->head, p->have, p->len);
+
+    if (reason == VFR_R_OK)
+        reason = vfr_offload_check(&p->offload, x, p->head, p->have);
+    if (reason == VFR_R_OK)
+        reason = vfr_guard_check(&j.in->binding, x, p->head, p->have);
+    if (reason != VFR_R_OK)
+        return reason;
+    if (x->class == VFR_C_ARP || x->flags & VFR_P_ND || is_own(x->tuple.dst))
+        return answer(&j);
+    if (x->flags & (VFR_P_BROADCAST | VFR_P_MULTICAST))
+        return VFR_R_NO_ROUTE; /* nobody else is on the link */
+    if (x->flags & VFR_P_FRAGMENT)
+        return VFR_R_FRAG_ORPHAN;
+    j.out = find_way(x->tuple.dst);
+    if (!j.out || j.out == j.in)
+        return complain(&j, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
+    j.ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
+    if (!j.ruleset)
+        return VFR_R_DEFAULT;
+    return send_on(&j, to);
+}
