@@ -15,6 +15,7 @@
  *  4. 'queue' is a heap by 'ends' of exactly those that end.
  *  5. Each that is not free is in its domain's chain; the free ones are a list.
  *  6. A lease's number comes back after 2^18 uses of its place at the earliest.
+ *  7. Each is of a shared address, which counts its leases and what they take from blocks.
  *
  * Check, record, commit: vfr_lease_check() has no effect and fills the order in, so that the audit
  * record tells all; vfr_lease_commit() cannot fail. The end of a lease comes the same way, with

@@ -112,13 +112,40 @@ static int check_chains(const struct vfr_leases *l)
     return chained == l->used && chained + unused == l->max ? 0 : 5;
 }
 
+/* What the addresses count is what their leases are. */
+static int check_counts(const struct vfr_leases *l)
+{
+    u32 leases[VFR_SHARED_MAX] = {0}, used[VFR_SHARED_MAX] = {0};
+
+    for (u32 i = 0; i < l->max; i++) {
+        const struct vfr_lease *r = &l->lease[i];
+        u32 classes = (u32)__builtin_popcount(r->classes & VFR_PC_BLOCK);
+
+        if (r->state == VFR_LEASE_NONE)
+            continue;
+        if (r->shared >= l->ports.nr_shared || !l->ports.shared[r->shared].ip)
+            return 7;
+        leases[r->shared]++;
+        used[r->shared] += r->start < VFR_BLOCK_FIRST ? 0 : classes << r->log2;
+    }
+    for (u32 i = 0; i < l->ports.nr_shared; i++) {
+        const struct vfr_shared *s = &l->ports.shared[i];
+
+        if (s->ip && (s->leases != leases[i] || s->used != used[i]))
+            return 7;
+    }
+    return 0;
+}
+
 int vfr_lease_check_all(const struct vfr_leases *l)
 {
     int rc = vfr_ports_check(&l->ports);
 
     if (rc)
         return 100 + rc;
-    rc = check_queue(l);
+    rc = check_counts(l);
+    if (!rc)
+        rc = check_queue(l);
     if (!rc)
         rc = check_chains(l);
     return rc ? rc : check_ports(l);

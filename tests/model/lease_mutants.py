@@ -1,0 +1,53 @@
+"""Errors to seed in the leases' shipped sources: what is wrong, the file, its words, and ours.
+
+Words must be there exactly once: a source that has changed is a mutant that must be written anew.
+"""
+
+LEASE, PORTS = "vfr_lease.c", "vfr_ports.c"
+
+MUTANTS = [
+    ("half a quarantine", LEASE, "end_in(now, VFR_QUARANTINE_S)", "end_in(now, 60)"),
+    ("anybody gets back what somebody gave back", LEASE, "!is_of(r, o->uuid) || r->log2 != o->log2",
+     "r->log2 != o->log2"),
+    ("a larger block comes back than was given back", LEASE, "r->log2 != o->log2 ||\n", "\n"),
+    ("one class is given back, both come back", LEASE, "r->classes != o->classes ||", ""),
+    ("a lease comes back that is still held", LEASE, "r->state != VFR_LEASE_RESTING || !is_of",
+     "!is_of"),
+    ("another port comes back", LEASE, "(o->start && r->start != o->start)", "false"),
+    ("what rests counts as free", LEASE, "if (word != VFR_PORT_NOBODY)",
+     "if (word != VFR_PORT_NOBODY && word >> 12 != VFR_PORT_RESTING)"),
+    ("one class is looked at", LEASE,
+     "if (!(o->classes & VFR_PC_BIT(c)))", "if (!(o->classes & VFR_PC_BIT(c)) || c == 1)"),
+    ("one class is set", LEASE, "if (r->classes & VFR_PC_BIT(c))",
+     "if (r->classes & VFR_PC_BIT(c) && (c != 1 || r->classes == VFR_PC_BIT(c)))"),
+    ("only some ports of a leaf are looked at", PORTS, "? port + 1 :", "? port + 32 :"),
+    ("a leaf is used again at once", PORTS,
+     "i == NO_LEAF || now - p->leaves[i].gone < VFR_PORTS_REST", "i == NO_LEAF"),
+    ("a leaf is used that is not there", PORTS,
+     "return r.log2 < 8 && !(s->map[class][r.start >> 8] & VFR_PORT_LEAF);", "return 0;"),
+    ("a new leaf is not filled", PORTS, "p->leaf[i][k] = VFR_PORT_NOBODY;", ";"),
+    ("a leaf is named before it is filled", PORTS,
+     "store(place, VFR_PORT_LEAF | take_leaf(p));",
+     "store(place, VFR_PORT_LEAF | p->first), take_leaf(p);"),
+    ("an empty leaf stays", PORTS, "if (leaf->taken == 0) {", "if (leaf->taken > 256) {"),
+    ("a leaf goes with a port in it", PORTS, "if (leaf->taken == 0) {", "if (leaf->taken <= 64) {"),
+    ("the last port of a range is not set", PORTS, "k < first + n; k++", "k < first + n - (n > 1); k++"),
+    ("draining makes a lease longer", LEASE, "MIN(r->ends, end_in(now, seconds))",
+     "end_in(now, seconds)"),
+    ("what drains can be extended", LEASE, "return -XEN_EPERM;", "return fill_in(l, r, o), 0;"),
+    ("what drains is free", LEASE, "VFR_PORT(VFR_PORT_DRAINING, r->vif)", "VFR_PORT_NOBODY"),
+    ("what rests has an owner", LEASE, "VFR_PORT(VFR_PORT_RESTING, r->vif)",
+     "VFR_PORT(VFR_PORT_OWNED, r->vif)"),
+    ("what rests can be extended", LEASE, "if (!r || r->state == VFR_LEASE_RESTING)", "if (!r)"),
+    ("an end without a quarantine", LEASE, "r->state == VFR_LEASE_RESTING ? VFR_LEASE_RELEASE",
+     "r->state ? VFR_LEASE_RELEASE"),
+    ("a reboot keeps the old interface", LEASE, "r->vif = o->vif;", "r->vif = r->vif ?: o->vif;"),
+    ("the queue looks at one side only", LEASE, "if (down + 1 < l->queued &&", "if (false &&"),
+    ("who leaves the queue leaves a hole", LEASE, "sift(l, r->queue, last);", ";"),
+    ("a new end does not move in the queue", LEASE, "sift(l, was ? r->queue : l->queued++, i);",
+     "if (!was) sift(l, l->queued++, i);"),
+    ("a released lease stays in its chain", LEASE, "unchain(l, i);\n", "\n"),
+    ("a released lease counts on", LEASE, "s->used -= block_ports(r);", ""),
+    ("a check has an effect", LEASE, "o->start = own->start;",
+     "o->start = own->start; ((struct vfr_lease *)own)->vif = o->vif;"),
+]
