@@ -1,5 +1,8 @@
 #include "core/vfr_flow_impl.h"
 
+/* What is called once or twice and has to be there without a call. */
+#define __inlined inline __attribute__((always_inline))
+
 #define SECOND 1000000000L
 
 enum timer { SYN_SENT, CONNECTED, CLOSING, CLOSING_HELD, ONE_WAY, TWO_WAY, ICMP };
@@ -12,92 +15,127 @@ static const ns_t idle_max[] = {
 
 /* ---- keys ---- */
 
-static inline u64 fold(u64 a, u64 b)
+static __inlined u64 fold(u64 a, u64 b)
 {
     unsigned __int128 product = (unsigned __int128)a * b;
 
     return (u64)product ^ (u64)(product >> 64);
 }
 
+static __inlined u64 side(const u64 secret[4], struct vfr_addr a, u16 port)
+{
+    u64 hash = fold(a.low ^ secret[0], a.high ^ secret[1]) + port * secret[2];
+
+    asm("" : "+r"(hash)); /* one after the other: both at once need twice the registers */
+    return hash;
+}
+
 /* Each side by itself, then their product, which knows no order, then what they share. */
+static __inlined u64 hash_of(const u64 secret[4], const struct vfr_tuple *x, u64 word)
+{
+    u64 a = side(secret, x->src, x->sport);
+
+    return fold(fold(a, side(secret, x->dst, x->dport)) + (word >> 32 & 0xffffff), secret[3]);
+}
+
 u64 vfr_flow_hash(const u64 secret[4], const struct vfr_tuple *x, u64 word)
 {
-    u64 a = fold(x->src.low ^ secret[0], x->src.high ^ secret[1]) + x->sport * secret[2];
-    u64 b = fold(x->dst.low ^ secret[0], x->dst.high ^ secret[1]) + x->dport * secret[2];
+    return hash_of(secret, x, word);
+}
 
-    return fold(fold(a, b) + (word >> 32), secret[3]);
+/* No flow's word has this bit: such packets take the long way. */
+#define SPECIAL (1UL << 56)
+
+static __noinline void add_old_hash(const struct vfr_flow_table *t, struct vfr_flow_key *key)
+{
+    key->old_hash = hash_of(t->secret[!secret_of(key->epoch)], key->tuple, key->word);
 }
 
 void vfr_flow_key(const struct vfr_flow_table *t, const struct vfr_tuple *tuple, u16 segment,
                   u16 flags, struct vfr_flow_key *key)
 {
-    u32 epoch = __atomic_load_n(&t->epoch, __ATOMIC_ACQUIRE);
+    const u32 epoch = __atomic_load_n(&t->epoch, __ATOMIC_ACQUIRE);
+    const u64 word = tuple_word(tuple, segment);
 
     key->tuple = tuple;
     key->flags = flags;
     key->epoch = epoch;
-    key->word = tuple_word(tuple, segment);
-    key->reverse = (key->word & ~0xffffffffUL) | tuple->dport | (u32)tuple->sport << 16;
-    key->hash = vfr_flow_hash(t->secret[secret_of(epoch)], tuple, key->word);
+    key->word = word;
+    if (unlikely(flags & (VFR_P_INNER | VFR_P_QUERY | VFR_P_ANSWER)))
+        key->word |= SPECIAL;
+    key->hash = hash_of(t->secret[secret_of(epoch)], tuple, word);
     if (unlikely(epoch & 1))
-        key->old_hash = vfr_flow_hash(t->secret[!secret_of(epoch)], tuple, key->word);
+        add_old_hash(t, key);
 }
 
 /* ---- finding ---- */
 
-/* Bit 15 or 14 of a group of 16 for each place with this tag: of the first four, the others. */
-static inline u64 places_with(const struct vfr_flow_bucket *b, u16 tag)
+/* The top bit of a group of 16 for each of four places with this tag. */
+static __inlined u64 places_with(const u16 tag[4], u64 wanted)
 {
-    const u64 low = 0x7fff7fff7fff7fffUL;
-    u64 tags = tag * 0x0001000100010001UL;
-    u64 x = get_le64(&b->tag[0]) ^ tags, y = get_le64(&b->tag[4]) ^ tags;
+    u64 ones = 0x0001000100010001UL, x;
 
-    x = ~(((x & low) + low) | x | low);
-    y = ~(((y & low) + low) | y | low);
-    return x | y >> 1;
+    asm("" : "+r"(ones)); /* a multiplication is less than the shifts it can be made of */
+    x = get_le64(tag) ^ wanted * ones;
+    return (x - ones) & ~x & ones << 15;
 }
 
-static inline bool equal(struct vfr_addr a, struct vfr_addr b)
+static __inlined bool equal(struct vfr_addr a, struct vfr_addr b)
 {
     return a.low == b.low && a.high == b.high;
 }
 
-static inline bool is_key_of(const struct vfr_flow *f, const struct vfr_flow_key *key,
-                             bool *answer)
+static inline u32 exchanged(u32 pair)
 {
-    const struct vfr_tuple *x = key->tuple;
-
-    if (flow_word(f) == key->word && equal(f->src, x->src) && equal(f->dst, x->dst) &&
-        !(key->flags & VFR_P_ANSWER)) {
-        *answer = false;
-        return true;
-    }
-    *answer = true;
-    return flow_word(f) == key->reverse && equal(f->src, x->dst) && equal(f->dst, x->src) &&
-           !(key->flags & VFR_P_QUERY);
+    return pair << 16 | pair >> 16;
 }
 
-static inline u32 find(const struct vfr_flow_table *t, const struct vfr_flow_bucket *b,
-                       u64 hash, const struct vfr_flow_key *key, bool *answer)
+static __inlined bool is_forward(const struct vfr_flow *f, u64 word, const struct vfr_tuple *x)
 {
-    for (;;) {
-        for (u64 places = places_with(b, tag_of(hash)); places; places &= places - 1) {
-            unsigned bit = __builtin_ctzll(places);
-            u32 i = b->flow[bit >> 4 | (~bit & 1) << 2];
+    return flow_word(f) == word && equal(f->src, x->src) && equal(f->dst, x->dst);
+}
 
-            if (likely(is_key_of(&t->flow[i], key, answer)))
+static __inlined bool is_reverse(const struct vfr_flow *f, u64 word, const struct vfr_tuple *x)
+{
+    return (u32)flow_word(f) == exchanged((u32)word) && !((flow_word(f) ^ word) >> 32) &&
+           equal(f->src, x->dst) && equal(f->dst, x->src);
+}
+
+static bool is_key_of(const struct vfr_flow *f, const struct vfr_flow_key *key, bool *answer)
+{
+    const u64 word = key->word & ~SPECIAL;
+
+    *answer = key->flags & VFR_P_ANSWER || !is_forward(f, word, key->tuple);
+    return !*answer || (is_reverse(f, word, key->tuple) && !(key->flags & VFR_P_QUERY));
+}
+
+/* In one bucket. */
+static u32 find_here(const struct vfr_flow_table *t, const struct vfr_flow_bucket *b, u64 hash,
+                     const struct vfr_flow_key *key, bool *answer)
+{
+    for (unsigned half = 0; half < VFR_FLOW_PLACES; half += 4) {
+        u64 places = places_with(&b->tag[half], tag_of(hash));
+
+        for (; places; places &= places - 1) {
+            u32 i = b->flow[half + (__builtin_ctzll(places) >> 4)];
+
+            if (is_key_of(&t->flow[i], key, answer))
                 return i;
         }
-        if (likely(!b->next))
-            return VFR_FLOW_NONE;
-        b = &t->bucket[b->next];
     }
+    return VFR_FLOW_NONE;
 }
 
 u32 vfr_flow_find(const struct vfr_flow_table *t, const struct vfr_flow_bucket *home, u64 hash,
                   const struct vfr_flow_key *key, bool *answer)
 {
-    return find(t, home, hash, key, answer);
+    for (;;) {
+        u32 i = find_here(t, home, hash, key, answer);
+
+        if (i != VFR_FLOW_NONE || !home->next)
+            return i;
+        home = &t->bucket[home->next];
+    }
 }
 
 /* ---- states ---- */
@@ -164,135 +202,171 @@ static bool begins_anew(const struct vfr_flow *f, u8 tcp_flags)
 }
 
 /* An error about a packet of the flow may come from anywhere, but goes to who sent that. */
-static inline bool goes_by(const struct vfr_flow *f, u16 flags, const struct vfr_flow_use *use,
-                           bool answer)
+static bool goes_by(const struct vfr_flow *f, bool inner, const struct vfr_flow_use *use,
+                    bool answer)
 {
-    return f->vif[!answer] == use->out && (f->vif[answer] == use->in || flags & VFR_P_INNER);
+    return f->vif[!answer] == use->out && (f->vif[answer] == use->in || inner);
 }
 
-static inline bool is_over(const struct vfr_flow *f, u16 flags, const struct vfr_flow_use *use,
-                           bool answer)
+static bool is_over(const struct vfr_flow *f, bool inner, const struct vfr_flow_use *use,
+                    bool answer)
 {
-    return use->now - f->last > idle_max[f->timer] || !goes_by(f, flags, use, answer) ||
-           (unlikely(f->state == VFR_FLOW_CLOSING) && begins_anew(f, use->tcp_flags));
+    return use->now - f->last > idle_max[f->timer] || !goes_by(f, inner, use, answer) ||
+           begins_anew(f, use->tcp_flags);
 }
 
-bool vfr_flow_is_over(const struct vfr_flow *f, const struct vfr_flow_key *key,
-                      const struct vfr_flow_use *use, bool answer)
+bool vfr_flow_is_over(const struct vfr_flow *f, const struct vfr_flow_use *use, bool answer)
 {
-    return is_over(f, key->flags, use, answer ^ !!(key->flags & VFR_P_INNER));
+    return is_over(f, false, use, answer);
 }
 
 /* ---- each packet ---- */
 
-static inline void count(struct vfr_flow *f, const struct vfr_flow_use *use, bool answer)
+static __inlined bool is_stale(const struct vfr_flow *f, const struct vfr_flow_use *use)
+{
+    return (s32)(f->generation - use->oldest) < 0;
+}
+
+static __inlined void tell(const struct vfr_flow *f, u32 i, bool answer,
+                           struct vfr_flow_hit *hit)
+{
+    hit->flow = i;
+    hit->rule_index = f->rule_index;
+    hit->log = f->log;
+    hit->answer = answer;
+}
+
+static __inlined void count(struct vfr_flow *f, const struct vfr_flow_use *use, bool answer)
 {
     f->packets[answer]++;
     f->bytes[answer] += use->bytes;
 }
 
-static inline enum vfr_flow_result look(struct vfr_flow_table *t, struct vfr_flow_bucket *home,
-                                        u64 hash, const struct vfr_flow_key *key,
+static enum vfr_flow_result look_locked(struct vfr_flow_table *t,
+                                        const struct vfr_flow_bucket *home, u64 hash,
+                                        const struct vfr_flow_key *key,
                                         const struct vfr_flow_use *use,
                                         struct vfr_flow_hit *hit)
 {
     const bool inner = key->flags & VFR_P_INNER;
     struct vfr_flow *f;
     bool answer;
-    u32 i = find(t, home, hash, key, &answer);
+    u32 i = vfr_flow_find(t, home, hash, key, &answer);
 
-    if (unlikely(i == VFR_FLOW_NONE))
+    if (i == VFR_FLOW_NONE)
         return VFR_FLOW_MISS;
     f = &t->flow[i];
     answer ^= inner;
-    if (unlikely(is_over(f, key->flags, use, answer)))
+    if (is_over(f, inner, use, answer))
         return VFR_FLOW_MISS;
-    *hit = (struct vfr_flow_hit){i, f->rule_index, f->log, answer};
-    if (unlikely((s32)(f->generation - use->oldest) < 0))
+    tell(f, i, answer, hit);
+    if (is_stale(f, use))
         return VFR_FLOW_STALE;
     count(f, use, answer);
     if (inner)
         return VFR_FLOW_HIT;
     f->last = use->now;
-    if (unlikely(f->state != VFR_FLOW_OPEN || use->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)))
-        advance(f, use->tcp_flags, answer);
+    advance(f, use->tcp_flags, answer);
     return VFR_FLOW_HIT;
 }
 
-static inline enum vfr_flow_result look_locked(struct vfr_flow_table *t, u64 hash,
-                                               const struct vfr_flow_key *key,
-                                               const struct vfr_flow_use *use,
-                                               struct vfr_flow_hit *hit)
+static enum vfr_flow_result look(struct vfr_flow_table *t, u64 hash,
+                                 const struct vfr_flow_key *key, const struct vfr_flow_use *use,
+                                 struct vfr_flow_hit *hit)
 {
     struct vfr_flow_bucket *home = &t->bucket[hash & t->mask];
-    enum vfr_flow_result r = VFR_FLOW_BUSY;
+    enum vfr_flow_result r;
 
-    if (unlikely(!try_lock(home)))
+    if (!try_lock(home))
         return VFR_FLOW_BUSY;
-    if (likely(__atomic_load_n(&t->epoch, __ATOMIC_RELAXED) == key->epoch))
-        r = look(t, home, hash, key, use, hit);
+    r = look_locked(t, home, hash, key, use, hit);
     unlock(home);
     return r;
 }
 
-/* While flows move, by the old secret: rare, and a second copy of it all in the cache. */
-static __noinline enum vfr_flow_result look_old(struct vfr_flow_table *t,
-                                                const struct vfr_flow_key *key,
-                                                const struct vfr_flow_use *use,
-                                                struct vfr_flow_hit *hit)
+/* The whole of it; the home bucket is locked already. */
+static __noinline enum vfr_flow_result look_closely(struct vfr_flow_table *t,
+                                                    const struct vfr_flow_key *key,
+                                                    const struct vfr_flow_use *use,
+                                                    struct vfr_flow_hit *hit)
 {
-    return look_locked(t, key->old_hash, key, use, hit);
+    struct vfr_flow_bucket *home = &t->bucket[key->hash & t->mask];
+    enum vfr_flow_result r = look_locked(t, home, key->hash, key, use, hit);
+
+    unlock(home);
+    if (r == VFR_FLOW_MISS && key->epoch & 1) {
+        r = look(t, key->old_hash, key, use, hit);
+        if (r == VFR_FLOW_MISS)
+            r = look(t, key->hash, key, use, hit);
+    }
+    if (r == VFR_FLOW_MISS && __atomic_load_n(&t->epoch, __ATOMIC_ACQUIRE) != key->epoch)
+        return VFR_FLOW_BUSY;
+    return r;
+}
+
+/* In an open flow of valid rules, by the usual ways, in time, and no packet that changes its state. */
+static __inlined bool is_routine(const struct vfr_flow *f, const struct vfr_flow_use *use,
+                                 bool answer)
+{
+    const u32 ways = get_le32(&use->in);
+
+    return f->state == VFR_FLOW_OPEN && !(use->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
+           get_le32(f->vif) == (answer ? exchanged(ways) : ways) && !is_stale(f, use) &&
+           use->now - f->last <= idle_max[f->timer];
+}
+
+/*
+ * What nearly every packet needs: look_closely() does the same with all the rest. In three parts
+ * with the same arguments in the same registers, each small enough to need no others.
+ */
+static __inlined enum vfr_flow_result
+pass(struct vfr_flow_table *t, const struct vfr_flow_key *key, const struct vfr_flow_use *use,
+     struct vfr_flow_hit *hit, struct vfr_flow_bucket *home, struct vfr_flow *f, bool answer)
+{
+    if (unlikely(!is_routine(f, use, answer)))
+        return look_closely(t, key, use, hit);
+    tell(f, (u32)(f - t->flow), answer, hit);
+    count(f, use, answer);
+    f->last = use->now;
+    unlock(home);
+    return VFR_FLOW_HIT;
+}
+
+static __noinline enum vfr_flow_result pass_on(struct vfr_flow_table *t,
+                                               const struct vfr_flow_key *key,
+                                               const struct vfr_flow_use *use,
+                                               struct vfr_flow_hit *hit,
+                                               struct vfr_flow_bucket *home, struct vfr_flow *f)
+{
+    return pass(t, key, use, hit, home, f, false);
+}
+
+static __noinline enum vfr_flow_result
+pass_back(struct vfr_flow_table *t, const struct vfr_flow_key *key,
+          const struct vfr_flow_use *use, struct vfr_flow_hit *hit,
+          struct vfr_flow_bucket *home, struct vfr_flow *f)
+{
+    return pass(t, key, use, hit, home, f, true);
 }
 
 enum vfr_flow_result vfr_flow_lookup(struct vfr_flow_table *t, const struct vfr_flow_key *key,
                                      const struct vfr_flow_use *use, struct vfr_flow_hit *hit)
 {
-    if (unlikely(key->epoch & 1)) {
-        enum vfr_flow_result r = look_old(t, key, use, hit);
-
-        if (r != VFR_FLOW_MISS)
-            return r;
-    }
-    return look_locked(t, key->hash, key, use, hit);
-}
-
-static enum vfr_flow_result confirm(struct vfr_flow_table *t, u64 hash,
-                                    const struct vfr_flow_key *key,
-                                    const struct vfr_flow_verdict *verdict)
-{
-    struct vfr_flow_bucket *home = &t->bucket[hash & t->mask];
-    enum vfr_flow_result r = VFR_FLOW_BUSY;
+    struct vfr_flow_bucket *home = &t->bucket[key->hash & t->mask];
     struct vfr_flow *f;
-    bool answer;
-    u32 i;
+    u64 places;
 
-    if (!try_lock(home))
+    if (unlikely(!try_lock(home)))
         return VFR_FLOW_BUSY;
-    if (__atomic_load_n(&t->epoch, __ATOMIC_RELAXED) == key->epoch) {
-        i = vfr_flow_find(t, home, hash, key, &answer);
-        r = i == VFR_FLOW_NONE ? VFR_FLOW_MISS : VFR_FLOW_HIT;
-        if (i != VFR_FLOW_NONE) {
-            f = &t->flow[i];
-            f->generation = verdict->generation;
-            f->rule = verdict->rule;
-            f->rule_index = verdict->rule_index;
-            f->log = verdict->log;
-        }
-    }
-    unlock(home);
-    return r;
-}
-
-enum vfr_flow_result vfr_flow_confirm(struct vfr_flow_table *t, const struct vfr_flow_key *key,
-                                      const struct vfr_flow_verdict *verdict)
-{
-    if (key->epoch & 1) {
-        enum vfr_flow_result r = confirm(t, key->old_hash, key, verdict);
-
-        if (r != VFR_FLOW_MISS)
-            return r;
-    }
-    return confirm(t, key->hash, key, verdict);
+    places = places_with(home->tag, tag_of(key->hash));
+    if (unlikely(!places))
+        return look_closely(t, key, use, hit);
+    f = &t->flow[home->flow[__builtin_ctzll(places) >> 4]];
+    if (is_forward(f, key->word, key->tuple))
+        return pass_on(t, key, use, hit, home, f);
+    if (is_reverse(f, key->word, key->tuple))
+        return pass_back(t, key, use, hit, home, f);
+    return look_closely(t, key, use, hit);
 }
 
 /* ---- first packets ---- */

@@ -28,9 +28,10 @@
  * pause, starts over. Who holds one holds it for some hundred instructions and takes no other
  * but, at (T), by trying.
  *
- * Re-keying moves flows one by one from their place by the old secret to that by the new;
- * meanwhile lookups try the old place first, and what moves on is found in the new. 'epoch' is odd
- * meanwhile; a key made in another epoch finds nothing and is BUSY.
+ * Re-keying moves flows one by one from their place by the old secret to that by the new. Who
+ * did not find a flow in the new place looks in the old one, and then, because it may have moved
+ * meanwhile, in the new one again. 'epoch' counts; not to find anything with a key of another epoch
+ * says nothing: BUSY.
  *
  * Pure otherwise: the caller owns all memory, time is a parameter.
  */
@@ -107,7 +108,7 @@ struct vfr_flow_table {
     struct vfr_flow *flow;
     struct vfr_flow_bucket *bucket;
     u32 mask;  /* of bucket numbers */
-    u32 epoch; /* odd: re-keying */
+    u32 epoch; /* bit 0: re-keying; bit 1: which secret is the newer one */
     u64 secret[2][4];
     /* (T) */
     struct vfr_flow_vif *vif __aligned(64);
@@ -153,7 +154,7 @@ void vfr_flow_set_limits(struct vfr_flow_table *t, u16 vif, u32 quota, u32 rate)
 struct vfr_flow_key {
     const struct vfr_tuple *tuple;
     u64 hash, old_hash;
-    u64 word, reverse; /* ports, segment, protocol; with the ports exchanged */
+    u64 word; /* ports, segment, protocol; bit 56: more than these must match */
     u32 epoch;
     u16 flags;
 };
@@ -175,8 +176,8 @@ static inline void vfr_flow_prefetch(const struct vfr_flow_table *t,
 struct vfr_flow_use {
     ns_t now;
     u32 bytes;
-    u32 oldest; /* flows that older generations' rules let pass are judged again */
-    u16 in, out;
+    u32 oldest;  /* flows that older generations' rules let pass are judged again */
+    u16 in, out; /* interfaces */
     u8 tcp_flags;
 };
 
@@ -226,11 +227,12 @@ struct vfr_flow_new {
 int vfr_flow_create(struct vfr_flow_table *t, const struct vfr_flow_key *key,
                     const struct vfr_flow_new *new, u32 *index) must_check;
 
-/* The rules of a generation let a stale flow go on. VFR_FLOW_HIT, MISS (it is gone), BUSY. */
-enum vfr_flow_result vfr_flow_confirm(struct vfr_flow_table *t, const struct vfr_flow_key *key,
-                                      const struct vfr_flow_verdict *verdict);
-
-/* (T) They do not. 0 also when there is none; -XEN_EAGAIN: start over. */
+/*
+ * (T) The rules let a stale flow go on; or they do not: it ends. 0 also when it is gone already;
+ * -XEN_EAGAIN: make the key anew and call again. What follows is a new lookup.
+ */
+int vfr_flow_confirm(struct vfr_flow_table *t, const struct vfr_flow_key *key,
+                     const struct vfr_flow_verdict *verdict) must_check;
 int vfr_flow_kill(struct vfr_flow_table *t, const struct vfr_flow_key *key) must_check;
 
 /* ---- many ---- */

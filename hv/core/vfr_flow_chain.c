@@ -39,7 +39,7 @@ bool vfr_flow_chain_add(struct vfr_flow_table *t, u32 home, u64 hash, u32 flow)
         b->next = 0;
         place = 0;
     }
-    b->tag[place] = tag_of(hash);
+    b->tag[place] = (u16)tag_of(hash);
     b->flow[place] = flow;
     t->overflowed += b != &t->bucket[home];
     return true;
@@ -83,9 +83,9 @@ int vfr_flow_rekey(struct vfr_flow_table *t, const u64 secret[4])
     if (t->epoch & 1)
         return -XEN_EBUSY;
     for (int i = 0; i < 4; i++)
-        t->secret[secret_of(t->epoch + 1)][i] = secret[i];
+        t->secret[!secret_of(t->epoch)][i] = secret[i];
     t->rekey_hand = 0;
-    __atomic_store_n(&t->epoch, t->epoch + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&t->epoch, (t->epoch + 2) | 1, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -155,6 +155,6 @@ bool vfr_flow_rekey_step(struct vfr_flow_table *t, u32 budget)
             if (!move_out(t, t->rekey_hand, i))
                 return false;
     }
-    __atomic_store_n(&t->epoch, t->epoch + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&t->epoch, t->epoch & ~1U, __ATOMIC_RELEASE);
     return true;
 }

@@ -35,13 +35,16 @@ static inline void unlock(struct vfr_flow_bucket *b)
 /* The secret by which new flows are placed in this epoch. */
 static inline u32 secret_of(u32 epoch)
 {
-    return (epoch + 1) >> 1 & 1;
+    return epoch >> 1 & 1;
 }
 
-/* Never 0, which means free; from other bits than the bucket's number. */
-static inline u16 tag_of(u64 hash)
+/*
+ * From other bits than the bucket's number. Two tags, or one and that of a free place, which is
+ * 0, never differ in the lowest bit alone: then the test for equality of four at once is exact.
+ */
+static inline u64 tag_of(u64 hash)
 {
-    return (u16)(hash >> 48 | 1);
+    return hash >> 48 | 3;
 }
 
 static inline u64 flow_word(const struct vfr_flow *f)
@@ -49,9 +52,10 @@ static inline u64 flow_word(const struct vfr_flow *f)
     return get_le64(&f->sport);
 }
 
+/* As flow_word(): a flow's fields lie like this. */
 static inline u64 tuple_word(const struct vfr_tuple *x, u16 segment)
 {
-    return x->sport | (u64)x->dport << 16 | (u64)segment << 32 | (u64)x->proto << 48;
+    return get_le32(&x->sport) | (u64)segment << 32 | (u64)x->proto << 48;
 }
 
 /* The same for both directions. */
@@ -61,9 +65,8 @@ u64 vfr_flow_hash(const u64 secret[4], const struct vfr_tuple *x, u64 word);
 u32 vfr_flow_find(const struct vfr_flow_table *t, const struct vfr_flow_bucket *home, u64 hash,
                   const struct vfr_flow_key *key, bool *answer);
 
-/* The flow that 'key' finds is none for this packet: too old, begun anew, from elsewhere. */
-bool vfr_flow_is_over(const struct vfr_flow *f, const struct vfr_flow_key *key,
-                      const struct vfr_flow_use *use, bool answer);
+/* The flow that a key found is none for this packet: too old, begun anew, from elsewhere. */
+bool vfr_flow_is_over(const struct vfr_flow *f, const struct vfr_flow_use *use, bool answer);
 
 bool vfr_flow_has_expired(const struct vfr_flow *f, ns_t now);
 

@@ -259,7 +259,7 @@ static bool clear_the_way(struct vfr_flow_table *t, const struct vfr_flow_key *k
     home = home_of(t, &t->flow[i]);
     if (!try_lock(home))
         return false;
-    over = vfr_flow_is_over(&t->flow[i], key, use, answer);
+    over = vfr_flow_is_over(&t->flow[i], use, answer);
     if (over)
         vfr_flow_end(t, i, VFR_END_OVER);
     unlock(home);
@@ -290,6 +290,29 @@ int vfr_flow_create(struct vfr_flow_table *t, const struct vfr_flow_key *key,
     rc = begin(t, vif, key, new, index);
     unlock(home);
     return rc;
+}
+
+int vfr_flow_confirm(struct vfr_flow_table *t, const struct vfr_flow_key *key,
+                     const struct vfr_flow_verdict *verdict)
+{
+    struct vfr_flow *f;
+    bool answer;
+    u32 i;
+
+    if (key->epoch != t->epoch)
+        return -XEN_EAGAIN;
+    i = find_any(t, key, &answer);
+    if (i == VFR_FLOW_NONE)
+        return 0;
+    f = &t->flow[i];
+    if (!try_lock(home_of(t, f)))
+        return -XEN_EAGAIN;
+    f->generation = verdict->generation;
+    f->rule = verdict->rule;
+    f->rule_index = verdict->rule_index;
+    f->log = verdict->log;
+    unlock(home_of(t, f));
+    return 0;
 }
 
 int vfr_flow_kill(struct vfr_flow_table *t, const struct vfr_flow_key *key)
