@@ -131,8 +131,13 @@ static inline struct vfr_image *image_finish(struct image_source *s)
               h->nr_slots * sizeof(s->slots[0]);
     u8 *image = calloc(1, len);
 
-    for (u32 i = 0; i < h->nr_rules; i++)
-        gates[i] = vfr_rule_gate(&s->rules[i]);
+    for (u32 i = 0; i < h->nr_rules; i++) {
+        struct vfr_rule *r = &s->rules[i];
+
+        gates[i] = vfr_rule_gate(r);
+        vfr_rule_window(r, s->matches + r->clause[VFR_DST_PORT].first, &r->port_low,
+                        &r->port_span);
+    }
     image_put_order(s, order);
     h->gates_at = image_put(image, &at, gates, h->nr_rules * 8UL);
     h->rules_at = image_put(image, &at, s->rules, h->nr_rules * sizeof(s->rules[0]));

@@ -22,5 +22,6 @@ int main(void)
     measure_keep("check|twenty-three||0");
     sched_cases();
     other_cases();
+    vfr_rules_cases();
     return 0;
 }

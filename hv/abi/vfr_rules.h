@@ -108,7 +108,9 @@ struct vfr_rule {
     uint8_t class;   /* of the shaper; 0: none said */
     uint8_t tag;     /* 1 + number; 0: none */
     uint8_t tagged;  /* the same */
-    uint8_t zero[13];
+    uint8_t zero;
+    uint16_t port_low, port_span; /* vfr_rule_window() */
+    uint8_t zero2[8];
 };
 
 enum vfr_match_kind {
@@ -200,6 +202,26 @@ static inline uint64_t vfr_rule_gate(const struct vfr_rule *r)
     if (r->to && !(r->what & VFR_W_NOT_TO))
         gate |= 1ull << (VFR_GATE_TO + (r->to - 1) % VFR_GATE_ZONES);
     return gate;
+}
+
+/*
+ * Ports outside [port_low, port_low + port_span] fail the rule's VFR_DST_PORT; its matches are 'm'.
+ * All ports are inside where sets, facts or 'not' do not let one tell.
+ */
+static inline void vfr_rule_window(const struct vfr_rule *r, const struct vfr_match *m,
+                                   uint16_t *low, uint16_t *span)
+{
+    const unsigned nr = r->clause[VFR_DST_PORT].nr;
+    uint64_t from = 0xffff, to = 0;
+
+    for (unsigned i = 0; i < nr && !(nr & VFR_CLAUSE_NOT); i++) {
+        const int known = m[i].kind == VFR_M_PORT;
+
+        from = !known ? 0 : m[i].low_low < from ? m[i].low_low : from;
+        to = !known ? 0xffff : m[i].high_low > to ? m[i].high_low : to;
+    }
+    *low = from <= to ? (uint16_t)from : 0;
+    *span = from <= to ? (uint16_t)(to - from) : 0xffff;
 }
 
 static inline uint64_t vfr_set_hash(uint64_t seed, uint64_t high, uint64_t low, uint32_t rest)

@@ -133,16 +133,16 @@ static bool set_holds(const struct judgement *j, const struct side *s, u32 index
 static bool match_holds(const struct judgement *j, const struct side *s,
                         const struct vfr_match *m)
 {
-    const struct vfr_addr a = s->e.addr;
+    const struct vfr_addr *a = &s->e.addr;
 
     switch (m->kind) {
     case VFR_M_PORT:
         return s->e.port >= m->low_low && s->e.port <= m->high_low;
     case VFR_M_IP4:
-        return s->ip4 && a.low >= m->low_low && a.low <= m->high_low;
+        return s->ip4 && a->low >= m->low_low && a->low <= m->high_low;
     case VFR_M_IP6:
-        return !s->ip4 && not_above(m->low_high, m->low_low, a.high, a.low) &&
-               not_above(a.high, a.low, m->high_high, m->high_low);
+        return !s->ip4 && not_above(m->low_high, m->low_low, a->high, a->low) &&
+               not_above(a->high, a->low, m->high_high, m->high_low);
     case VFR_M_FACT:
         return s->facts & m->low_low;
     default:
@@ -352,17 +352,21 @@ void vfr_rules_judge(const struct vfr_rules *r, const struct vfr_question *q,
                      struct vfr_counter *counters, struct vfr_trace *trace,
                      struct vfr_verdict *v)
 {
+    const struct vfr_rule *rule = r->rules;
     struct judgement j;
+    u16 port, any_port = trace ? 0xffff : 0;
     u64 lacks;
 
     look(&j, r, q);
     *v = (struct vfr_verdict){.dscp = VFR_DSCP_NONE};
-    /* Who is told about each rule has none turned away by its gate. */
-    lacks = trace ? 0
-                  : j.proto | q->from.zones->outside << VFR_GATE_FROM |
-                        q->to.zones->outside << VFR_GATE_TO;
-    for (const u64 *gate = r->gates; gate < r->gates_end; gate++) {
-        if (*gate & lacks)
+    port = j.side[1].e.port;
+    lacks =
+        j.proto | q->from.zones->outside << VFR_GATE_FROM | q->to.zones->outside << VFR_GATE_TO;
+    /* Who is told about each rule has none turned away before it is asked. */
+    if (trace)
+        lacks = 0;
+    for (const u64 *gate = r->gates; gate < r->gates_end; gate++, rule++) {
+        if (*gate & lacks || (u16)(port - rule->port_low) > (rule->port_span | any_port))
             continue;
         if (ask(v, &j, (u32)(gate - r->gates), counters, trace))
             return;

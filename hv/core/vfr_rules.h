@@ -7,8 +7,8 @@
  *     from before the check until the last judgement.
  *  2. A judgement is a function of image, question, elements of sets and rates; with 'commit'
  *     false it leaves no trace but the verdict, and with a trace it takes the same way.
- *  3. Work is bounded by the image: 5 instructions for a rule that its gate turns away, and at most
- *     4 * VFR_CLAUSE_MAX matches for another.
+ *  3. Work is bounded by the image: 6 instructions for a rule that its gate turns away, twice that
+ *     when it is the port, and at most 4 * VFR_CLAUSE_MAX matches for another.
  *
  * Any CPU, any number at once, no lock. Counters are the caller's, one array a CPU.
  */

@@ -133,6 +133,16 @@ static bool clause_fits(const struct vfr_image *i, struct vfr_clause c, bool of_
     return true;
 }
 
+/* Its clauses fit. */
+static bool window_fits(const struct vfr_image *i, const struct vfr_rule *r)
+{
+    const struct vfr_match *matches = at(i, i->matches_at);
+    u16 low, span;
+
+    vfr_rule_window(r, matches + r->clause[VFR_DST_PORT].first, &low, &span);
+    return r->port_low == low && r->port_span == span;
+}
+
 static bool extras_fit(const struct vfr_rule *r)
 {
     const u16 what = r->what;
@@ -165,13 +175,14 @@ static bool rule_fits(const struct vfr_image *i, u32 index, u32 *next_match)
     const struct vfr_rule *r = (const struct vfr_rule *)at(i, i->rules_at) + index;
     const u64 *gates = at(i, i->gates_at);
 
-    if (!r->id || gates[index] != vfr_rule_gate(r) || !all_zero(r->zero, sizeof(r->zero)))
+    if (!r->id || gates[index] != vfr_rule_gate(r) || r->zero ||
+        !all_zero(r->zero2, sizeof(r->zero2)))
         return false;
     for (unsigned n = 0; n < VFR_CLAUSES; n++) {
         if (!clause_fits(i, r->clause[n], n & 1, next_match))
             return false;
     }
-    return extras_fit(r) && action_fits(i, r);
+    return window_fits(i, r) && extras_fit(r) && action_fits(i, r);
 }
 
 /* Ascending ids of as many rules as there are: each is there once, and no id twice. */

@@ -1,4 +1,5 @@
 #include "core/vfr_sets.h"
+#include "base/string.h"
 
 /* The lengths of prefixes that are inside ::ffff:0:0/96, IPv4. */
 #define IP4_LENGTH 96
@@ -157,7 +158,10 @@ bool vfr_sets_has(const struct vfr_sets *s, u32 life, const struct vfr_element *
 
 void vfr_sets_init(struct vfr_sets *s, struct vfr_set_slot *slots, u64 nr, u64 secret)
 {
-    *s = (struct vfr_sets){.slots = slots, .nr_slots = nr, .secret = secret};
+    memset(s, 0, sizeof(*s));
+    s->slots = slots;
+    s->nr_slots = nr;
+    s->secret = secret;
 }
 
 static const struct vfr_set *sets_of(const struct vfr_image *image)

@@ -41,18 +41,23 @@ static void mend_rules(struct vfr_image *h)
     struct vfr_rule *rules = (void *)(bytes + h->rules_at);
     u64 *gates = (void *)(bytes + h->gates_at);
     u16 *order = (void *)(bytes + h->order_at);
+    const struct vfr_match *matches = (void *)(bytes + h->matches_at);
     u16 next = 0;
 
     for (u32 i = 0; i < h->nr_rules; i++) {
         rules[i].id = i + 1;
         order[i] = (u16)i;
-        memset(rules[i].zero, 0, sizeof(rules[i].zero));
+        rules[i].zero = 0;
+        memset(rules[i].zero2, 0, sizeof(rules[i].zero2));
         for (unsigned c = 0; c < VFR_CLAUSES; c++) {
             rules[i].clause[c].nr &= VFR_CLAUSE_NOT | 3;
             rules[i].clause[c].first = rules[i].clause[c].nr & 3 ? next : 0;
             next += rules[i].clause[c].nr & 3;
         }
         gates[i] = vfr_rule_gate(&rules[i]);
+        if (next <= h->nr_matches)
+            vfr_rule_window(&rules[i], matches + rules[i].clause[VFR_DST_PORT].first,
+                            &rules[i].port_low, &rules[i].port_span);
     }
 }
 
