@@ -38,7 +38,7 @@
 #define STREAM    (1u << 20) /* bytes of a sample by TCP */
 #define CHUNK     (64u << 10)
 #define DATAGRAM  1024u
-#define DATAGRAMS 64u /* of a sample by UDP; they fit into a socket's buffer */
+#define DATAGRAMS 16u /* of a sample by UDP; all queues on the way hold them */
 #define BLOCK     4096u
 #define BLOCKS    8192u /* of the disk */
 
@@ -227,8 +227,8 @@ static const struct op {
     {"tcp_send", once_tcp_send, 9, STREAM / 1024},
     {"tcp_receive", once_tcp_receive, 9, STREAM / 1024},
     {"udp_trip", once_udp_trip, 201, 1},
-    {"udp_send", once_udp_send, 21, DATAGRAMS *DATAGRAM / 1024},
-    {"udp_receive", once_udp_receive, 21, DATAGRAMS *DATAGRAM / 1024},
+    {"udp_send", once_udp_send, 51, DATAGRAMS *DATAGRAM / 1024},
+    {"udp_receive", once_udp_receive, 51, DATAGRAMS *DATAGRAM / 1024},
     {"block_read", once_block_read, 201, 1},
     {"block_write", once_block_write, 201, 1},
 };

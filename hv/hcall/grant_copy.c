@@ -5,6 +5,7 @@
 #include "guest/grant.h"
 #include "hcall/grant.h"
 #include "hcall/hcall.h"
+#include "x86/guest_mem.h"
 #include "x86/paging.h"
 
 /* Requests between two preemption points. */
@@ -100,8 +101,22 @@ static inline int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_
     return change(v, s, p, is_ref);
 }
 
-static int copy_one(struct vcpu *v, struct side *from, struct side *to,
-                    const struct gnttab_copy *op)
+/* As memmove(): both sides may be of one frame. */
+static inline void move(mfn_t to, u16 to_offset, mfn_t from, u16 from_offset, u64 len)
+{
+    u8 *dst = (u8 *)mfn_to_virt(to) + to_offset;
+    const u8 *src = (const u8 *)mfn_to_virt(from) + from_offset;
+    u64 words = len / 8;
+
+    if (unlikely(len % 8) || unlikely((u64)dst - (u64)src < len)) {
+        memmove(dst, src, len);
+        return;
+    }
+    asm volatile("rep movsq" : "+D"(dst), "+S"(src), "+c"(words) : : "memory");
+}
+
+static inline int copy_one(struct vcpu *v, struct side *from, struct side *to,
+                           const struct gnttab_copy *op)
 {
     int status;
 
@@ -111,22 +126,35 @@ static int copy_one(struct vcpu *v, struct side *from, struct side *to,
     status = hold(v, from, &op->source, op->flags & GNTCOPY_source_gref);
     if (status == GNTST_okay)
         status = hold(v, to, &op->dest, op->flags & GNTCOPY_dest_gref);
-    if (status == GNTST_okay)
-        memmove((u8 *)mfn_to_virt(to->mfn) + op->dest.offset,
-                (u8 *)mfn_to_virt(from->mfn) + op->source.offset, op->len);
-    if (status == GNTST_okay && !to->is_ref)
+    if (status != GNTST_okay)
+        return status;
+    move(to->mfn, op->dest.offset, from->mfn, op->source.offset, op->len);
+    if (!to->is_ref)
         frame_note_write(v->domain->id, to->mfn);
-    return status;
+    return GNTST_okay;
+}
+
+union copy_request {
+    struct gnttab_copy op;
+    u64 words[5];
+};
+_Static_assert(sizeof(union copy_request) == 40 && sizeof(struct gnttab_copy) == 40,
+               "all of it is read at once");
+
+static inline bool read_request(union copy_request *r, const union copy_request *u_r)
+{
+    return guest_read_triple(u_r, &r->words[0], &r->words[1], &r->words[2]) &&
+           guest_read_pair(&u_r->words[3], &r->words[3], &r->words[4]);
 }
 
 s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
 {
     struct side from = {.write = false}, to = {.write = true};
-    struct gnttab_copy *u_op = (void *)u_ops, op;
+    union copy_request *u_r = (void *)u_ops, r __attribute__((uninitialized));
     u32 i;
     int rc = 0;
 
-    for (i = 0; i < n; i++, u_op++) {
+    for (i = 0; i < n; i++, u_r++) {
         if (i && !(i % BATCH)) {
             release(&from);
             release(&to);
@@ -134,13 +162,11 @@ s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
             if (hcall_may_stop(v))
                 break;
         }
-        rc = grant_request_get(&op, u_op, sizeof(op));
-        if (rc)
+        if (!read_request(&r, u_r) ||
+            !guest_write_u16(&u_r->op.status, (u16)copy_one(v, &from, &to, &r.op))) {
+            rc = -XEN_EFAULT;
             break;
-        op.status = (s16)copy_one(v, &from, &to, &op);
-        rc = grant_request_put(&u_op->status, &op.status, sizeof(op.status));
-        if (rc)
-            break;
+        }
     }
     release(&from);
     release(&to);
