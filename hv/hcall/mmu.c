@@ -332,10 +332,24 @@ static int mmuext_one(struct vcpu *v, const struct mmuext_op *op, u16 id)
     }
 }
 
+union mmuext_request {
+    struct mmuext_op op;
+    u64 words[3];
+};
+_Static_assert(sizeof(struct mmuext_op) == 24, "all of it is read at once");
+
+static inline bool read_mmuext(const union mmuext_request *u_r, u32 i, bool whole,
+                               union mmuext_request *r)
+{
+    return likely(whole) ? guest_read_triple(&u_r[i], &r->words[0], &r->words[1], &r->words[2])
+                         : !copy_array_from_guest(r, u_r, i, sizeof(*r));
+}
+
 HYPERCALL(mmuext_op)
 {
-    struct mmuext_op *u_ops = (void *)a1, op;
+    union mmuext_request *u_ops = (void *)a1, r __attribute__((uninitialized));
     u32 nr = (u32)a2, i;
+    const bool whole = guest_range_ok(a1, (u64)nr * sizeof(r));
     u16 id = v->domain->id;
     s64 again = 0;
     int rc = 0;
@@ -347,11 +361,11 @@ HYPERCALL(mmuext_op)
     if (rc)
         return rc;
     for (i = hcall_first(a2); i < nr; i++) {
-        if (copy_array_from_guest(&op, u_ops, i, sizeof(op))) {
+        if (!read_mmuext(u_ops, i, whole, &r)) {
             rc = -XEN_EFAULT;
             break;
         }
-        rc = mmuext_one(v, &op, id);
+        rc = mmuext_one(v, &r.op, id);
         if (rc)
             break;
         preempt_point();
