@@ -1,7 +1,7 @@
 # `make bench`: instructions per operation on bare Linux, stock Xen 4.17 and Serai, as ratios.
 # BENCH_FLAGS passes options to bench/run, for example BENCH_FLAGS="--systems bare,serai".
 
-BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/count.so
+BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty $(B)/bench/count.so
 
 .PHONY: bench bench-tools
 bench: packages-run $(B)/serai $(B)/kernel/bookworm/vmlinuz bench-tools
@@ -10,11 +10,7 @@ bench: packages-run $(B)/serai $(B)/kernel/bookworm/vmlinuz bench-tools
 
 bench-tools: $(BENCH_TOOLS)
 
-$(B)/bench/ops: bench/guest/ops.c
-	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static $< -o $@
-
-$(B)/bench/tiny: bench/guest/tiny.c
+$(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty: $(B)/bench/%: bench/guest/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static $< -o $@
 

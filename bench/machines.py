@@ -98,20 +98,24 @@ def hypervisor(system, serai=None):
 
 def initramfs():
     """Packs ops (as /init), tiny and the privcmd module; returns the path."""
-    entries = [
-        ("dev", 0o40755, b"", 0, 0),
-        ("dev/console", 0o20600, b"", 5, 1),
-        ("init", 0o100755, read(os.path.join(OUT, "ops")), 0, 0),
-        ("tiny", 0o100755, read(os.path.join(OUT, "tiny")), 0, 0),
-        ("xen-privcmd.ko", 0o100644, kernel_module("xen-privcmd"), 0, 0),
-        ("TRAILER!!!", 0, b"", 0, 0),
-    ]
+    return pack("initrd", [
+        ("init", 0o100755, read(os.path.join(OUT, "ops"))),
+        ("tiny", 0o100755, read(os.path.join(OUT, "tiny"))),
+        ("xen-privcmd.ko", 0o100644, kernel_module("xen-privcmd")),
+    ])
+
+
+def pack(name, files):
+    """An initial RAM disk with a console and these files: (name, mode, content); the path."""
+    entries = [("dev", 0o40755, b"", 0, 0), ("dev/console", 0o20600, b"", 5, 1),
+               ("proc", 0o40755, b"", 0, 0)]
+    entries += [file + (0, 0) for file in files] + [("TRAILER!!!", 0, b"", 0, 0)]
     image = b""
-    for inode, (name, mode, data, major, minor) in enumerate(entries, 1):
-        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name) + 1, 0)
-        head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
+    for inode, (path, mode, data, major, minor) in enumerate(entries, 1):
+        fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(path) + 1, 0)
+        head = b"070701" + b"".join(b"%08x" % f for f in fields) + path.encode() + b"\0"
         image += head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-    path = os.path.join(OUT, "initrd")
+    path = os.path.join(OUT, name)
     with open(path, "wb") as f:
         f.write(image)
     return path

@@ -5,6 +5,8 @@
  *   out=FILE    where the result goes (required)
  *   at=ADDRESS  print the number of instructions executed before the first one at ADDRESS
  *   profile=on  count each instruction address inside the timed sections of bench/guest/ops.c
+ *   user=off    with profile=on: all of user mode's instructions are one address, for systems
+ *               with many programs
  *   boot=on     with profile=on: first print two sections for the boot, from the first `at` to
  *               the second and from there to /init
  *
@@ -70,7 +72,7 @@ enum { USER, KERNEL, HYPERVISOR, PLACES };
 #define MAX_SAMPLES 4096
 static uint64_t sample_places[MAX_SAMPLES][PLACES];
 static uint64_t samples;
-static bool profile, boot, in_section;
+static bool profile, boot, no_user, in_section;
 static FILE *out;
 
 enum { MAX_AT = 16 };
@@ -338,6 +340,8 @@ static void on_translate(plugin_id_t id, struct qemu_plugin_tb *tb)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, CALLBACK_NO_REGS,
                                                    (void *)mark);
         qemu_plugin_register_vcpu_insn_exec_inline(insn, INLINE_ADD_U64, &total, 1);
+        if (no_user && place_of(a) == USER)
+            a = 1;
         if (profile && a)
             qemu_plugin_register_vcpu_insn_exec_inline(
                 insn, INLINE_ADD_U64, &now[counter_index(a, kind_of(bytes, size))], 1);
@@ -362,6 +366,8 @@ int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char **argv)
             at[at_count++] = strtoull(argv[i] + 3, NULL, 16);
         else if (!strcmp(argv[i], "profile=on"))
             profile = true;
+        else if (!strcmp(argv[i], "user=off"))
+            no_user = true;
         else if (!strcmp(argv[i], "boot=on"))
             boot = true;
         else

@@ -1,6 +1,7 @@
 /*
  * Runs a command and prints how far the time-stamp counter went meanwhile, which under QEMU's
- * -icount shift=0 is the number of instructions executed: tsc COMMAND [ARGUMENT...]
+ * -icount shift=0 is the number of instructions executed, and its value at the start:
+ * tsc COMMAND [ARGUMENT...]
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ int main(int argc, char **argv)
     end = __rdtsc();
     MARK(MARK_END);
     MARK(MARK_LAST);
-    printf("tsc %lu status %d\n", (unsigned long)(end - begin), WEXITSTATUS(status));
+    printf("tsc %lu status %d since %lu\n", (unsigned long)(end - begin), WEXITSTATUS(status),
+           (unsigned long)begin);
     return 0;
 }

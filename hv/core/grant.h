@@ -93,9 +93,10 @@ static inline u16 pins_marks(u64 pins)
 /* Does the guest's word let 'grantee' begin a use? Then *next is the word that shows it. */
 static inline int grant_claim(u32 word, u16 grantee, bool write, u32 *next)
 {
-    if ((word & GTF_type_mask) != GTF_permit_access || word >> 16 != grantee)
-        return GNTST_general_error;
-    if (write && word & GTF_readonly)
+    /* One comparison: the type, the grantee, and that it is not read-only, if that matters. */
+    const u32 mask = 0xffff0000U | GTF_type_mask | (write ? GTF_readonly : 0);
+
+    if ((word & mask) != ((u32)grantee << 16 | GTF_permit_access))
         return GNTST_general_error;
     *next = word | GTF_reading | (write ? GTF_writing : 0);
     return GNTST_okay;

@@ -54,11 +54,13 @@ static inline bool pte_flags_ok(u64 pte, int level, bool may_cache_attr)
  */
 static inline u64 pte_adjust(u64 pte, int level)
 {
-    _Static_assert(GPTE_US << 50 == GPTE_KERNEL, "the shift below");
     if (!(pte & GPTE_P))
         return pte;
-    return level == 1 ? (pte | GPTE_US | (~pte & GPTE_US) << 50) & ~(GPTE_G | GPTE_LOGGED)
-                      : pte | GPTE_US | GPTE_A;
+    if (level > 1)
+        return pte | GPTE_US | GPTE_A;
+    if (!(pte & GPTE_US))
+        pte |= GPTE_US | GPTE_KERNEL;
+    return pte & ~(GPTE_G | GPTE_LOGGED);
 }
 
 /* Index of the first and one past the last L4 slot that are ours. */

@@ -21,6 +21,7 @@
 #include "core/evtchn.h"
 #include "guest/device.h"
 #include "core/memtarget.h"
+#include "core/pte_store.h"
 #include "kern/dispatch.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
@@ -62,6 +63,19 @@ struct vcpu_registers {
     u8 *fpu; /* a page: XSAVE or FXSAVE area */
 };
 
+/* The last walk through kernel_table as far as the L1; valid while nothing changed (guest/mmu.c). */
+struct walk {
+    u64 root, region; /* frame of the L4; the 2 MiB of addresses */
+    u64 changes;
+    u64 entry; /* the L2 entry; RW: all levels grant it */
+};
+
+/* Code that wrote to a page table, and what it means; no length: none yet. */
+struct seen_store {
+    u64 words[2];
+    struct pte_store store;
+};
+
 struct vcpu {
     struct guest_entry entry; /* first: entry.S finds it through the stack */
     struct domain *domain;
@@ -76,6 +90,8 @@ struct vcpu {
     u32 on_cpu;                 /* (atomic) where it runs, CPU_NONE: nowhere */
     u32 flush_pending;          /* (atomic) flush before it runs again */
 
+    struct walk walk;            /* (own) */
+    struct seen_store stores[4]; /* (own) by address */
     mfn_t kernel_table; /* (own) page table in CR3 in guest kernel mode, type and ref held */
     mfn_t user_table;   /* (own) 0: none */
     u64 kernel_ss;      /* (own) */

@@ -54,29 +54,38 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 void frame_type_put_slow(mfn_t mfn);
 
 /*
+ * One more use as 't' of a frame below max_mfn that is in use so already; false: it is not that
+ * simple, ask frame_type_get().
+ */
+static inline must_check bool frame_use_again(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 typ, next;
+
+    /* Not ours, perhaps free: its words are somebody else's. */
+    if (unlikely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) != owner))
+        return false;
+    typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
+    if (unlikely(!typ_take_more(typ, t, &next)) ||
+        unlikely(!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                              __ATOMIC_RELAXED)))
+        return false;
+    /* The owner cannot change any more: the use keeps the frame allocated. */
+    if (likely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) == owner))
+        return true;
+    frame_type_put_slow(mfn);
+    return false;
+}
+
+/*
  * One more use as 't' of a frame that belongs to 'owner'. -XEN_EINVAL: it does not, or it is a
  * table that is not valid. -XEN_EBUSY: it is in use as something else.
  */
 static inline must_check int frame_type_get(u16 owner, mfn_t mfn, enum frame_type t)
 {
-    struct frame *f = &frames[mfn.n];
-    u64 typ, next;
-
     if (unlikely(mfn.n >= max_mfn))
         return -XEN_EINVAL;
-    /* Not ours, perhaps free: its words are somebody else's. */
-    if (unlikely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) != owner))
-        return -XEN_EINVAL;
-    typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
-    if (unlikely(typ_take(typ, t, &next) != TAKE_OK) ||
-        unlikely(!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
-                                              __ATOMIC_RELAXED)))
-        return frame_type_get_slow(owner, mfn, t);
-    /* The owner cannot change any more: the use keeps the frame allocated. */
-    if (likely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) == owner))
-        return 0;
-    frame_type_put_slow(mfn);
-    return -XEN_EINVAL;
+    return likely(frame_use_again(owner, mfn, t)) ? 0 : frame_type_get_slow(owner, mfn, t);
 }
 
 static inline void frame_type_put(mfn_t mfn)

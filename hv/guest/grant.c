@@ -36,35 +36,49 @@ mfn_t grant_frame(const struct domain *d, u32 i)
 }
 
 /* Where a grant is; false: no such entry. */
-static bool find(const struct domain *d, u32 ref, struct grant_pin *p)
+static inline __attribute__((always_inline)) bool find(const struct domain *d, u32 ref,
+                                                       struct grant_pin *p)
 {
-    u64 i = ref, nr = (u64)grant_nr_frames(d) * GRANTS_PER_FRAME, in_range;
+    const struct grant_table *t = __atomic_load_n(&d->grants, __ATOMIC_ACQUIRE);
+    u64 i = ref, nr, in_range;
     const struct grant_frame *f;
 
-    if (i >= nr)
+    if (unlikely(!t))
+        return false;
+    nr = (u64)__atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) * GRANTS_PER_FRAME;
+    if (unlikely(i >= nr))
         return false;
     /* All ones below the limit, also when the branch above is predicted wrong. */
     asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
     i &= in_range;
-    f = &d->grants->frames[i / GRANTS_PER_FRAME];
+    f = &t->frames[i / GRANTS_PER_FRAME];
     p->word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
     p->pins = &f->pins[i % GRANTS_PER_FRAME];
     return true;
 }
 
-static u64 lock_pins(u64 *slot)
+static inline __attribute__((always_inline)) bool try_lock_pins(u64 *slot, u64 *pins)
 {
-    u64 pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    *pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    return !(*pins & PINS_BUSY) &&
+           __atomic_compare_exchange_n(slot, pins, *pins | PINS_BUSY, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
+}
 
-    for (;;) {
-        if (pins & PINS_BUSY) {
-            tlb_relax();
-            pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
-        } else if (__atomic_compare_exchange_n(slot, &pins, pins | PINS_BUSY, false,
-                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-            return pins;
-        }
-    }
+static __noinline u64 wait_for_pins(u64 *slot)
+{
+    u64 pins;
+
+    while (!try_lock_pins(slot, &pins))
+        tlb_relax();
+    return pins;
+}
+
+static inline u64 lock_pins(u64 *slot)
+{
+    u64 pins;
+
+    return likely(try_lock_pins(slot, &pins)) ? pins : wait_for_pins(slot);
 }
 
 static void unlock_pins(u64 *slot, u64 pins)

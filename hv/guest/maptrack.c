@@ -150,19 +150,19 @@ void maptrack_unclaim(struct grant_map *m, u32 state)
     __atomic_store_n(&m->state, state & ~MAP_BUSY, __ATOMIC_RELEASE);
 }
 
-void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m, u32 state)
+void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m,
+                   const struct grant_pin *pin, u32 state)
 {
     bool write = !(m->state & MAP_READONLY);
     struct domain *granter = m->granter;
-    const struct grant_pin p = grant_pin_find(granter, m->ref);
 
     if (m->state & ~state & MAP_DEVICE && write)
-        frame_type_put(p.mfn);
+        frame_type_put(pin->mfn);
     if (state & (MAP_HOST | MAP_DEVICE)) {
         maptrack_unclaim(m, state);
         return;
     }
-    grant_unpin(granter, &p, write);
+    grant_unpin(granter, pin, write);
     maptrack_free(d, handle, m);
     domain_put(granter);
 }
@@ -175,8 +175,11 @@ int maptrack_release(struct domain *d)
         u32 handle = t->released++;
         struct grant_map *m = maptrack_claim(d, handle);
 
-        if (m)
-            maptrack_drop(d, handle, m, 0);
+        if (m) {
+            const struct grant_pin pin = grant_pin_find(m->granter, m->ref);
+
+            maptrack_drop(d, handle, m, &pin, 0);
+        }
         if (t->released % 64)
             continue;
         preempt_point();

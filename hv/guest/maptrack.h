@@ -11,6 +11,7 @@
 #define SERAI_GUEST_MAPTRACK_H
 
 #include "guest/domain.h"
+#include "guest/grant.h"
 
 #define MAPTRACK_FRAMES_LIMIT 8192
 
@@ -37,8 +38,12 @@ void maptrack_free(struct domain *d, u32 handle, struct grant_map *m);
 struct grant_map *maptrack_claim(struct domain *d, u32 handle) must_check;
 void maptrack_unclaim(struct grant_map *m, u32 state);
 
-/* Gives up what a claimed handle holds, but the parts of 'state'; frees it when none are left. */
-void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m, u32 state);
+/*
+ * Gives up what a claimed handle holds, but the parts of 'state'; frees it when none are left.
+ * 'pin' is that of its grant.
+ */
+void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m,
+                   const struct grant_pin *pin, u32 state);
 
 /* Of a domain that does not run any more: all of them. -XEN_EAGAIN: to be called again. */
 int maptrack_release(struct domain *d) must_check;

@@ -8,6 +8,17 @@
 
 #define MAX_IO_RANGES 32
 
+/*
+ * Counts what may make a remembered walk wrong: a present entry of an L2 to L4 that changes, an L4
+ * that is one no more. The levels between are what they were as long as their L4 is.
+ */
+static u64 changes __attribute__((aligned(64)));
+
+static void count_change(void)
+{
+    __atomic_add_fetch(&changes, 1, __ATOMIC_SEQ_CST);
+}
+
 struct io_range {
     u64 first, last; /* frame numbers */
     bool read_only;  /* else denied */
@@ -115,6 +126,27 @@ static void l1_entry_put(u64 pte)
         frame_put(mfn);
 }
 
+/*
+ * The usual L1 entry, a further use of RAM of the table's own owner: taken and brought into
+ * hardware form. False: it is not that simple, nothing is done.
+ */
+static inline bool l1_own_entry_get(u16 owner, u64 *pte)
+{
+    const mfn_t mfn = pte_mfn(*pte);
+    /* First of all: a mark of ours that the guest wrote must not count below. */
+    const u64 adjusted = pte_adjust(*pte, 1);
+
+    if (unlikely(mfn.n >= max_mfn) || unlikely(adjusted & GPTE_CACHE))
+        return false;
+    if (!(adjusted & GPTE_RW ? frame_use_again(owner, mfn, TYPE_WRITABLE)
+                             : frame_get(owner, mfn)))
+        return false;
+    if (adjusted & GPTE_RW)
+        frame_note_write(owner, mfn);
+    *pte = adjusted;
+    return true;
+}
+
 /* Takes what a present L1 entry needs and brings it into hardware form. */
 static int l1_entry_get(u16 table_owner, u16 target_owner, u64 *pte)
 {
@@ -169,9 +201,13 @@ static void entry_put(int level, u64 pte)
         frame_type_put(pte_mfn(pte));
 }
 
-static int entry_get(const struct pte_update *u, int level, u64 *pte)
+static inline __attribute__((always_inline)) int entry_get(const struct pte_update *u,
+                                                           int level, u64 *pte)
 {
     if (!(*pte & GPTE_P))
+        return 0;
+    if (likely(level == 1 && u->table_owner == u->target_owner) &&
+        likely(l1_own_entry_get(u->table_owner, pte)))
         return 0;
     return level == 1 ? l1_entry_get(u->table_owner, u->target_owner, pte)
                       : ln_entry_get(u->table_owner, level, pte);
@@ -281,42 +317,47 @@ void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
     int level = t - TYPE_L1 + 1;
 
     count(COUNT_TABLE_DEVALIDATED);
+    if (level == 4)
+        count_change();
     if (level == 1 && unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
         remove_marks(mfn);
     drop_entries(mfn_to_virt(mfn), level, PT_ENTRIES);
 }
 
+static __noinline __attribute__((cold)) void note_table_write(u16 owner, const u64 *slot)
+{
+    frame_note_write_slow(owner, virt_to_mfn(slot));
+}
+
 /* Writes 'new' over *old, which is refreshed when it changed underneath. */
-static bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
+static inline bool swap_entry(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
 {
     if (u->preserve_ad)
         new |= *old &(GPTE_A | GPTE_D);
     if (!__atomic_compare_exchange_n(slot, old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return false;
-    frame_note_write(u->table_owner, virt_to_mfn(slot));
+    if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        note_table_write(u->table_owner, slot);
     return true;
 }
 
 /*
- * The change keeps the frame and its use: flags of an L1 entry without meaning for safety.
+ * The change of an L1 entry keeps the frame and its use: flags without meaning for safety.
  * Returns true when done.
  */
-static bool update_in_place(const struct pte_update *u, int level, u64 *slot, u64 *old, u64 new)
+static inline bool update_in_place(const struct pte_update *u, u64 *slot, u64 *old, u64 new)
 {
-    u64 diff = *old ^ new;
+    const u64 diff = *old ^ new;
 
-    if (!(*old & new &GPTE_P) || level != 1)
+    if (diff & ~GPTE_L1_HARMLESS || !(new &GPTE_P))
         return false;
+    if (likely(!(new &GPTE_LOGGED)))
+        return swap_entry(u, slot, old, pte_adjust(new, 1));
     /*
      * An entry read with our mark and written back: the same again means read-only, as it looks.
      * A kernel that only makes code of it, or data, did not mean to change RW.
      */
-    if (unlikely(new &GPTE_LOGGED))
-        return *old & GPTE_LOGGED && diff == GPTE_NX &&
-               swap_entry(u, slot, old, pte_adjust(new, 1) | GPTE_LOGGED);
-    if (diff & ~GPTE_L1_HARMLESS)
-        return false;
-    return swap_entry(u, slot, old, pte_adjust(new, 1));
+    return diff == GPTE_NX && swap_entry(u, slot, old, pte_adjust(new, 1) | GPTE_LOGGED);
 }
 
 int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect)
@@ -325,7 +366,7 @@ int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, 
     int rc;
 
     /* A foreign target is judged afresh even when the bits hardly change. */
-    if (u->table_owner == u->target_owner && update_in_place(u, level, slot, &old, new))
+    if (level == 1 && u->table_owner == u->target_owner && update_in_place(u, slot, &old, new))
         return 0;
     if (expect && old != *expect) {
         *expect = old;
@@ -341,52 +382,98 @@ int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, 
             return -XEN_EAGAIN;
         }
     }
+    if (unlikely(level > 1 && old & GPTE_P))
+        count_change();
     entry_put(level, old);
     return 0;
 }
 
-static u64 *table_entry(mfn_t table, u64 va, int level)
+/* Below our own slots lie large pages and tables that are none of the guest's. */
+static bool is_guest_address(u64 va)
 {
-    return (u64 *)mfn_to_virt(table) + pt_index(va, level);
+    return va_is_canonical(va) && l4_slot_is_guest(pt_index(va, 4));
+}
+
+/* The entry for 'va' in the table of this level that *pte names; false: there is none. */
+static inline __attribute__((always_inline)) bool step(u64 *pte, u64 va, int level)
+{
+    const u64 table = *pte & GPTE_ADDR;
+
+    if (unlikely(table >= max_mfn << PAGE_SHIFT))
+        return false;
+    *pte = read_or_zero((u64 *)phys_to_virt(table) + pt_index(va, level));
+    return *pte & GPTE_P;
 }
 
 u64 mmu_walk(mfn_t root, u64 va)
 {
-    u64 pte = 0, rights = GPTE_RW;
+    u64 pte = root.n << PAGE_SHIFT, rights = GPTE_RW;
 
-    /* Below our own slots lie large pages and tables that are none of the guest's. */
-    if (!root.n || !va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
+    if (!root.n || !is_guest_address(va))
         return 0;
+#pragma GCC unroll 4
     for (int level = 4; level >= 1; level--) {
-        if (root.n >= max_mfn)
+        if (!step(&pte, va, level))
             return 0;
-        pte = read_or_zero(table_entry(root, va, level));
-        if (!(pte & GPTE_P))
-            return 0;
-        root = pte_mfn(pte);
         rights &= pte;
     }
     return pte & (rights | ~GPTE_RW);
 }
 
+/* The L2 entry as in struct walk; 0: there is none. */
+static u64 walk_afresh(struct vcpu *v, u64 va)
+{
+    const u64 now = __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
+    u64 pte = v->kernel_table.n << PAGE_SHIFT, rights = GPTE_RW;
+
+    if (!is_guest_address(va))
+        return 0;
+    for (int level = 4; level > 1; level--) {
+        if (!step(&pte, va, level))
+            return 0;
+        rights &= pte;
+    }
+    if (pte_mfn(pte).n >= max_mfn)
+        return 0;
+    v->walk = (struct walk){v->kernel_table.n, va >> 21, now, pte & (rights | ~GPTE_RW)};
+    return v->walk.entry;
+}
+
+static inline u64 l2_entry(struct vcpu *v, u64 va)
+{
+    const struct walk *w = &v->walk;
+
+    if (likely(w->region == va >> 21 && w->root == v->kernel_table.n &&
+               w->changes == __atomic_load_n(&changes, __ATOMIC_ACQUIRE)))
+        return w->entry;
+    return walk_afresh(v, va);
+}
+
+static inline u64 *l1_slot(u64 l2, u64 va)
+{
+    return (u64 *)phys_to_virt(l2 & GPTE_ADDR) + pt_index(va, 1);
+}
+
+u64 mmu_walk_kernel(struct vcpu *v, u64 va)
+{
+    const u64 l2 = l2_entry(v, va);
+    u64 pte;
+
+    if (!(l2 & GPTE_P))
+        return 0;
+    pte = read_or_zero(l1_slot(l2, va));
+    return pte & GPTE_P ? pte & (l2 | ~GPTE_RW) : 0;
+}
+
 u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
 {
-    mfn_t mfn = v->kernel_table;
+    const u64 l2 = l2_entry(v, va);
 
-    if (!va_is_canonical(va) || !l4_slot_is_guest(pt_index(va, 4)))
-        return NULL;
-    for (int level = 4; level > 1; level--) {
-        u64 pte = read_or_zero(table_entry(mfn, va, level));
-
-        if (!(pte & GPTE_P) || pte_mfn(pte).n >= max_mfn)
-            return NULL;
-        mfn = pte_mfn(pte);
-    }
     /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
-    if (frame_type_get(v->domain->id, mfn, TYPE_L1))
+    if (!(l2 & GPTE_P) || frame_type_get(v->domain->id, pte_mfn(l2), TYPE_L1))
         return NULL;
-    *table = mfn;
-    return table_entry(mfn, va, 1);
+    *table = pte_mfn(l2);
+    return l1_slot(l2, va);
 }
 
 int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn)

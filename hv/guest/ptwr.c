@@ -87,44 +87,65 @@ static u64 and_flags(u64 rflags, u8 result)
            (__builtin_parity(result) ? 0 : RFLAGS_PF);
 }
 
+/* One of the common forms at rip; NULL: it is none, or cannot be read. */
+static const struct pte_store *common_store(struct vcpu *v, u64 rip)
+{
+    /* A kernel has few places that write its tables. */
+    struct seen_store *seen = &v->stores[rip >> 3 & (ARRAY_SIZE(v->stores) - 1)];
+    u64 words[2];
+
+    if (!guest_range_ok(rip, sizeof(words)) ||
+        !guest_read_pair((const void *)rip, &words[0], &words[1]))
+        return NULL;
+    if (likely(seen->words[0] == words[0] && seen->words[1] == words[1] && seen->store.len))
+        return &seen->store;
+    seen->words[0] = words[0];
+    seen->words[1] = words[1];
+    if (pte_store_decode((const u8 *)seen->words, &seen->store))
+        return &seen->store;
+    seen->store.len = 0;
+    return NULL;
+}
+
 enum common_result { COMMON_DONE, COMMON_REFUSED, COMMON_OTHER };
 
 /* The three common forms on a whole, aligned entry. */
 static enum common_result emulate_common(struct vcpu *v, struct cpu_user_regs *regs, u64 *slot)
 {
     const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
-    union {
-        u64 words[2];
-        u8 bytes[16];
-    } code;
-    struct pte_store st;
+    const struct pte_store *st = common_store(v, regs->rip);
     u64 entry, new, *reg;
     int rc;
 
-    if (!guest_range_ok(regs->rip, sizeof(code)) ||
-        !guest_read_pair((const void *)regs->rip, &code.words[0], &code.words[1]) ||
-        !pte_store_decode(code.bytes, &st))
+    if (!st)
         return COMMON_OTHER;
-    reg = regs_gpr(regs, st.gpr);
+    reg = regs_gpr(regs, st->gpr);
     entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
     do {
-        new = st.op == PTE_STORE_AND8 ? entry &(~0xffUL | st.imm) : *reg;
+        new = st->op == PTE_STORE_AND8 ? entry &(~0xffUL | st->imm) : *reg;
         rc = mmu_update_entry(&u, 1, slot, new, &entry);
     } while (rc == -XEN_EAGAIN);
     if (rc)
         return COMMON_REFUSED;
-    if (st.op == PTE_STORE_XCHG)
+    if (st->op == PTE_STORE_XCHG)
         *reg = entry;
-    else if (st.op == PTE_STORE_AND8)
+    else if (st->op == PTE_STORE_AND8)
         regs->rflags = and_flags(regs->rflags, (u8) new);
-    regs->rip += st.len;
+    regs->rip += st->len;
     regs->rflags &= ~RFLAGS_RF;
     return COMMON_DONE;
 }
 
+/* A use as an L1 of a frame that is one, of this domain. */
+static bool hold_l1(const struct vcpu *v, mfn_t mfn)
+{
+    return likely(frame_use_again(v->domain->id, mfn, TYPE_L1)) ||
+           (frame_type_of(mfn) == TYPE_L1 && !frame_type_get(v->domain->id, mfn, TYPE_L1));
+}
+
 bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
 {
-    u64 pte = mmu_walk(v->kernel_table, va), *table;
+    u64 pte = mmu_walk_kernel(v, va), *table;
     mfn_t mfn = pte_mfn(pte);
     enum common_result result = COMMON_OTHER;
     bool done;
@@ -133,13 +154,13 @@ bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
      * The faulting address must be mapped, read-only, to an L1 of this domain. The mapping may
      * change at any time; what counts is that the frame written is such an L1 while we write.
      */
-    if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
+    if (!(pte & GPTE_P) || mfn.n >= max_mfn)
         return false;
     if (pte & GPTE_RW) {
         /* Writable meanwhile: the translation was stale, the guest just tries again. */
         return frame_type_of(mfn) == TYPE_WRITABLE;
     }
-    if (frame_type_of(mfn) != TYPE_L1 || frame_type_get(v->domain->id, mfn, TYPE_L1))
+    if (!hold_l1(v, mfn))
         return false;
     table = mfn_to_virt(mfn);
     if (!(va & 7))

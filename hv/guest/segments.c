@@ -15,11 +15,22 @@ static bool is_loaded(const struct vcpu *v)
     return this_cpu()->guest == &v->run.unit;
 }
 
+static void note_used(struct cpu *c, unsigned page)
+{
+    const unsigned ldt = WINDOW_LDT / PAGE_SIZE;
+
+    if (page >= ldt)
+        c->window_ldt = (u8)MAX(c->window_ldt, page - ldt + 1);
+    else
+        c->window_gdt = (u8)MAX(c->window_gdt, page + 1);
+}
+
 static void set_window(const struct vcpu *v, unsigned page, u64 pte)
 {
     if (!is_loaded(v))
         return;
     this_cpu()->window_ptes[page] = pte;
+    note_used(this_cpu(), page);
     invlpg((void *)(window_base() + page * PAGE_SIZE));
 }
 
@@ -105,16 +116,20 @@ int segments_set_ldt(struct vcpu *v, u64 base, u32 entries)
     return 0;
 }
 
+/* Only what this vcpu has, and what the one before may have left. */
 void segments_load_tables(struct vcpu *v)
 {
-    u64 *window = this_cpu()->window_ptes,
-        empty = window_pte(virt_to_mfn(this_cpu()->empty_page));
+    struct cpu *c = this_cpu();
+    const unsigned gdt = DIV_ROUND_UP(v->gdt_entries, 512),
+                   ldt = DIV_ROUND_UP(v->ldt_entries, 512);
+    u64 *window = c->window_ptes, *window_ldt = window + WINDOW_LDT / PAGE_SIZE;
 
-    for (unsigned i = 0; i < GUEST_GDT_PAGES; i++)
-        window[i] = v->gdt_frames[i].n ? window_pte(v->gdt_frames[i]) : empty;
-    for (unsigned i = 0; i < ARRAY_SIZE(v->ldt_frames); i++)
-        window[WINDOW_LDT / PAGE_SIZE + i] =
-            v->ldt_frames[i].n ? window_pte(v->ldt_frames[i]) : 0;
+    for (unsigned i = 0; i < MAX(gdt, c->window_gdt); i++)
+        window[i] = window_pte(i < gdt ? v->gdt_frames[i] : virt_to_mfn(c->empty_page));
+    for (unsigned i = 0; i < MAX(ldt, c->window_ldt); i++)
+        window_ldt[i] = v->ldt_frames[i].n ? window_pte(v->ldt_frames[i]) : 0;
+    c->window_gdt = (u8)gdt;
+    c->window_ldt = (u8)ldt;
     load_ldt(v);
 }
 

@@ -202,22 +202,68 @@ void vtime_runstate_get(const struct vcpu *v, struct vcpu_runstate_info *r)
         r->time[r->state] += now - r->state_entry_time;
 }
 
+/* The area as a guest may place it, in one page. */
+struct runstate_area {
+    struct vcpu_runstate_info info;
+} packed;
+
+/* A reader sees the mark, or nothing that changed: the order of the stores is that of memory. */
+static void write_marked(struct runstate_area *area, const struct vcpu_runstate_info *r)
+{
+    area->info.state_entry_time = r->state_entry_time | XEN_RUNSTATE_UPDATE;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    area->info.state = r->state;
+    for (unsigned i = 0; i < ARRAY_SIZE(r->time); i++)
+        area->info.time[i] = r->time[i];
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    area->info.state_entry_time = r->state_entry_time;
+}
+
+/* The usual place, found once for all that is written. */
+static void publish_in_page(struct vcpu *v, mfn_t root, const struct vcpu_runstate_info *r,
+                            bool flag)
+{
+    const u64 va = v->runstate_va, pte = mmu_walk(root, va);
+    const mfn_t mfn = pte_mfn(pte);
+    struct runstate_area *area;
+
+    if (!(pte & GPTE_P) || frame_type_get(v->domain->id, mfn, TYPE_WRITABLE))
+        return;
+    area = (void *)((u8 *)mfn_to_virt(mfn) + (va & (PAGE_SIZE - 1)));
+    if (flag)
+        write_marked(area, r);
+    else
+        area->info = *r;
+    frame_type_put(mfn);
+}
+
+static void publish_across_pages(struct vcpu *v, mfn_t root, struct vcpu_runstate_info *r,
+                                 bool flag)
+{
+    const u64 va = v->runstate_va,
+              entry = va + offsetof(struct vcpu_runstate_info, state_entry_time);
+
+    if (flag) {
+        r->state_entry_time |= XEN_RUNSTATE_UPDATE;
+        if (!write_at(v, root, entry, &r->state_entry_time, sizeof(r->state_entry_time)))
+            return;
+    }
+    if (!write_at(v, root, va, r, sizeof(*r)) || !flag)
+        return;
+    r->state_entry_time &= ~XEN_RUNSTATE_UPDATE;
+    (void)!write_at(v, root, entry, &r->state_entry_time, sizeof(r->state_entry_time));
+}
+
 void vtime_runstate_publish(struct vcpu *v, mfn_t root)
 {
     struct vcpu_runstate_info r = v->runstate;
-    u64 va = v->runstate_va, entry = va + offsetof(struct vcpu_runstate_info, state_entry_time),
-        updating = r.state_entry_time | XEN_RUNSTATE_UPDATE;
+    const u64 off = v->runstate_va & (PAGE_SIZE - 1);
     bool flag = vm_assist_on(v->domain, VMASST_TYPE_runstate_update_flag);
 
-    if (!va)
+    if (!v->runstate_va)
         return;
-    if (flag) {
-        if (!write_at(v, root, entry, &updating, sizeof(updating)))
-            return;
-        r.state_entry_time = updating;
-    }
-    if (!write_at(v, root, va, &r, sizeof(r)) || !flag)
-        return;
-    r.state_entry_time &= ~XEN_RUNSTATE_UPDATE;
-    (void)!write_at(v, root, entry, &r.state_entry_time, sizeof(r.state_entry_time));
+    if (likely(off <= PAGE_SIZE - sizeof(r)))
+        publish_in_page(v, root, &r, flag);
+    else
+        publish_across_pages(v, root, &r, flag);
 }

@@ -134,24 +134,28 @@ static s64 run_array(struct vcpu *v, const struct operation *o, u64 u_ops, u32 n
     return hcall_again(v, __HYPERVISOR_grant_table_op);
 }
 
+/* Apart: the usual operations need less of the stack. */
+static __noinline s64 table_op(struct vcpu *v, u64 cmd, u64 u_op)
+{
+    switch (cmd) {
+    case GNTTABOP_setup_table:
+        return setup_table(v, u_op);
+    case GNTTABOP_query_size:
+        return query_size(v, u_op);
+    case GNTTABOP_set_version:
+        return set_version(u_op);
+    case GNTTABOP_get_version:
+        return get_version(v, u_op);
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
 HYPERCALL(grant_table_op)
 {
     if ((s32)a3 < 0)
         return -XEN_EINVAL;
     if (a1 < ARRAY_SIZE(operations) && operations[a1].run)
         return run_array(v, &operations[a1], a2, (u32)a3);
-    if (a3 != 1)
-        return -XEN_EINVAL;
-    switch (a1) {
-    case GNTTABOP_setup_table:
-        return setup_table(v, a2);
-    case GNTTABOP_query_size:
-        return query_size(v, a2);
-    case GNTTABOP_set_version:
-        return set_version(a2);
-    case GNTTABOP_get_version:
-        return get_version(v, a2);
-    default:
-        return -XEN_ENOSYS;
-    }
+    return a3 == 1 ? table_op(v, a1, a2) : -XEN_EINVAL;
 }

@@ -7,6 +7,7 @@
 #include "hcall/grant.h"
 #include "hcall/grant_entry.h"
 #include "hcall/hcall.h"
+#include "x86/guest_mem.h"
 
 /* Requests between two preemption points. */
 #define BATCH 32
@@ -58,7 +59,7 @@ static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
     const bool write = !(op->flags & GNTMAP_readonly);
     struct domain *granter, *d = x->entries.v->domain;
     struct grant_map *m;
-    struct grant_pin pin;
+    struct grant_pin pin __attribute__((uninitialized));
     u32 handle;
     int status;
 
@@ -89,10 +90,19 @@ free:
     return status;
 }
 
+/* The results are in the last two words. */
+union map_request {
+    struct gnttab_map_grant_ref op;
+    u64 words[4];
+};
+_Static_assert(offsetof(struct gnttab_map_grant_ref, dom) == 16 &&
+                   offsetof(struct gnttab_map_grant_ref, dev_bus_addr) == 24,
+               "the words of a request");
+
 s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
 {
     struct mapping x = {.entries.v = v};
-    struct gnttab_map_grant_ref *u_op = (void *)u_ops, op;
+    union map_request *u_op = (void *)u_ops, r __attribute__((uninitialized));
     u32 i;
     int rc = 0;
 
@@ -103,14 +113,15 @@ s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
             if (hcall_may_stop(v))
                 break;
         }
-        rc = grant_request_get(&op, &u_op[i], sizeof(op));
-        if (rc)
+        rc = -XEN_EFAULT;
+        if (!guest_read_pair(&u_op[i], &r.words[0], &r.words[1]) ||
+            !guest_read_pair(&u_op[i].words[2], &r.words[2], &r.words[3]))
             break;
-        op.status = (s16)map_one(&x, &op);
+        r.op.status = (s16)map_one(&x, &r.op);
         /* A mapping that its maker does not learn of is his loss. */
-        rc = grant_request_put(&u_op[i], &op, sizeof(op));
-        if (rc)
+        if (!guest_write_pair(&u_op[i].words[2], r.words[2], r.words[3]))
             break;
+        rc = 0;
     }
     grant_entry_release(&x.entries);
     grant_peer_drop(&x.peer);

@@ -9,6 +9,7 @@
 #include "hcall/grant.h"
 #include "hcall/grant_entry.h"
 #include "hcall/hcall.h"
+#include "x86/guest_mem.h"
 
 _Static_assert(offsetof(struct gnttab_unmap_grant_ref, handle) ==
                        offsetof(struct gnttab_unmap_and_replace, handle) &&
@@ -22,9 +23,10 @@ _Static_assert(offsetof(struct gnttab_unmap_grant_ref, handle) ==
 /* A request whose entry is gone, until everybody has flushed. */
 struct unmapping {
     struct grant_map *map; /* claimed; NULL: nothing was unmapped */
+    struct grant_pin pin;  /* of its grant */
     u32 handle;
-    u32 left; /* of its state */
-    int status;
+    u16 left; /* of its state */
+    s16 status;
 };
 
 /* Is this the page-table entry of such a mapping? */
@@ -87,33 +89,34 @@ static int unmap_device(u64 bus_addr, mfn_t mfn)
 union unmap_request {
     struct gnttab_unmap_grant_ref unmap;
     struct gnttab_unmap_and_replace replace;
+    u64 words[3];
 };
+_Static_assert(sizeof(union unmap_request) == 24, "all of it is read at once");
 
 /* R5: entries go before what they hold is given up; here all but the references. */
 static void unmap_one(struct grant_entries *e, const union unmap_request *op, bool replace,
                       struct unmapping *u)
 {
     const bool device = !replace && op->unmap.dev_bus_addr;
-    mfn_t mfn;
 
-    *u = (struct unmapping){.map = maptrack_claim(e->v->domain, op->unmap.handle),
-                            .handle = op->unmap.handle,
-                            .status = GNTST_bad_handle};
+    u->handle = op->unmap.handle;
+    u->status = GNTST_bad_handle;
+    u->map = maptrack_claim(e->v->domain, u->handle);
     if (!u->map)
         return;
     u->status = GNTST_okay;
-    u->left = u->map->state & ~MAP_BUSY;
-    mfn = grant_pin_find(u->map->granter, u->map->ref).mfn;
+    u->left = (u16)u->map->state; /* without MAP_BUSY */
+    u->pin = grant_pin_find(u->map->granter, u->map->ref);
     if (device && u->left & MAP_DEVICE) {
-        u->status = unmap_device(op->unmap.dev_bus_addr, mfn);
+        u->status = (s16)unmap_device(op->unmap.dev_bus_addr, u->pin.mfn);
         if (u->status == GNTST_okay)
-            u->left &= ~MAP_DEVICE;
+            u->left &= (u16)~MAP_DEVICE;
     }
     if (u->status == GNTST_okay && op->unmap.host_addr && u->left & MAP_HOST) {
-        u->status = replace ? move_host(e, &op->replace, u->map, mfn)
-                            : unmap_host(e, op->unmap.host_addr, u->map, mfn, 0);
+        u->status = (s16)(replace ? move_host(e, &op->replace, u->map, u->pin.mfn)
+                                  : unmap_host(e, op->unmap.host_addr, u->map, u->pin.mfn, 0));
         if (u->status == GNTST_okay)
-            u->left &= ~MAP_HOST;
+            u->left &= (u16)~MAP_HOST;
     }
 }
 
@@ -128,15 +131,16 @@ static int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n, bool r
     /* Each is written before it is read: zeroing them all would cost more than one request. */
     struct unmapping batch[BATCH] __attribute__((uninitialized));
     struct grant_entries entries = {.v = v};
-    union unmap_request op;
+    union unmap_request op __attribute__((uninitialized));
     bool flush = false;
     u32 i;
     int rc = 0;
 
     for (i = 0; i < n; i++) {
-        rc = grant_request_get(&op, &u_ops[i], sizeof(op));
-        if (rc)
+        if (!guest_read_triple(&u_ops[i], &op.words[0], &op.words[1], &op.words[2])) {
+            rc = -XEN_EFAULT;
             break;
+        }
         unmap_one(&entries, &op, replace, &batch[i]);
         flush |= batch[i].map && batch[i].map->state & ~batch[i].left & MAP_HOST;
     }
@@ -146,13 +150,11 @@ static int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n, bool r
         flush_mapper(v);
     for (i = 0; i < n; i++)
         if (batch[i].map)
-            maptrack_drop(v->domain, batch[i].handle, batch[i].map, batch[i].left);
-    for (i = 0; i < n; i++) {
-        s16 status = (s16)batch[i].status;
-
-        if (grant_request_put(&u_ops[i].unmap.status, &status, sizeof(status)))
+            maptrack_drop(v->domain, batch[i].handle, batch[i].map, &batch[i].pin,
+                          batch[i].left);
+    for (i = 0; i < n; i++)
+        if (!guest_write_u16(&u_ops[i].unmap.status, (u16)batch[i].status))
             rc = -XEN_EFAULT;
-    }
     return rc;
 }
 

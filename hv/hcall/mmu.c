@@ -77,6 +77,9 @@ static int update_one(struct held_table *t, struct pte_update *u, const struct m
     unsigned index = (req->ptr & (PAGE_SIZE - 1)) >> 3;
     int level, rc;
 
+    if (req->ptr & 4)
+        return -XEN_EINVAL;
+    u->preserve_ad = (req->ptr & 3) == MMU_PT_UPDATE_PRESERVE_AD;
     rc = hold_table(t, u->table_owner, MFN(req->ptr >> PAGE_SHIFT));
     if (rc)
         return rc;
@@ -130,38 +133,36 @@ static bool update_single(struct vcpu *v, u64 u_req, int *rc)
     return true;
 }
 
-HYPERCALL(mmu_update)
+/* One request of an array that lies in the guest's addresses as a whole, or perhaps not. */
+static inline bool read_request(const struct mmu_update *u_reqs, u32 i, bool whole,
+                                struct mmu_update *req)
+{
+    return likely(whole) ? guest_read_pair(&u_reqs[i], &req->ptr, &req->val)
+                         : !copy_array_from_guest(req, u_reqs, i, sizeof(*req));
+}
+
+/* Apart, because its frame on the stack would cost a single update something too. */
+static __noinline s64 update_batch(struct vcpu *v, u64 a1, u64 a2, u64 a3, u64 a4)
 {
     struct mmu_update *u_reqs = (void *)a1, req;
     struct held_table table = {.type = TYPE_NONE};
     struct pte_update u = {0};
     u32 nr = (u32)a2, i;
+    const bool whole = guest_range_ok(a1, (u64)nr * sizeof(req));
     s64 again = 0;
     int rc;
 
-    if (likely(nr == 1 && !a3 && a4 == DOMID_SELF && update_single(v, a1, &rc)))
-        return rc;
     if (nr > HCALL_MAX_ELEMENTS)
         return -XEN_EINVAL;
     rc = owners_of(v, a4, &u);
 
     for (i = hcall_first(a2); i < nr && !rc; i++) {
-        if (copy_array_from_guest(&req, u_reqs, i, sizeof(req))) {
+        if (!read_request(u_reqs, i, whole, &req))
             rc = -XEN_EFAULT;
-            break;
-        }
-        switch (req.ptr & 3) {
-        case MMU_NORMAL_PT_UPDATE:
-        case MMU_PT_UPDATE_PRESERVE_AD:
-        case MMU_PT_UPDATE_NO_TRANSLATE:
-            u.preserve_ad = (req.ptr & 3) == MMU_PT_UPDATE_PRESERVE_AD;
-            req.ptr &= ~3UL;
-            rc = req.ptr & 7 ? -XEN_EINVAL : update_one(&table, &u, &req);
-            break;
-        default:
+        else if ((req.ptr & 3) == MMU_MACHPHYS_UPDATE)
             rc = machphys_update(u.target_owner, &req);
-            break;
-        }
+        else
+            rc = update_one(&table, &u, &req);
         if (rc)
             break;
         if ((i & 63) == 63) {
@@ -179,6 +180,15 @@ HYPERCALL(mmu_update)
     if (a3 && copy_to_guest((void *)a3, &i, sizeof(i)))
         return -XEN_EFAULT;
     return again ? again : rc;
+}
+
+HYPERCALL(mmu_update)
+{
+    int rc;
+
+    if (likely((u32)a2 == 1 && !a3 && a4 == DOMID_SELF && update_single(v, a1, &rc)))
+        return rc;
+    return update_batch(v, a1, a2, a3, a4);
 }
 
 static u64 all_vcpus(const struct domain *d)
@@ -322,10 +332,24 @@ static int mmuext_one(struct vcpu *v, const struct mmuext_op *op, u16 id)
     }
 }
 
+union mmuext_request {
+    struct mmuext_op op;
+    u64 words[3];
+};
+_Static_assert(sizeof(struct mmuext_op) == 24, "all of it is read at once");
+
+static inline bool read_mmuext(const union mmuext_request *u_r, u32 i, bool whole,
+                               union mmuext_request *r)
+{
+    return likely(whole) ? guest_read_triple(&u_r[i], &r->words[0], &r->words[1], &r->words[2])
+                         : !copy_array_from_guest(r, u_r, i, sizeof(*r));
+}
+
 HYPERCALL(mmuext_op)
 {
-    struct mmuext_op *u_ops = (void *)a1, op;
+    union mmuext_request *u_ops = (void *)a1, r __attribute__((uninitialized));
     u32 nr = (u32)a2, i;
+    const bool whole = guest_range_ok(a1, (u64)nr * sizeof(r));
     u16 id = v->domain->id;
     s64 again = 0;
     int rc = 0;
@@ -337,11 +361,11 @@ HYPERCALL(mmuext_op)
     if (rc)
         return rc;
     for (i = hcall_first(a2); i < nr; i++) {
-        if (copy_array_from_guest(&op, u_ops, i, sizeof(op))) {
+        if (!read_mmuext(u_ops, i, whole, &r)) {
             rc = -XEN_EFAULT;
             break;
         }
-        rc = mmuext_one(v, &op, id);
+        rc = mmuext_one(v, &r.op, id);
         if (rc)
             break;
         preempt_point();

@@ -1,5 +1,5 @@
 /*
- * Short reads of guest memory in line: the loads of guest_copy_raw() without its set-up. The
+ * Short accesses to guest memory in line: what guest_copy_raw() does without its set-up. The
  * caller has checked the address range (guest_range_ok).
  */
 #ifndef SERAI_X86_GUEST_MEM_H
@@ -32,6 +32,65 @@ static inline must_check bool guest_read_pair(const void *u_src, u64 *a, u64 *b)
              : fault);
     *a = x;
     *b = y;
+    return true;
+fault:
+    asm volatile(CLAC : : : "memory");
+    return false;
+}
+
+/* Three words. */
+static inline must_check bool guest_read_triple(const void *u_src, u64 *a, u64 *b, u64 *c)
+{
+    const u64 *u_words = u_src;
+    u64 x, y, z;
+
+    asm goto(STAC "1: mov %3, %0\n\t"
+                  "2: mov %4, %1\n\t"
+                  "3: mov %5, %2\n\t" CLAC ".pushsection .extable, \"a\"\n\t"
+                  ".balign 4\n\t"
+                  ".long 1b - ., 3b - ., %l6 - .\n\t"
+                  ".popsection"
+             : "=&r"(x), "=&r"(y), "=&r"(z)
+             : "m"(u_words[0]), "m"(u_words[1]), "m"(u_words[2])
+             : "memory"
+             : fault);
+    *a = x;
+    *b = y;
+    *c = z;
+    return true;
+fault:
+    asm volatile(CLAC : : : "memory");
+    return false;
+}
+
+/* Sixteen bytes to the guest; when false, perhaps the first eight. */
+static inline must_check bool guest_write_pair(void *u_dst, u64 a, u64 b)
+{
+    asm goto(STAC "1: mov %0, (%2)\n\t"
+                  "2: mov %1, 8(%2)\n\t" CLAC ".pushsection .extable, \"a\"\n\t"
+                  ".balign 4\n\t"
+                  ".long 1b - ., 2b - ., %l3 - .\n\t"
+                  ".popsection"
+             :
+             : "r"(a), "r"(b), "r"(u_dst)
+             : "memory"
+             : fault);
+    return true;
+fault:
+    asm volatile(CLAC : : : "memory");
+    return false;
+}
+
+static inline must_check bool guest_write_u16(void *u_dst, u16 a)
+{
+    asm goto(STAC "1: movw %0, (%1)\n\t" CLAC ".pushsection .extable, \"a\"\n\t"
+                  ".balign 4\n\t"
+                  ".long 1b - ., 1b - ., %l2 - .\n\t"
+                  ".popsection"
+             :
+             : "r"(a), "r"(u_dst)
+             : "memory"
+             : fault);
     return true;
 fault:
     asm volatile(CLAC : : : "memory");

@@ -93,9 +93,10 @@ struct cpu {
     u64 counters[NR_COUNTERS];
     u64 hypercalls[NR_HYPERCALLS];
     struct stub_data *stub;
-    u64 *gdt;         /* the hypervisor's descriptor page */
-    void *empty_page; /* behind the unused part of the window */
-    u64 *window_ptes; /* L1 entries of this CPU's GDT and LDT window */
+    u64 *gdt;                  /* the hypervisor's descriptor page */
+    void *empty_page;          /* behind the unused part of the window */
+    u64 *window_ptes;          /* L1 entries of this CPU's GDT and LDT window */
+    u8 window_gdt, window_ldt; /* its pages of either from here on are as after boot */
     struct tss *tss;
 };
 

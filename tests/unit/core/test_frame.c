@@ -127,6 +127,24 @@ static void uses_stop_at_the_maximum(void **state)
     }
 }
 
+/* The short form says yes exactly when the long one does, with the same word. */
+static void usual_uses(void **state)
+{
+    const u64 counts[] = {0, 1, 2, TYP_COUNT_MAX - 1, TYP_COUNT_MAX, TYP_COUNT_MAX + 1};
+
+    (void)state;
+    for (unsigned low = 0; low < 256; low++)
+        for (unsigned c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
+            for (unsigned t = TYPE_WRITABLE; t <= TYPE_SEGDESC; t++) {
+                u64 typ = counts[c] << TYP_SHIFT | low, next = 0, more = 0;
+                bool usual = typ_take_more(typ, (enum frame_type)t, &more);
+
+                assert_int_equal(usual, typ_take(typ, (enum frame_type)t, &next) == TAKE_OK);
+                if (usual)
+                    assert_int_equal(more, next);
+            }
+}
+
 static void drops(void **state)
 {
     FOR_TYPES(t)
@@ -225,6 +243,7 @@ int main(void)
         cmocka_unit_test(more_uses),
         cmocka_unit_test(nobody_passes_stamping_or_validation),
         cmocka_unit_test(uses_stop_at_the_maximum),
+        cmocka_unit_test(usual_uses),
         cmocka_unit_test(drops),
         cmocka_unit_test(stamps),
         cmocka_unit_test(life_of_a_table),
