@@ -336,5 +336,7 @@ void test_smp_grants(void);
 void test_toolstack3(void);
 void test_devices(void);
 void test_smp_toolstack(void);
+void test_many(void);
+void test_cycles(void);
 
 #endif
