@@ -45,6 +45,7 @@ static const struct {
     {"devices", test_devices},
     {"smp-toolstack", test_smp_toolstack},
     {"many", test_many},
+    {"idle", test_idle},
     {"cycles", test_cycles},
 };
 
