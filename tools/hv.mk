@@ -18,7 +18,7 @@ HV_CFLAGS := -std=gnu11 -g -ffreestanding -fpie -fvisibility=hidden -mno-red-zon
 HV_CPPFLAGS := -MMD -MP
 
 # Decoders and parsers run only at boot; their whole object files go to the init sections.
-HV_INIT_OBJ := base/xz base/zstd base/inflate base/unpack base/elf base/bzimage base/cmdline \
+HV_INIT_OBJ := base/xz base/zstd base/inflate base/lz4 base/unpack base/elf base/bzimage base/cmdline \
         base/checksum base/lzma base/zstd_entropy guest/dom0_build core/acpi core/multiboot core/e820 core/topology
 
 # What runs all the time, and the decoders that a boot waits for, is compiled for speed; the rest,

@@ -36,7 +36,7 @@ $(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initr
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
 
 # The serai command; static, so that it runs in any image. It unpacks kernels as the hypervisor does.
-UNPACK_C := $(addprefix hv/base/,bzimage.c checksum.c inflate.c lzma.c unpack.c xz.c zstd.c zstd_entropy.c)
+UNPACK_C := $(addprefix hv/base/,bzimage.c checksum.c inflate.c lz4.c lzma.c unpack.c xz.c zstd.c zstd_entropy.c)
 $(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(UNPACK_C) $(wildcard dom0/serai/*.h) \
                $(wildcard hv/base/*.h) hv/abi/serai.h $(wildcard hv/core/sched*.h) | packages-run
 	@mkdir -p $(@D)
@@ -129,12 +129,50 @@ $(SYSTEM)/domu.sqfs: $(B)/kernel/bookworm/vmlinuz tests/system/make-domu tools/m
 	@mkdir -p $(@D)
 	tests/system/make-domu $(<D) $@
 
+# Guests by the hundred: the mini guest, and what makes and counts them
+$(SYSTEM)/cycles: tests/system/tools/cycles.c | packages-run
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< -lxenlight -lxentoollog
+
+$(B)/guest/pv.elf: $(wildcard tests/guest/*.[chS])
+	$(MAKE) -s -f tests/guest/guests.mk B=$(B)
+
+$(SYSTEM)/many.sqfs: $(B)/guest/pv.elf $(SYSTEM)/cycles tests/system/tools/mini.cfg
+	rm -rf $(SYSTEM)/many && mkdir $(SYSTEM)/many
+	strip -o $(SYSTEM)/many/pv.elf $<
+	cp $(filter-out $<,$^) $(SYSTEM)/many/
+	mksquashfs $(SYSTEM)/many $@ -quiet -no-progress -all-root -noappend -comp gzip
+
+# Other toolstacks and kernels: a domain 0 with more packages
+$(SYSTEM)/packages: tools/dom0/packages tests/system/packages
+	@mkdir -p $(@D)
+	cat $^ > $@
+
+$(SYSTEM)/base.tar: $(SYSTEM)/packages | packages-run
+	tools/make-base $< $@
+
+$(SYSTEM)/root.img: $(SYSTEM)/base.tar $(filter-out $(DOM0)/base.tar,$(DOM0_PARTS)) \
+                    tools/make-dom0-image $(shell find tools/dom0 -type f)
+	tools/make-dom0-image $< $(B)/kernel/bookworm $(DOM0) $@
+
+OTHER_KERNELS := bookworm-cloud bookworm-backports bullseye
+$(SYSTEM)/kernels.sqfs: $(OTHER_KERNELS:%=$(B)/kernel/%/vmlinuz) tests/system/make-kernels \
+                        tools/make-initramfs $(wildcard tests/system/domu/*)
+	@mkdir -p $(@D)
+	tests/system/make-kernels $@ $(OTHER_KERNELS:%=$(B)/kernel/%)
+
+# What only tests that are named want
+NAMED_NEEDS := $(if $(filter other_kernels,$(T)),$(SYSTEM)/root.img $(SYSTEM)/kernels.sqfs) \
+               $(if $(filter libvirt ganeti,$(T)),$(SYSTEM)/root.img) \
+               $(if $(filter many_domains thousand_domains,$(T)),$(SYSTEM)/many.sqfs)
+
 SYSTEM_NEEDS := $(SERAI) $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img $(SYSTEM)/initrd.gz \
                 $(SYSTEM)/driver.gz $(SYSTEM)/domu.sqfs $(SYSTEM)/initrd-backports.gz \
                 $(B)/qemu-backports/qemu-system-x86_64 $(B)/serai.iso
 
 .PHONY: system
-system: $(SYSTEM_NEEDS)
+system: $(SYSTEM_NEEDS) $(NAMED_NEEDS)
 	SERAI=$(SERAI) BUILD=$(B) QEMU=$(QEMU) tests/system/run $(T)
 
 # -- All tests. `make check` is what runs before each commit.

@@ -13,6 +13,8 @@ enum unpack_format unpack_identify(const u8 *in, size_t in_len)
         return UNPACK_ZSTD;
     if (in_len >= 3 && in[0] == 0x1F && in[1] == 0x8B && in[2] == 8)
         return UNPACK_GZIP;
+    if (in_len >= 4 && get_le32(in) == 0x184C2102)
+        return UNPACK_LZ4;
     return UNPACK_NONE;
 }
 
@@ -29,6 +31,8 @@ int unpack_job_run(struct unpack_job *job, enum unpack_format format)
         return zstd_decode(job);
     if (format == UNPACK_GZIP)
         return gzip_decode(job);
+    if (format == UNPACK_LZ4)
+        return lz4_decode(job);
     return unpack_fail(job, -XEN_EOPNOTSUPP, "no known compression format");
 }
 

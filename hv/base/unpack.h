@@ -1,5 +1,6 @@
 /*
- * Boot-time decompression of a kernel or ramdisk: XZ, zstd and gzip, recognised by magic.
+ * Boot-time decompression of a kernel or ramdisk: XZ, zstd, gzip and LZ4 as Linux has it,
+ * recognised by magic.
  *
  * One shot, memory to memory; the output is its own window, so a distance may reach back to its
  * first byte whatever window the stream declares. The input is not trusted:
@@ -21,7 +22,7 @@
 
 #include "base/types.h"
 
-enum unpack_format { UNPACK_NONE, UNPACK_XZ, UNPACK_ZSTD, UNPACK_GZIP };
+enum unpack_format { UNPACK_NONE, UNPACK_XZ, UNPACK_ZSTD, UNPACK_GZIP, UNPACK_LZ4 };
 
 #define UNPACK_TRAILER 8
 

@@ -29,6 +29,7 @@ size_t inflate_work_size(void);
 must_check int xz_decode(struct unpack_job *job);
 must_check int zstd_decode(struct unpack_job *job);
 must_check int gzip_decode(struct unpack_job *job);
+must_check int lz4_decode(struct unpack_job *job);
 
 must_check int unpack_job_run(struct unpack_job *job, enum unpack_format format);
 

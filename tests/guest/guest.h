@@ -337,5 +337,8 @@ void test_smp_grants(void);
 void test_toolstack3(void);
 void test_devices(void);
 void test_smp_toolstack(void);
+void test_many(void);
+void test_idle(void);
+void test_cycles(void);
 
 #endif

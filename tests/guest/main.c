@@ -45,6 +45,9 @@ static const struct {
     {"toolstack3", test_toolstack3},
     {"devices", test_devices},
     {"smp-toolstack", test_smp_toolstack},
+    {"many", test_many},
+    {"idle", test_idle},
+    {"cycles", test_cycles},
 };
 
 void guest_main(struct start_info *si);

@@ -1,5 +1,5 @@
-"""The forms in which distributions ship kernels: bzImages with zstd and gzip payloads, and a plain
-ELF file, all made from Debian's XZ one."""
+"""The forms in which distributions ship kernels: bzImages with zstd, gzip and LZ4 payloads, and a
+plain ELF file, all made from Debian's XZ one."""
 
 import struct
 import subprocess
@@ -51,6 +51,10 @@ def test_kernel_zstd():
 
 def test_kernel_gzip():
     boots("kernel_gzip", repacked("kernel.gzip", ["gzip", "-1", "-c"]))
+
+
+def test_kernel_lz4():
+    boots("kernel_lz4", repacked("kernel.lz4", ["lz4", "-l", "-c", "-"]))
 
 
 def test_kernel_elf():

@@ -3,7 +3,8 @@
 static void identifies_by_magic(void **state)
 {
     static const u8 xz[6] = {0xFD, '7', 'z', 'X', 'Z', 0}, gzip[3] = {0x1F, 0x8B, 8};
-    static const u8 zstd[4] = {0x28, 0xB5, 0x2F, 0xFD}, elf[4] = {0x7F, 'E', 'L', 'F'};
+    static const u8 zstd[4] = {0x28, 0xB5, 0x2F, 0xFD}, lz4[4] = {2, 0x21, 0x4C, 0x18};
+    static const u8 elf[4] = {0x7F, 'E', 'L', 'F'};
 
     assert_int_equal(unpack_identify(xz, 6), UNPACK_XZ);
     assert_int_equal(unpack_identify(xz, 5), UNPACK_NONE);
@@ -11,6 +12,8 @@ static void identifies_by_magic(void **state)
     assert_int_equal(unpack_identify(zstd, 3), UNPACK_NONE);
     assert_int_equal(unpack_identify(gzip, 3), UNPACK_GZIP);
     assert_int_equal(unpack_identify(gzip, 2), UNPACK_NONE);
+    assert_int_equal(unpack_identify(lz4, 4), UNPACK_LZ4);
+    assert_int_equal(unpack_identify(lz4, 3), UNPACK_NONE);
     assert_int_equal(unpack_identify(elf, 4), UNPACK_NONE);
     assert_int_equal(unpack_identify(elf, 0), UNPACK_NONE);
 }

@@ -1,0 +1,195 @@
+"""Guests under libvirt's Xen driver, by virsh in domain 0: defined, started, looked at, paused,
+given more and less memory, saved, restored, migrated to where they are, shut down, destroyed,
+undefined. Each command must say what it says on stock Xen: expected texts are in libvirt.txt, from
+a run with SERAI=stock RECORD=1.
+"""
+
+import difflib
+import os
+import pathlib
+
+import machine
+from machine import SCRATCH, Failure
+from rig import NAME, Rig
+from toolstack import NUMBERS
+
+ROOT = SCRATCH / "root.img"
+EXPECTED = pathlib.Path(__file__).with_suffix(".txt")
+GUEST = """<domain type='xen'>
+  <name>tiny</name>
+  <uuid>6f2a1b1c-0000-4000-8000-000000000001</uuid>
+  <memory unit='MiB'>160</memory>
+  <currentMemory unit='MiB'>128</currentMemory>
+  <vcpu current='1'>2</vcpu>
+  <os>
+    <type arch='x86_64' machine='xenpv'>linux</type>
+    <kernel>/mnt/vmlinux</kernel>
+    <initrd>/mnt/initrd.gz</initrd>
+    <cmdline>console=hvc0 quiet panic=1 address=10.9.0.2</cmdline>
+  </os>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='/mnt/data.img'/>
+      <target dev='xvda' bus='xen'/>
+      <readonly/>
+    </disk>
+    <interface type='bridge'>
+      <mac address='00:16:3e:00:00:02'/>
+      <source bridge='testbr'/>
+    </interface>
+    <console type='pty'><target type='xen' port='0'/></console>
+  </devices>
+</domain>
+"""
+# Numbers that belong to the machine or to the time that has passed.
+FACTS = [
+    (r"^(Id|CPU time|OS Type|.*KiB)( *:? *).*", r"\1"),
+    (r"^( *)\d+( +tiny)", r"\1N\2"),
+    *NUMBERS,
+]
+
+
+def virsh(t, words, masks=(), status=0, seconds=180):
+    return t.record(f"virsh -c xen:///system {words}", masks, seconds, status)
+
+
+def start_daemons(t):
+    # What Debian's own scripts would do; nobody but root speaks to it here.
+    t.sh("mkdir -p /run/libvirt /var/log/libvirt/libxl; sed -i '/^unix_sock/d' /etc/libvirt/libvirtd.conf")
+    t.sh("virtlogd -d; libvirtd -d", 60)
+    t.until("virsh -c xen:///system version > /dev/null 2>&1", 120)
+
+
+def look(t):
+    virsh(t, "list --all", FACTS)
+    virsh(t, "domstate tiny")
+    virsh(t, "dominfo tiny", [(r"^(Id|CPU time|UUID):.*", r"\1")])
+
+
+def test_libvirt():
+    with Rig("libvirt", root=ROOT) as t:
+        start_daemons(t)
+        host(t)
+        life(t)
+        memory_and_cpus(t)
+        moves(t)
+        ends(t)
+        t.m.check_kernel_log()
+        compare(t.transcript)
+
+
+def host(t):
+    virsh(t, "version", NUMBERS)
+    virsh(t, "nodeinfo", NUMBERS)
+    virsh(t, "hostname")
+    said = virsh(t, "capabilities", NUMBERS)
+    t.expect("no PV guests", "<os_type>xen</os_type>" in said)
+    virsh(t, "freecell", NUMBERS, None)
+
+
+def life(t):
+    t.sh(f"cat > /root/tiny.xml << 'END'\n{GUEST}END")
+    virsh(t, "define /root/tiny.xml")
+    look(t)
+    virsh(t, "start tiny")
+    t.wait_up()
+    look(t)
+    t.expect("no Linux answers", t.ask("uname -s") == "Linux\n")
+    t.expect("the disk differs", t.ask("sha256sum < /dev/xvda") == t.sh("sha256sum < /mnt/data.img"))
+    t.ask("ping -c 2 -w 20 10.9.0.1")
+    console(t)
+    virsh(t, "dumpxml tiny", [(r"tty='[^']*'|/dev/pts/\d+", "tty"), (r"id='\d+'", "id"), (r"vif\d+\.\d+", "vif")])
+    virsh(t, "suspend tiny")
+    look(t)
+    virsh(t, "resume tiny")
+    t.ask("true")
+    look(t)
+    virsh(t, "start tiny", status=1)
+    virsh(t, "reboot tiny")
+    t.wait_up(times=2)
+    t.ask("true")
+
+
+def console(t):
+    """As a user at domain 0's terminal: come, ask, leave with Ctrl-]."""
+    m = t.m
+    m.type("virsh -c xen:///system console tiny\n")
+    m.wait("Escape character", 60)
+    m.type("\necho vi''rsh\n")
+    m.wait(r"^virsh", 60)
+    m.type("\x1d")
+    m.type("echo b''ack\n")
+    m.wait(r"back$", 60)
+
+
+def memory_and_cpus(t):
+    virsh(t, "setmem tiny 120M --live")
+    t.until("[ $(xl list tiny | awk 'NR == 2 { print $3 }') = 120 ]")
+    virsh(t, "dommemstat tiny", NUMBERS, None)
+    virsh(t, "setmem tiny 128M --live")
+    t.until("[ $(xl list tiny | awk 'NR == 2 { print $3 }') = 128 ]")
+    virsh(t, "setmaxmem tiny 192M --live", NUMBERS, None)
+    virsh(t, "vcpucount tiny")
+    virsh(t, "setvcpus tiny 2 --live")
+    t.until("[ $(xl vcpu-list tiny | wc -l) = 3 ]")
+    virsh(t, "vcpuinfo tiny", [(r"^(CPU|State|CPU time):.*", r"\1")])
+    virsh(t, "vcpupin tiny", NUMBERS)
+    virsh(t, "vcpupin tiny 0 0")
+    virsh(t, "schedinfo tiny", NUMBERS, None)
+    virsh(t, "schedinfo tiny --set weight=300", NUMBERS, None)
+    virsh(t, "domblklist tiny")
+    virsh(t, "domiflist tiny", [(r"vif\d+\.\d+", "vif")])
+    virsh(t, "domifstat tiny $(ls /sys/class/net | grep ^vif)", [(r"vif\d+\.\d+", "vif"), *NUMBERS])
+    virsh(t, "cpu-stats tiny", NUMBERS, None)
+
+
+def moves(t):
+    t.ask("echo still here > /tmp/mark")
+    virsh(t, "save tiny /root/tiny.save", seconds=300)
+    look(t)
+    virsh(t, "restore /root/tiny.save", seconds=300)
+    t.expect("it has forgotten", t.ask("cat /tmp/mark", seconds=120) == "still here\n")
+    look(t)
+    virsh(t, "managedsave tiny", seconds=300)
+    virsh(t, "start tiny", seconds=300)
+    t.expect("it has forgotten", t.ask("cat /tmp/mark", seconds=120) == "still here\n")
+    # To the same machine: what libvirt says to that is libvirt's.
+    virsh(t, "migrate --live tiny xen:///system", status=None, seconds=300)
+    look(t)
+    virsh(t, "dump tiny /root/tiny.core", status=None, seconds=300)
+    t.sh("rm -f /root/tiny.core /root/tiny.save")
+
+
+def ends(t):
+    virsh(t, "shutdown tiny")
+    t.wait_gone()
+    look(t)
+    virsh(t, "start tiny")
+    t.wait_up()
+    virsh(t, "destroy tiny")
+    look(t)
+    virsh(t, "destroy tiny", status=1)
+    virsh(t, "undefine tiny")
+    virsh(t, "list --all")
+    virsh(t, "undefine tiny", status=1)
+    t.sh(f"virsh -c xen:///system create /root/tiny.xml")
+    t.tell("poweroff -f")
+    t.wait_gone()
+    virsh(t, "list --all")
+
+
+def compare(transcript):
+    if os.environ.get("RECORD"):
+        EXPECTED.write_text("\n".join(transcript) + "\n")
+        return
+    expected = EXPECTED.read_text().splitlines()
+    differing = difflib.unified_diff(expected, transcript, "stock Xen", NAME, lineterm="", n=1)
+    if text := "\n".join(differing):
+        raise Failure(text)
+
+
+machine.main()
