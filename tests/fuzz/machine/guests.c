@@ -12,8 +12,8 @@
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 
-#define DOM0_PAGES 160
-#define DOMU_PAGES 32
+#define DOM0_PAGES 64
+#define DOMU_PAGES 24
 #define MAX_PAGES  64
 #define NR_TABLES  4
 #define RIP        0x1000UL

@@ -19,7 +19,7 @@
 #include "guest/domain.h"
 #include "guest/frame.h"
 
-#define NR_FRAMES 2048
+#define NR_FRAMES 1024
 #define NR_CPUS   6
 
 /* Where all guests have their memory: page 'pfn' at VA_BASE + pfn * PAGE_SIZE, in one L1. */

@@ -17,9 +17,10 @@ HC_SRC := $(filter-out $(HC_OUT),$(patsubst $(HC_HV)/%,%,$(foreach f,base core k
 HC_OBJ := $(HC_SRC:%.c=$(HC_B)/hv/%.o) $(HC_OWN:%.c=$(HC_B)/%.o) $(HC_B)/fuzz_hypercalls.o \
           $(B)/fuzz/host_stubs.o
 
-# A pointer to the first member of a struct that is not there is NULL: dispatch.c relies on it.
+# A pointer to the first member of a struct that is not there is NULL: dispatch.c relies on it. And
+# what guests name by pointers is no memory of this program's.
 HC_FLAGS := $(subst -Ihv,-Itests/fuzz/machine/shadow -I$(HC_HV),$(HOST_FLAGS)) -O2 \
-            -fsanitize=address,undefined -fno-sanitize=null -fno-sanitize-recover=all
+            -fsanitize=address,undefined -fno-sanitize=null,alignment,pointer-overflow -fno-sanitize-recover=all
 HC_COVER := -fsanitize-coverage=inline-8bit-counters,pc-table
 HC_PLACE := -include fuzz/machine/sections.h
 
