@@ -16,7 +16,7 @@ FUZZ_LIB  := $(PURE_C:hv/%.c=$(B)/fuzz/hv/%.o) $(B)/fuzz/host_stubs.o
 
 UNIT_SRC  := $(sort $(wildcard tests/unit/*/test_*.c))
 UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
-FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SRC  := $(filter-out %/fuzz_hypercalls.c,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
 FUZZ_SECONDS ?= 5
 
@@ -46,13 +46,15 @@ $(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_LIB)
 	@echo '  CLANG   $@'
 	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP $< $(FUZZ_LIB) -o $@
 
+include tests/fuzz/machine/machine.mk
+
 .PHONY: unit fuzz fuzz-build
 unit: $(UNIT_BIN)
 	@for t in $(UNIT_BIN); do echo "# $$t"; CMOCKA_MESSAGE_OUTPUT=TAP $$t || exit 1; done
 
 # A smoke of each fuzzer: the kept corpus, then a few seconds of new inputs.
-fuzz: $(FUZZ_BIN)
-	@for f in $(FUZZ_BIN); do n=$$(basename $$f); n=$${n#fuzz_}; \
+fuzz: $(FUZZ_BIN) $(HC_BIN)
+	@for f in $(FUZZ_BIN) $(HC_BIN); do n=$$(basename $$f); n=$${n#fuzz_}; \
 	  mkdir -p $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n; echo "# fuzz $$n"; \
 	  $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=0 -rss_limit_mb=2048 \
 	    -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n || exit 1; done

@@ -14,14 +14,16 @@
  */
 static int move_info(struct vcpu *v, mfn_t mfn, u32 offset)
 {
-    struct vcpu_info *new;
+    struct vcpu_info *new, now;
 
     if (offset > PAGE_SIZE - sizeof(*new) || offset & 7)
         return -XEN_ENXIO;
     if (frame_type_get(v->domain->id, mfn, TYPE_WRITABLE))
         return -XEN_EINVAL;
     new = (struct vcpu_info *)((u8 *)mfn_to_virt(mfn) + offset);
-    *new = *vcpu_info(v);
+    /* By way of our own: in shared_info itself the two places may overlap. */
+    now = *vcpu_info(v);
+    *new = now;
     new->evtchn_pending_sel = ~0UL;
     v->info_mfn = mfn;
     __atomic_store_n(&v->entry.info, (u8 *)new, __ATOMIC_SEQ_CST);
