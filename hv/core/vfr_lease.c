@@ -30,14 +30,14 @@ void vfr_lease_init(struct vfr_leases *l, const struct vfr_lease_sizes *n, void 
     struct vfr_leaf *leaves = (void *)(lease + n->leases);
     u16(*leaf)[256] = (void *)(leaves + n->leaves);
 
-    *l = (struct vfr_leases){
-        .lease = lease,
-        .queue = (void *)(leaf + n->leaves),
-        .max = n->leases,
-        .free = n->leases ? 0 : NONE,
-        .key = {key[0], key[1]},
-        .started = now,
-    };
+    memset(l, 0, sizeof(*l)); /* too large for the stack */
+    l->lease = lease;
+    l->queue = (void *)(leaf + n->leaves);
+    l->max = n->leases;
+    l->free = n->leases ? 0 : NONE;
+    l->key[0] = key[0];
+    l->key[1] = key[1];
+    l->started = now;
     vfr_ports_init(&l->ports, shared, n->addresses, leaf, leaves, n->leaves);
     for (u32 i = 0; i < n->leases; i++)
         lease[i].next = (u16)(i + 1 < n->leases ? i + 1 : NONE);
@@ -373,6 +373,8 @@ static u32 occupy(struct vfr_leases *l, u16 i, const struct vfr_lease_order *o)
     u16 *chain = &l->chain[chain_of(l, o->uuid)];
     u32 ports, events;
 
+    if (!s) /* not in an order that was checked */
+        return 0;
     l->free = r->next;
     *r = (struct vfr_lease){
         .ends = NEVER,

@@ -4,6 +4,15 @@
 
 #define NONE 0xffff
 
+static u32 count_bits(u32 x)
+{
+    u32 n = 0;
+
+    for (; x; x &= x - 1)
+        n++;
+    return n;
+}
+
 static u16 word_of(const struct vfr_lease *r)
 {
     switch (r->state) {
@@ -119,7 +128,7 @@ static int check_counts(const struct vfr_leases *l)
 
     for (u32 i = 0; i < l->max; i++) {
         const struct vfr_lease *r = &l->lease[i];
-        u32 classes = (u32)__builtin_popcount(r->classes & VFR_PC_BLOCK);
+        u32 classes = count_bits(r->classes & VFR_PC_BLOCK);
 
         if (r->state == VFR_LEASE_NONE)
             continue;

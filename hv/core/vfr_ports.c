@@ -155,6 +155,8 @@ void vfr_ports_share(struct vfr_ports *p, u32 ip, ns_t now)
     struct vfr_shared *s = free_place(p, now);
     u32 at = vfr_ports_hash(ip);
 
+    if (!s) /* not after vfr_ports_check_share() */
+        return;
     s->leases = s->used = 0;
     for (u32 c = 0; c < VFR_PORT_CLASSES; c++)
         for (u32 k = 0; k < 256; k++)

@@ -211,8 +211,11 @@ static void make_image(u8 action)
         .rates_at = sizeof(image),
         .slots_at = sizeof(image),
     };
-    image.rule =
-        (struct vfr_rule){.id = 1, .action = action, .protos = 0xffff, .dscp = VFR_DSCP_NONE};
+    image.rule = (struct vfr_rule){.id = 1,
+                                   .action = action,
+                                   .protos = 0xffff,
+                                   .port_span = 0xffff,
+                                   .dscp = VFR_DSCP_NONE};
     image.gate = vfr_rule_gate(&image.rule);
 }
 

@@ -27,7 +27,8 @@ struct host *host_create(u32 addresses, u32 leases, u32 leaves)
     struct host *h = calloc(1, sizeof(*h));
 
     h->memory = calloc(1, vfr_lease_memory(&n));
-    vfr_lease_init(&h->l, &n, h->memory, (const u64[]){0x1122334455667788, 0x99aabbccddeeff00}, 0);
+    vfr_lease_init(&h->l, &n, h->memory, (const u64[]){0x1122334455667788, 0x99aabbccddeeff00},
+                   0);
     return h;
 }
 
