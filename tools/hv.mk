@@ -24,15 +24,15 @@ HV_INIT_OBJ := base/xz base/zstd base/inflate base/lz4 base/unpack base/elf base
 # What runs all the time, and the decoders that a boot waits for, is compiled for speed; the rest,
 # which is most of the code, for size.
 HV_HOT := base/checksum base/elf base/inflate base/lzma base/string base/xz base/zstd base/zstd_entropy \
-        $(addprefix core/,buddy clock evtchn insn sched sched_balance sched_beside sched_budget \
+        $(addprefix core/,buddy clock evtchn sched sched_balance sched_beside sched_budget \
           sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
           sched_tree vfr_flow vfr_guard vfr_packet vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
-        $(addprefix x86/,fpu lapic paging tsc) \
+        $(addprefix x86/,fpu lapic tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
-        $(addprefix guest/,balloon debugreg emulate event frame frame_owner grant maptrack mmu pirq \
+        $(addprefix guest/,event frame frame_owner grant maptrack mmu \
           ptwr segments switch trap vcpu vtime) \
         svc/vif_rx svc/vif_tx \
-        $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap memory misc mmu \
+        $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap mmu \
           multicall sched segments table traps)
 hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)
 

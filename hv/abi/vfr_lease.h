@@ -99,4 +99,22 @@ struct vfr_lease_info {
 #define VFR_LEASE_LEASES_80 0x04 /* of all leases that there can be */
 #define VFR_LEASE_LEASES_95 0x08
 
+/*
+ * SERAI_OP_VFR_LEASE. Errors of a change: core/vfr_lease.h. EXPIRE and RELEASE are the
+ * clock's alone: -XEN_EPERM.
+ */
+#define VFR_LEASE_CHANGE 0
+#define VFR_LEASE_CHECK  1 /* what CHANGE would say, 'order' filled in */
+#define VFR_LEASE_LIST   2
+
+struct serai_vfr_lease {
+    uint32_t op;
+    uint32_t events;              /* out: VFR_LEASE_PORTS_80 and so on */
+    struct vfr_lease_order order; /* in and out */
+    uint32_t cursor;              /* LIST, in and out: 0 in the beginning */
+    uint32_t capacity, count; /* in: of 'entries'; out: how many came. 0: there are no more */
+    uint32_t reserved;
+    uint64_t entries; /* in: array of struct vfr_lease_info */
+};
+
 #endif

@@ -187,6 +187,8 @@ HYPERCALL(serai_op)
         return hcall_mem_control(a2);
     case SERAI_OP_VFR_VIF:
         return hcall_vfr_vif(a2);
+    case SERAI_OP_VFR_LEASE:
+        return hcall_vfr_lease(a2);
     case SERAI_OP_VFR_RULES:
         return hcall_vfr_rules(a2);
     default:

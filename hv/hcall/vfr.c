@@ -2,6 +2,7 @@
 #include "guest/access.h"
 #include "hcall/hcall.h"
 #include "kern/heap.h"
+#include "svc/vfr_leases.h"
 #include "svc/vfr_rules.h"
 #include "svc/vif.h"
 
@@ -53,4 +54,36 @@ s64 hcall_vfr_rules(u64 u_arg)
     copied =
         copy_to_guest((void *)u_arg, &op, sizeof(op)); /* also where an image is not good */
     return rc ? rc : copied;
+}
+
+static int list_leases(struct serai_vfr_lease *op)
+{
+    struct vfr_lease_info info;
+
+    for (op->count = 0; op->count < op->capacity; op->count++) {
+        if (!vfr_leases_list(&op->cursor, &info))
+            break;
+        if (copy_array_to_guest((void *)op->entries, op->count, &info, sizeof(info)))
+            return -XEN_EFAULT;
+        preempt_point();
+    }
+    return 0;
+}
+
+s64 hcall_vfr_lease(u64 u_arg)
+{
+    struct serai_vfr_lease op;
+    int rc;
+
+    if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
+        return -XEN_EFAULT;
+    if (op.reserved || op.op > VFR_LEASE_LIST)
+        return -XEN_EINVAL;
+    if (op.op == VFR_LEASE_LIST)
+        rc = list_leases(&op);
+    else if (op.order.op == VFR_LEASE_EXPIRE || op.order.op == VFR_LEASE_RELEASE)
+        rc = -XEN_EPERM;
+    else
+        rc = vfr_leases_change(&op.order, op.op == VFR_LEASE_CHECK, &op.events);
+    return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
 }

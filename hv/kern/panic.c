@@ -1,3 +1,4 @@
+#include "base/string.h"
 #include "kern/panic.h"
 #include "base/assert.h"
 #include "base/format.h"
@@ -60,6 +61,7 @@ void machine_end(bool reboot)
 const char *symbol_find(u64 address, u64 *offset)
 {
     u32 lo = 0, hi = symtable_count, low = (u32)address;
+    const char *name;
 
     if (address < (u64)text_start || address >= (u64)text_end || !hi)
         return NULL;
@@ -72,7 +74,10 @@ const char *symbol_find(u64 address, u64 *offset)
             hi = mid;
     }
     *offset = low - symtable_addr[lo];
-    return symtable_text + symtable_name[lo];
+    name = symtable_text + symtable_name[lo / 16];
+    for (lo %= 16; lo; lo--)
+        name += strlen(name) + 1;
+    return name;
 }
 
 /* Words on the stack that look like return addresses: no frame pointers are kept. */

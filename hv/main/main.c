@@ -30,6 +30,7 @@
 #include "kern/timer.h"
 #include "kern/tlb.h"
 #include "main/early_memory.h"
+#include "svc/vfr_leases.h"
 #include "svc/vif.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
@@ -302,6 +303,7 @@ static __init void start_cpus(void)
     domain_init();
     lifecycle_init();
     vif_init();
+    vfr_leases_init();
 }
 
 /* What domain 0 may not touch among the devices. */

@@ -1,6 +1,7 @@
 #include "svc/vfr.h"
 #include "guest/access.h"
 #include "kern/heap.h"
+#include "svc/vfr_leases.h"
 #include "x86/cpu.h"
 
 #define ROUTES_ORDER 5
@@ -310,4 +311,5 @@ void vfr_detach(struct vif *f)
     remove_first(other_table(), f, (unsigned)f->binding.ip4s + f->binding.ip6s);
     vfr_change_end();
     kill_flows(f);
+    vfr_leases_free_all(f->d->handle, f->index);
 }

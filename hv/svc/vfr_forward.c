@@ -3,6 +3,7 @@
 #include "core/vfr_reply.h"
 #include "kern/timer.h"
 #include "svc/vfr.h"
+#include "svc/vfr_leases.h"
 #include "svc/vif_rx.h"
 
 #define ETH_HEADER 14
@@ -23,6 +24,7 @@ struct judgement {
     struct vif *in, *out;
     const struct vfr_ruleset *ruleset;
     ns_t now;
+    bool draining; /* a port that it uses is about to be given back: no new flow */
 };
 
 static enum vfr_reason say(const struct judgement *j, const u8 *frame, u32 len)
@@ -65,13 +67,62 @@ static enum vfr_reason answer(const struct judgement *j)
     return complain(j, VFR_E_PORT, 0, VFR_R_NO_ROUTE);
 }
 
-static struct vif *find_way(struct vfr_addr to)
+/* Whose a port of a shared address is, VFR_PORT(): the packet's own, or of what it complains about. */
+static u16 port_owner(const struct vfr_packet *x, bool of_source)
 {
-    u16 index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), to);
+    const struct vfr_addr addr = of_source ? x->tuple.src : x->tuple.dst;
+    const bool inner = x->flags & VFR_P_INNER;
+    const struct vfr_tuple *t = inner ? &x->inner : &x->tuple;
+    const enum vfr_port_class class = vfr_lease_class(t->proto);
 
+    if (class == VFR_PC_PROTO)
+        return vfr_lease_owner(&vfr_leases, addr, class, t->proto);
+    /* Of what an error quotes the addressee is its source. */
+    return vfr_lease_owner(&vfr_leases, addr, class, of_source != inner ? t->sport : t->dport);
+}
+
+/* A shared address is spoken for by who has leased the port; identifiers of questions by flows. */
+static enum vfr_reason check_source(struct judgement *j)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+    u16 owner;
+
+    if (likely(!vfr_lease_is_shared(&vfr_leases, x->tuple.src)) || x->flags & VFR_P_QUERY)
+        return VFR_R_OK;
+    owner = port_owner(x, true);
+    j->draining |= !vfr_port_may_open(owner);
+    if (vfr_port_is_of(owner, j->in->index))
+        return VFR_R_OK;
+    return complain(j, VFR_E_ADMIN, 0, VFR_R_RSIP_PORT);
+}
+
+static enum vfr_reason find_owner(struct judgement *j)
+{
+    const u16 owner = port_owner(&j->p->parsed, false);
+    const unsigned state = owner >> VFR_PORT_STATE_SHIFT;
+
+    if (state == VFR_PORT_RESTING)
+        return VFR_R_QUARANTINED;
+    if (state == VFR_PORT_FREE)
+        return VFR_R_NO_OWNER;
+    j->draining |= !vfr_port_may_open(owner);
+    j->out = vfr_find(owner & VFR_PORT_VIF);
+    return j->out ? VFR_R_OK : VFR_R_VIF_DOWN;
+}
+
+static enum vfr_reason find_way(struct judgement *j)
+{
+    const struct vfr_addr to = j->p->parsed.tuple.dst;
+    u16 index;
+
+    if (unlikely(vfr_lease_is_shared(&vfr_leases, to)))
+        return find_owner(j);
+    index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), to);
     if (index == VFR_NOBODY)
         index = __atomic_load_n(&vfr.uplink, __ATOMIC_ACQUIRE);
-    return index == VFR_NOBODY ? NULL : vfr_find(index);
+    if (index != VFR_NOBODY && index != j->in->index)
+        j->out = vfr_find(index);
+    return j->out ? VFR_R_OK : complain(j, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
 }
 
 static enum vfr_reason refuse(const struct judgement *j, const struct vfr_verdict *v)
@@ -139,6 +190,8 @@ static int begin_flow(const struct judgement *j, const struct vfr_flow_key *key,
 
     if (x->flags & VFR_P_INNER)
         return VFR_R_ICMP_UNSOLICITED;
+    if (j->draining)
+        return VFR_R_QUARANTINED;
     rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
     if (rc)
         return rc;
@@ -298,9 +351,11 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         return VFR_R_NO_ROUTE; /* nobody else is on the link */
     if (x->flags & VFR_P_FRAGMENT)
         return VFR_R_FRAG_ORPHAN;
-    j.out = find_way(x->tuple.dst);
-    if (!j.out || j.out == j.in)
-        return complain(&j, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
+    reason = check_source(&j);
+    if (reason == VFR_R_OK)
+        reason = find_way(&j);
+    if (reason != VFR_R_OK)
+        return reason;
     j.ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
     if (!j.ruleset)
         return VFR_R_DEFAULT;

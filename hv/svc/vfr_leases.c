@@ -1,0 +1,104 @@
+#include "svc/vfr_leases.h"
+#include "kern/heap.h"
+#include "kern/lock.h"
+#include "kern/timer.h"
+#include "x86/cpu.h"
+
+/* Leases that end between two looks at the clock. */
+#define DUE_AT_ONCE 64
+
+struct vfr_leases vfr_leases;
+
+static struct spinlock leases_lock = SPINLOCK(LOCK_VFR_LEASES);
+static struct timer clock_timer; /* (leases lock) */
+
+/* With the lock: the next end is due then. */
+static void set_clock(void)
+{
+    ns_t next = vfr_lease_next(&vfr_leases);
+
+    if (next != INT64_MAX)
+        timer_set(&clock_timer, next);
+}
+
+static void tick(void *arg)
+{
+    struct vfr_lease_order o;
+    ns_t now = time_now();
+
+    lock(&leases_lock);
+    for (unsigned n = 0; n < DUE_AT_ONCE && vfr_lease_due(&vfr_leases, now, &o); n++)
+        (void)vfr_lease_commit(&vfr_leases, &o, now);
+    set_clock();
+    unlock(&leases_lock);
+}
+
+/* At the first order. */
+static int make(void)
+{
+    const struct vfr_lease_sizes sizes = {.addresses = 8, .leases = 1024, .leaves = 256};
+    const u64 key[2] = {rdtsc() * 0x9e3779b97f4a7c15ul, rdtsc() * 0xd6e8feb86659fd93ul};
+    unsigned order = 0;
+    void *memory;
+
+    if (vfr_leases.max)
+        return 0;
+    while (PAGE_SIZE << order < vfr_lease_memory(&sizes))
+        order++;
+    memory = heap_alloc_pages(order);
+    if (!memory)
+        return -XEN_ENOMEM;
+    vfr_lease_init(&vfr_leases, &sizes, memory, key, time_now());
+    return 0;
+}
+
+int vfr_leases_change(struct vfr_lease_order *o, bool check_only, u32 *events)
+{
+    ns_t now;
+    int rc;
+
+    lock(&leases_lock);
+    rc = make();
+    now = time_now();
+    if (!rc)
+        rc = vfr_lease_check(&vfr_leases, o, now);
+    if (!rc && !check_only) {
+        *events = vfr_lease_commit(&vfr_leases, o, now);
+        set_clock();
+    }
+    unlock(&leases_lock);
+    return rc;
+}
+
+bool vfr_leases_list(u32 *cursor, struct vfr_lease_info *info)
+{
+    u32 n;
+
+    lock(&leases_lock);
+    n = vfr_leases.max ? vfr_lease_list(&vfr_leases, cursor, info, 1) : 0;
+    unlock(&leases_lock);
+    return n;
+}
+
+void vfr_leases_free_all(const u8 uuid[16], u16 vif)
+{
+    struct vfr_lease_order o;
+    bool more = true;
+
+    while (more) {
+        ns_t now;
+
+        lock(&leases_lock);
+        now = time_now();
+        more = vfr_leases.max && vfr_lease_of_vif(&vfr_leases, uuid, vif, &o);
+        if (more)
+            (void)vfr_lease_commit(&vfr_leases, &o, now);
+        set_clock();
+        unlock(&leases_lock);
+    }
+}
+
+__init void vfr_leases_init(void)
+{
+    timer_init(&clock_timer, tick, NULL);
+}
