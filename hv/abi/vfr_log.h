@@ -6,7 +6,7 @@
  *  1 Little-endian. Every record begins with struct vfr_log_head, lies at a multiple of 8 and is
  *    'len' bytes long, a multiple of 8. Reserved fields are 0.
  *  2 In a ring, 'seq' goes up by one from record to record. What is missing is named by the next
- *    VFR_LOG_GAP, which comes before any further record.
+ *    VFR_RECORD_GAP, which comes before any further record.
  *  3 A chained record (audit, checkpoint) ends with the digest of the record before it and its
  *    own: SHA-256 of (the one before, 32 bytes; all of the record but the last 32 bytes). The
  *    first one names 32 bytes of 0.
@@ -17,17 +17,17 @@
 
 #include <stdint.h>
 
-enum vfr_log_type {
-    VFR_LOG_FLOW_NEW = 1,
-    VFR_LOG_FLOW_END = 2,
-    VFR_LOG_DENY = 3,
-    VFR_LOG_DROPS = 4, /* how many packets died of a reason since the last such record */
-    VFR_LOG_GAP = 5,
-    VFR_LOG_CLOCK = 6, /* the wall clock was set */
-    VFR_LOG_CAPTURE = 7,
-    VFR_LOG_AUDIT = 16,
-    VFR_LOG_CHECKPOINT = 17,
-    VFR_LOG_IP6 = 0x100 /* with FLOW_NEW, FLOW_END, DENY: addresses of 16 bytes */
+enum vfr_record_type {
+    VFR_RECORD_FLOW_NEW = 1,
+    VFR_RECORD_FLOW_END = 2,
+    VFR_RECORD_DENY = 3,
+    VFR_RECORD_DROPS = 4, /* how many packets died of a reason since the last such record */
+    VFR_RECORD_GAP = 5,
+    VFR_RECORD_CLOCK = 6, /* the wall clock was set */
+    VFR_RECORD_CAPTURE = 7,
+    VFR_RECORD_AUDIT = 16,
+    VFR_RECORD_CHECKPOINT = 17,
+    VFR_RECORD_IP6 = 0x100 /* with FLOW_NEW, FLOW_END, DENY: addresses of 16 bytes */
 };
 
 struct vfr_log_head {

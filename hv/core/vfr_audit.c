@@ -77,7 +77,7 @@ static void write_part(struct vfr_audit *a, const struct vfr_log_moment *m,
     const u32 from = part * (u32)VFR_AUDIT_TEXT, len = part_len(e, part);
     const u32 before = from < e->before_len ? MIN(len, e->before_len - from) : 0;
     const struct vfr_log_audit record = {
-        .head = vfr_log_stream_head(&a->out, m, VFR_LOG_AUDIT, record_len(len)),
+        .head = vfr_log_stream_head(&a->out, m, VFR_RECORD_AUDIT, record_len(len)),
         .origin = e->origin,
         .part = (u8)(part + 1),
         .parts = (u8)nr_parts(e),
@@ -139,7 +139,7 @@ int vfr_audit_checkpoint(struct vfr_audit *a, const struct vfr_log_moment *m, u6
         return -XEN_EAGAIN;
     }
     record =
-        (struct vfr_log_checkpoint){vfr_log_stream_head(&a->out, m, VFR_LOG_CHECKPOINT, len),
+        (struct vfr_log_checkpoint){vfr_log_stream_head(&a->out, m, VFR_RECORD_CHECKPOINT, len),
                                     a->records, a->refused, logged, lost};
     begin(a, &digest);
     put(a, &digest, &record, sizeof(record));

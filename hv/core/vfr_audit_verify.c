@@ -3,10 +3,10 @@
 
 static bool has_form(const struct vfr_log_head *head, u64 rest)
 {
-    const u32 least = head->type == VFR_LOG_CHECKPOINT ? sizeof(struct vfr_log_checkpoint)
-                                                       : sizeof(struct vfr_log_audit);
+    const u32 least = head->type == VFR_RECORD_CHECKPOINT ? sizeof(struct vfr_log_checkpoint)
+                                                          : sizeof(struct vfr_log_audit);
 
-    return (head->type == VFR_LOG_AUDIT || head->type == VFR_LOG_CHECKPOINT) &&
+    return (head->type == VFR_RECORD_AUDIT || head->type == VFR_RECORD_CHECKPOINT) &&
            head->len <= rest && head->len % 8 == 0 && head->len <= VFR_AUDIT_RECORD &&
            head->len >= least + sizeof(struct vfr_log_chain);
 }

@@ -37,8 +37,9 @@ static void lose(struct vfr_log *l, const struct vfr_log_moment *m)
 /* There is room. */
 static void put_gap(struct vfr_log *l, const struct vfr_log_moment *m)
 {
-    const struct vfr_log_gap gap = {vfr_log_stream_head(&l->out, m, VFR_LOG_GAP, sizeof(gap)),
-                                    l->gap_first, l->gap_count, l->gap_begin, l->gap_end};
+    const struct vfr_log_gap gap = {
+        vfr_log_stream_head(&l->out, m, VFR_RECORD_GAP, sizeof(gap)), l->gap_first,
+        l->gap_count, l->gap_begin, l->gap_end};
 
     vfr_log_stream_put(&l->out, &gap, sizeof(gap));
     l->gap_count = 0;
@@ -93,7 +94,7 @@ static bool put_flow(struct vfr_log *l, const struct vfr_log_moment *m, u16 type
 
     if (!begin(l, m, len))
         return false;
-    head = vfr_log_stream_head(&l->out, m, ip4 ? type : type | VFR_LOG_IP6, len);
+    head = vfr_log_stream_head(&l->out, m, ip4 ? type : type | VFR_RECORD_IP6, len);
     vfr_log_stream_put(&l->out, &head, sizeof(head));
     vfr_log_stream_put(&l->out, &e->where, sizeof(e->where));
     if (ip4) {
@@ -115,14 +116,14 @@ static bool put_flow(struct vfr_log *l, const struct vfr_log_moment *m, u16 type
 bool vfr_log_flow_new(struct vfr_log *l, const struct vfr_log_moment *m,
                       const struct vfr_log_event *e)
 {
-    return put_flow(l, m, VFR_LOG_FLOW_NEW, e, 1, NULL);
+    return put_flow(l, m, VFR_RECORD_FLOW_NEW, e, 1, NULL);
 }
 
 bool vfr_log_flow_end(struct vfr_log *l, const struct vfr_log_moment *m,
                       const struct vfr_log_event *e, const struct vfr_log_counts *counts,
                       u32 duration_ms)
 {
-    return put_flow(l, m, VFR_LOG_FLOW_END, e, duration_ms, counts);
+    return put_flow(l, m, VFR_RECORD_FLOW_END, e, duration_ms, counts);
 }
 
 bool vfr_log_sample(struct vfr_log *l, u32 n)
@@ -149,14 +150,14 @@ bool vfr_log_drops(struct vfr_log *l, const struct vfr_log_moment *m,
                                   .proto = example->tuple.proto};
 
     put_ip6(&drops.example, &example->tuple);
-    return write(l, m, VFR_LOG_DROPS, &drops.head, sizeof(drops));
+    return write(l, m, VFR_RECORD_DROPS, &drops.head, sizeof(drops));
 }
 
 bool vfr_log_clock(struct vfr_log *l, const struct vfr_log_moment *m, u64 before, u32 source)
 {
     struct vfr_log_clock clock = {.before = before, .after = m->utc, .source = source};
 
-    return write(l, m, VFR_LOG_CLOCK, &clock.head, sizeof(clock));
+    return write(l, m, VFR_RECORD_CLOCK, &clock.head, sizeof(clock));
 }
 
 bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m, u32 vif, u16 reason,
@@ -169,7 +170,7 @@ bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m, u32 vif,
 
     if (!begin(l, m, len))
         return false;
-    capture = (struct vfr_log_capture){vfr_log_stream_head(&l->out, m, VFR_LOG_CAPTURE, len),
+    capture = (struct vfr_log_capture){vfr_log_stream_head(&l->out, m, VFR_RECORD_CAPTURE, len),
                                        vif,
                                        reason,
                                        filter,
@@ -220,7 +221,7 @@ static void tell_count(struct vfr_log *l, const struct vfr_log_moment *m,
                        struct vfr_log_deny *d)
 {
     if (d->count)
-        (void)put_flow(l, m, VFR_LOG_DENY, &d->event, d->count, NULL);
+        (void)put_flow(l, m, VFR_RECORD_DENY, &d->event, d->count, NULL);
     d->count = 0;
     d->written = m->now;
 }

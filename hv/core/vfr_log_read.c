@@ -44,7 +44,7 @@ void vfr_log_account(struct vfr_log_account *a, const struct vfr_log_head *head)
 {
     struct vfr_log_gap gap;
 
-    if (head->type == VFR_LOG_GAP && head->len >= sizeof(gap)) {
+    if (head->type == VFR_RECORD_GAP && head->len >= sizeof(gap)) {
         memcpy(&gap, head, sizeof(gap));
         if (gap.first == a->next) {
             a->next += gap.count;

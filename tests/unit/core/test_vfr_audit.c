@@ -76,7 +76,7 @@ static void one_record(void **state)
     assert_int_equal(write(5, 10), 0);
     read_all();
     assert_int_equal(file_len, 56 + 16 + 64);
-    assert_int_equal(r->head.type, VFR_LOG_AUDIT);
+    assert_int_equal(r->head.type, VFR_RECORD_AUDIT);
     assert_int_equal(r->head.len, file_len);
     assert_int_equal(r->origin, VFR_BY_SERAI);
     assert_int_equal(r->part, 1);

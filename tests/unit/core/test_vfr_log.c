@@ -101,7 +101,7 @@ static void flow_records(void **state)
     e.reason = 3;
     assert_true(vfr_log_flow_end(&l, &moment, &e, &counts, 1234));
     assert_int_equal(take(), 96);
-    assert_int_equal(head->type, VFR_LOG_FLOW_END);
+    assert_int_equal(head->type, VFR_RECORD_FLOW_END);
     assert_int_equal(head->seq, 1);
     assert_int_equal(get_le16(record + 46), 3);
     assert_int_equal(get_le32(record + 52), 1234);
@@ -109,7 +109,7 @@ static void flow_records(void **state)
     e.tuple.dst.high = 0x20010db800000000;
     assert_true(vfr_log_flow_new(&l, &moment, &e));
     assert_int_equal(take(), 88);
-    assert_int_equal(head->type, VFR_LOG_FLOW_NEW | VFR_LOG_IP6);
+    assert_int_equal(head->type, VFR_RECORD_FLOW_NEW | VFR_RECORD_IP6);
     assert_true(get_le64(record + 48) == 0x20010db800000000);
     assert_int_equal(get_le16(record + 64), 4100);
     assert_true(vfr_log_flow_end(&l, &moment, &e, &counts, 1));
@@ -178,7 +178,7 @@ static void every_loss_is_named(void **state)
     for (u32 n = 2; n < written; n++)
         assert_int_equal(take(), 64);
     assert_int_equal(take(), 48);
-    assert_int_equal(head->type, VFR_LOG_GAP);
+    assert_int_equal(head->type, VFR_RECORD_GAP);
     assert_int_equal(gap->first, written);
     assert_int_equal(gap->count, 11);
     assert_true(gap->end - gap->begin == 9 * (u64)S);
@@ -239,7 +239,7 @@ static void denies_fold(void **state)
     }
     assert_int_equal(l.folded, 499);
     assert_int_equal(take(), 64);
-    assert_int_equal(head->type, VFR_LOG_DENY);
+    assert_int_equal(head->type, VFR_RECORD_DENY);
     assert_int_equal(get_le32(record + 52), 1);
     assert_int_equal(get_le16(record + 40), 4101);
     assert_int_equal(take(), 0);
@@ -363,8 +363,9 @@ static void random_traffic(void **state)
 /* The account does not believe in records that are missing, doubled or swapped. */
 static void unexplained(void **state)
 {
-    struct vfr_log_head h = {.type = VFR_LOG_FLOW_NEW, .len = 64};
-    struct vfr_log_gap gap = {.head = {.type = VFR_LOG_GAP, .len = 48, .seq = 9}, .first = 5};
+    struct vfr_log_head h = {.type = VFR_RECORD_FLOW_NEW, .len = 64};
+    struct vfr_log_gap gap = {.head = {.type = VFR_RECORD_GAP, .len = 48, .seq = 9},
+                              .first = 5};
 
     vfr_log_account(&account, &h);
     h.seq = 2;
