@@ -36,7 +36,7 @@ $(DOM0)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initr
 	tools/make-initramfs -k $(<D) -m "$(DOM0_MODULES)" $@ tools/initramfs/dom0-init
 
 # The serai command; static, so that it runs in any image. It unpacks kernels as the hypervisor does.
-UNPACK_C := $(addprefix hv/base/,bzimage.c checksum.c inflate.c lz4.c lzma.c unpack.c xz.c zstd.c zstd_entropy.c)
+UNPACK_C := $(addprefix hv/base/,bzimage.c checksum.c inflate.c lz4.c lzma.c sha256.c unpack.c xz.c zstd.c zstd_entropy.c)
 $(DOM0)/serai: $(sort $(wildcard dom0/serai/*.c)) $(UNPACK_C) $(wildcard dom0/serai/*.h) \
                $(wildcard hv/base/*.h) hv/abi/serai.h $(wildcard hv/core/sched*.h) | packages-run
 	@mkdir -p $(@D)

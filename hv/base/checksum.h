@@ -1,10 +1,9 @@
 /*
  * The integrity checks that boot-time payloads carry: CRC32 (IEEE 802.3, reflected), CRC64
- * (ECMA-182, reflected), SHA-256 and xxHash64.
+ * (ECMA-182, reflected) and xxHash64; SHA-256 has a file of its own.
  *
  * Pure: tables are built by the caller into memory it owns. Nothing here fails. None of this is
- * meant to resist an attacker (SHA-256 included: it is compared with a digest that lies next to
- * the data); it tells a damaged file from a whole one.
+ * meant to resist an attacker; it tells a damaged file from a whole one.
  */
 #ifndef SERAI_BASE_CHECKSUM_H
 #define SERAI_BASE_CHECKSUM_H
@@ -31,10 +30,6 @@ u32 crc32(struct crc32_work *w, u32 crc, const u8 *p, size_t len);
 
 void crc64_init(struct crc64_work *w);
 u64 crc64(const struct crc64_work *w, u64 crc, const u8 *p, size_t len);
-
-#define SHA256_SIZE 32
-
-void sha256(const u8 *p, size_t len, u8 digest[SHA256_SIZE]);
 
 u64 xxh64(const u8 *p, size_t len, u64 seed);
 

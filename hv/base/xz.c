@@ -4,6 +4,7 @@
  */
 #include "base/unpack_impl.h"
 #include "base/checksum.h"
+#include "base/sha256.h"
 #include "base/lzma.h"
 #include "base/string.h"
 

@@ -18,6 +18,10 @@ static const struct vfr_self self = {
     .ip6 = {0xfe80000000000000ull, 0x005345fffe524149ull}, /* made of the MAC: RFC 4291, A */
 };
 
+#define TCP_SYN    0x02
+#define ICMP_ECHO  8
+#define ICMP6_ECHO 128
+
 /* One packet's judgement. */
 struct judgement {
     struct vif_packet *p;
@@ -152,16 +156,16 @@ static u8 facts(const struct vif *f, struct vfr_addr a)
            (vfr_binding_shares(&f->binding, a) ? VFR_F_SHARED : 0);
 }
 
-static void ask_rules(const struct judgement *j, struct vfr_verdict *v)
+static void ask_rules(const struct judgement *j, const struct vfr_packet *x,
+                      const struct vif *from, const struct vif *to, struct vfr_verdict *v)
 {
     const struct vfr_ruleset *s = j->ruleset;
-    const struct vfr_packet *x = &j->p->parsed;
     const unsigned odd = s->generation & 1;
     const struct vfr_question q = {
         .packet = x,
-        .from = {&j->in->zones[odd], facts(j->in, x->tuple.src)},
-        .to = {&j->out->zones[odd], facts(j->out, x->tuple.dst)},
-        .vif = j->in->index,
+        .from = {&from->zones[odd], facts(from, x->tuple.src)},
+        .to = {&to->zones[odd], facts(to, x->tuple.dst)},
+        .vif = from->index,
         .commit = true,
         .now = (u64)j->now,
     };
@@ -195,7 +199,7 @@ static int begin_flow(const struct judgement *j, const struct vfr_flow_key *key,
     rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
     if (rc)
         return rc;
-    ask_rules(j, &v);
+    ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
         return refuse(j, &v);
     if (v.action == VFR_PASS_STATELESS)
@@ -207,23 +211,42 @@ static int begin_flow(const struct judgement *j, const struct vfr_flow_key *key,
     return rc;
 }
 
+/* Rules know flows by their first packet: what that was like, to judge by this one. */
+static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_packet *x)
+{
+    *x = *now;
+    if (x->tcp_flags)
+        x->tcp_flags = TCP_SYN;
+    if (!answer)
+        return;
+    x->tuple = (struct vfr_tuple){now->tuple.dst, now->tuple.src, now->tuple.dport,
+                                  now->tuple.sport, now->tuple.proto};
+    if (x->flags & VFR_P_ANSWER) {
+        x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
+        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP_ECHO;
+    }
+}
+
 /* The rules have changed since the flow began. */
-static int judge_again(const struct judgement *j, const struct vfr_flow_key *key)
+static int judge_again(const struct judgement *j, const struct vfr_flow_key *key, bool answer)
 {
     struct vfr_flow_verdict again;
+    struct vfr_packet first;
     struct vfr_verdict v;
     int rc;
 
-    ask_rules(j, &v);
-    if (v.action == VFR_PASS) {
-        again = for_flow(j, &v);
-        return vfr_flow_confirm(&vfr.flows, key, &again) == VFR_FLOW_HIT ? VFR_R_OK
-                                                                         : -XEN_EAGAIN;
-    }
+    if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
+        return VFR_R_ICMP_UNSOLICITED;
+    first_packet(&j->p->parsed, answer, &first);
+    ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
+    again = for_flow(j, &v);
     lock(&vfr.flow_lock);
-    rc = vfr_flow_kill(&vfr.flows, key);
+    rc = v.action == VFR_PASS ? vfr_flow_confirm(&vfr.flows, key, &again)
+                              : vfr_flow_kill(&vfr.flows, key);
     unlock(&vfr.flow_lock);
-    return rc ? rc : (int)refuse(j, &v);
+    if (rc || v.action == VFR_PASS)
+        return -XEN_EAGAIN; /* confirmed: now it is found and counted */
+    return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)refuse(j, &v);
 }
 
 /* Its flow lets it pass, or the rules do. */
@@ -253,7 +276,7 @@ static enum vfr_reason admit(const struct judgement *j)
             rc = begin_flow(j, &key, &use);
             break;
         case VFR_FLOW_STALE:
-            rc = judge_again(j, &key);
+            rc = judge_again(j, &key, hit.answer);
             break;
         case VFR_FLOW_BUSY:
             tlb_relax();

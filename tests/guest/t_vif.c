@@ -493,6 +493,84 @@ static void elsewhere(void)
     is(answer(&a), 0, "answered");
 }
 
+/* One packet from a, which is sent or dropped for this reason. */
+static bool goes(enum vfr_reason reason)
+{
+    u64 before = drops(&a, reason), got_before = b.taken;
+    u8 *got = page;
+
+    request(&a, page_ref, 0, 60, 0);
+    push_requests(&a);
+    answer(&a);
+    while (receive(&b, &got))
+        push_buffers(&b, 1);
+    return reason ? drops(&a, reason) == before + 1 && b.taken == got_before
+                  : b.taken == got_before + 1;
+}
+
+/* Anything received by a is an answer of the router's; its first bytes. */
+static bool told(const u8 *head, unsigned n, unsigned at)
+{
+    u8 *got = page;
+    bool good = receive(&a, &got) && !memcmp(got + at, head, n);
+
+    while (receive(&a, &got))
+        ;
+    push_buffers(&a, 4 - (a.posted - a.taken));
+    return good;
+}
+
+static void liars(void)
+{
+    static const u8 who_has[] = {
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0,  0, 0, 0, 1, 8, 6, 0, 1, 8, 0,   6,   4, 0,
+        1,    2,    0,    0,    0,    0,    1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 169, 254, 0, 1};
+    static const u8 is_at[] = {ROUTER, 8, 6};
+
+    group("liars");
+    push_buffers(&a, 4);
+    push_buffers(&b, 4);
+    make_udp(page, 60, 1, 2);
+    ok(goes(VFR_R_OK), "the truth");
+    make_udp(page, 60, 3, 2);
+    ok(goes(VFR_R_SPOOF_MAC), "another's Ethernet address");
+    page[11] = 1;
+    ok(goes(VFR_R_SPOOF_IP4), "another's IP address");
+    memset(page, 0, 60);
+    memcpy(page, who_has, sizeof(who_has));
+    ok(goes(VFR_R_CONSUMED), "a question for the router");
+    ok(told(is_at, sizeof(is_at), 6), "is answered");
+    page[31] = 3;
+    ok(goes(VFR_R_SPOOF_ARP), "in another's name it is not");
+    ok(!told(is_at, sizeof(is_at), 6), "answered");
+}
+
+static void verdicts(void)
+{
+    static const u8 unreachable[] = {3, 3}; /* ICMP: port unreachable */
+
+    group("verdicts");
+    is(install(VFR_DROP), 0, "rules that let nothing pass");
+    make_udp(page, 60, 1, 2);
+    ok(goes(VFR_R_RULE), "what was let pass before is judged again");
+    ok(!told(unreachable, 2, 34), "and its sender not told");
+    is(install(VFR_REJECT), 0, "rules that refuse");
+    ok(goes(VFR_R_RULE), "it is refused");
+    ok(told(unreachable, 2, 34), "and its sender told so");
+    make_tcp(2);
+    ok(goes(VFR_R_RULE), "a connection too");
+    is(install(VFR_PASS), 0, "rules that let everything pass");
+    make_udp(page, 60, 1, 2);
+    make_tcp(0x10);
+    ok(goes(VFR_R_TCP_STATE), "a segment of no connection");
+    make_udp(page, 60, 1, 2);
+    make_tcp(2);
+    ok(goes(VFR_R_OK), "one that opens it");
+    make_udp(page, 60, 1, 2);
+    make_tcp(0x10);
+    ok(goes(VFR_R_OK), "then one of it");
+}
+
 /* Each is answered, and the packet after it goes through. */
 static void bad_requests(void)
 {
@@ -605,6 +683,8 @@ void test_vif(void)
     large_packet();
     no_buffers();
     elsewhere();
+    liars();
+    verdicts();
     bad_requests();
     bad_buffers();
     wild_rings();

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/sha256.h"
 
 static struct crc32_work w32;
 static struct crc64_work w64;
