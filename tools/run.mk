@@ -71,7 +71,7 @@ DOM0_PARTS := $(DOM0)/base.tar $(B)/kernel/bookworm/vmlinuz $(DOM0)/serai $(DOM0
 FILL_DOM0 := tools/make-dom0-image $(DOM0)/base.tar $(B)/kernel/bookworm $(DOM0)
 
 $(DOM0)/root.img: $(DOM0_PARTS) tools/make-dom0-image $(shell find tools/dom0 -type f) \
-                   $(wildcard dom0/net/*.py)
+                   $(wildcard dom0/net/*.py dom0/net/*.lark)
 	$(FILL_DOM0) $@
 
 .PHONY: dom0 run

@@ -1,28 +1,45 @@
-"""Serai's own hypercall, for domain 0: the interfaces of the virtual firewall router.
+"""Serai's own hypercalls, for domain 0: what concerns the virtual firewall router.
 
-The layout is struct serai_vfr_vif's of hv/abi/vfr.h.
+The layouts are those of hv/abi/vfr.h and hv/abi/vfr_lease.h. Every failure is an OSError with the
+hypervisor's errno.
 """
 
 import ctypes
 import fcntl
 import ipaddress
+import math
 import mmap
 import os
 import struct
 from dataclasses import dataclass, field
 
 HYPERCALL_SERAI = 55
-OP_VFR = 8
+OP_VIF, OP_RULES, OP_LEASE = 8, 9, 10
 CONNECT, DISCONNECT, READ, NEXT = range(4)
+INSTALL, CHECK, READ_RULES = range(3)
+CHANGE_LEASE, CHECK_LEASE, LIST_LEASES = range(3)
 ROUTED, SWITCHED, UPLINK, PUNT = range(4)
+KINDS = ("routed", "switched", "uplink", "punt")
 CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG = 1, 2, 4, 8, 16
+ZONE_BYTES = 32
 
-QUEUES, PREFIXES, REASONS = 8, 32, 64
-HEAD = struct.Struct("<4H4BI6s6sI")
+REASONS = """ok short bad-ip csum-unsupp gso-bad ext-hdr ethertype spoof-mac spoof-ip4 spoof-ip6 spoof-arp spoof-nd
+    spoof-ra spoof-dhcp rsip-addr rsip-port no-owner quarantined icmp-unsolicited icmp-id-busy frag-overlap frag-tiny
+    frag-orphan frag-limit rule default tcp-state flow-quota flow-rate rate rx-full rx-slow no-route ttl mtu ring-error
+    vif-down log-full punt-full consumed""".split()
+
+QUEUES, PREFIXES, MACS, DROPS = 8, 32, 8, 64
+HEAD = struct.Struct(f"<4H4BI6s6s2BHII{ZONE_BYTES}s{MACS * 6}s")
 QUEUE = struct.Struct("<4I")
-PREFIX = struct.Struct("<QQB7x")
-COUNTS = struct.Struct(f"<4Q{REASONS}Q")
+PREFIX = struct.Struct("<QQBB6x")
+COUNTS = struct.Struct(f"<4Q{DROPS}Q")
 SIZE = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size
+ZONES = struct.Struct(f"<H6x{ZONE_BYTES}s")
+RULES = struct.Struct("<II3QIIQIIII")
+COUNTER = struct.Struct("<QQ")
+ORDER = struct.Struct("<4BHHIIII16s")
+LEASE = struct.Struct(f"<II{ORDER.size}sIIIIQ")
+LEASE_INFO = struct.Struct("<IIHH4Bqq16s")
 
 # privcmd's ioctl: a hypercall's number and five arguments.
 IOCTL_HYPERCALL = 48 << 16 | ord("P") << 8
@@ -30,6 +47,10 @@ IOCTL_HYPERCALL = 48 << 16 | ord("P") << 8
 
 def mac_bytes(text):
     return bytes(int(part, 16) for part in text.split(":"))
+
+
+def mac_text(mac):
+    return ":".join(f"{byte:02x}" for byte in mac)
 
 
 def prefix_numbers(network):
@@ -48,7 +69,7 @@ def prefix_network(high, low, length):
 
 @dataclass
 class Vif:
-    """An interface; what is not given to connect() is what read() found."""
+    """An interface; what is not given to connect() is what vifs() found."""
 
     domid: int = 0
     handle: int = 0
@@ -59,59 +80,157 @@ class Vif:
     next_hop: bytes = bytes(6)
     queues: list = field(default_factory=list)  # (tx_ref, rx_ref, tx_port, rx_port)
     prefixes: list = field(default_factory=list)  # of ipaddress networks
+    shared: set = field(default_factory=set)  # of those: the ones that others use too
+    generation: int = 0  # of the rules that 'zones' are of
+    zones: int = 0  # a bit per zone
     vif: int = 0
-    counts: tuple = ()  # packets and bytes sent, received; then drops by reason
+    counts: tuple = (0,) * (4 + DROPS)  # packets and bytes sent, received; drops by reason
 
     def pack(self, op):
         data = HEAD.pack(op, self.vif, self.domid, self.handle, self.kind, self.can,
                          len(self.queues), len(self.prefixes), self.mtu, self.mac,
-                         self.next_hop, 0)
+                         self.next_hop, 0, 0, 0, self.generation, 0,
+                         self.zones.to_bytes(ZONE_BYTES, "little"), b"")
         for queue in self.queues[:QUEUES]:
             data += QUEUE.pack(*queue)
         data = data.ljust(HEAD.size + QUEUES * QUEUE.size, b"\0")
         for network in self.prefixes[:PREFIXES]:
-            data += PREFIX.pack(*prefix_numbers(network))
+            data += PREFIX.pack(*prefix_numbers(network), network in self.shared)
         return data.ljust(SIZE, b"\0")
 
     @classmethod
     def unpack(cls, data):
         (_, vif, domid, handle, kind, can, _, nr_prefixes, mtu, mac, next_hop,
-         _) = HEAD.unpack_from(data)
+         *_) = HEAD.unpack_from(data)
+        found = cls(domid, handle, kind, can, mtu, mac, next_hop, vif=vif)
         at = HEAD.size + QUEUES * QUEUE.size
-        prefixes = [prefix_network(*PREFIX.unpack_from(data, at + i * PREFIX.size))
-                    for i in range(nr_prefixes)]
-        counts = COUNTS.unpack_from(data, at + PREFIXES * PREFIX.size)
-        return cls(domid, handle, kind, can, mtu, mac, next_hop, [], prefixes, vif, counts)
+        for i in range(nr_prefixes):
+            *numbers, shared = PREFIX.unpack_from(data, at + i * PREFIX.size)
+            found.prefixes.append(prefix_network(*numbers))
+            if shared:
+                found.shared.add(found.prefixes[-1])
+        found.counts = COUNTS.unpack_from(data, at + PREFIXES * PREFIX.size)
+        return found
+
+
+@dataclass
+class LeaseInfo:
+    id: int
+    ip: ipaddress.IPv4Address
+    start: int
+    log2: int
+    classes: int
+    state: int
+    origin: int
+    vif: int
+    since: float  # seconds since the hypervisor started
+    ends: float  # infinity: never
+
+
+class Memory:
+    """Pages that hypercalls may name; a caller's as long as it is in use."""
+
+    def __init__(self, size):
+        buffers = os.open("/dev/xen/hypercall", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.bytes = mmap.mmap(buffers, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        finally:
+            os.close(buffers)
+        self.handle = ctypes.c_char.from_buffer(self.bytes)
+        self.address = ctypes.addressof(self.handle)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        del self.handle
+        self.bytes.close()
+
+    def put(self, data, at=0):
+        self.bytes[at:at + len(data)] = data
+        return self.address + at
 
 
 class Router:
-    """The hypervisor's half. Every failure is an OSError with the hypervisor's errno."""
+    """The hypervisor's half of the router."""
 
     def __init__(self):
         self.privcmd = os.open("/dev/xen/privcmd", os.O_RDWR | os.O_CLOEXEC)
-        buffers = os.open("/dev/xen/hypercall", os.O_RDWR | os.O_CLOEXEC)
-        self.page = mmap.mmap(buffers, mmap.PAGESIZE)
-        os.close(buffers)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
+        self.page = Memory(mmap.PAGESIZE)
 
-    def call(self, op, vif):
-        self.page[:SIZE] = vif.pack(op)
-        call = struct.pack("<6Q", HYPERCALL_SERAI, OP_VFR, self.address, 0, 0, 0)
+    def call(self, op, data):
+        self.page.put(data)
+        call = struct.pack("<6Q", HYPERCALL_SERAI, op, self.page.address, 0, 0, 0)
         fcntl.ioctl(self.privcmd, IOCTL_HYPERCALL, call)
-        return Vif.unpack(self.page[:SIZE])
+        return self.page.bytes[:len(data)]
+
+    # -- interfaces --
 
     def connect(self, vif):
-        return self.call(CONNECT, vif).vif
+        return Vif.unpack(self.call(OP_VIF, vif.pack(CONNECT))).vif
 
     def disconnect(self, index):
-        self.call(DISCONNECT, Vif(vif=index))
+        self.call(OP_VIF, Vif(vif=index).pack(DISCONNECT))
 
     def vifs(self):
         """All that are up."""
         found, index = [], 0
         while True:
             try:
-                found.append(self.call(NEXT, Vif(vif=index)))
+                found.append(Vif.unpack(self.call(OP_VIF, Vif(vif=index).pack(NEXT))))
             except FileNotFoundError:
                 return found
             index = found[-1].vif + 1
+
+    # -- rules --
+
+    def generation(self):
+        return RULES.unpack(self.call(OP_RULES, RULES.pack(READ_RULES, *[0] * 11)))[1]
+
+    def counters(self):
+        """Packets and bytes of each rule in order, the default's last."""
+        count = RULES.unpack(self.call(OP_RULES, RULES.pack(READ_RULES, *[0] * 11)))[8] + 1
+        with Memory(count * COUNTER.size) as memory:
+            op = RULES.pack(READ_RULES, 0, 0, 0, 0, 0, count, memory.address, 0, 0, 0, 0)
+            count = min(count, RULES.unpack(self.call(OP_RULES, op))[8] + 1)
+            return [COUNTER.unpack_from(memory.bytes, i * COUNTER.size) for i in range(count)]
+
+    def install(self, image, generation, zones, check_only=False):
+        """The image takes the place of 'generation'; zones: {vif: bits}. The new generation."""
+        table = b"".join(ZONES.pack(vif, bits.to_bytes(ZONE_BYTES, "little"))
+                         for vif, bits in zones.items())
+        at = -(-len(image) // 8) * 8
+        with Memory(at + len(table) + 8) as memory:
+            memory.put(image)
+            memory.put(table, at)
+            op = RULES.pack(CHECK if check_only else INSTALL, generation, memory.address, len(image),
+                            memory.address + at, len(zones), 0, 0, 0, 0, 0, 0)
+            return RULES.unpack(self.call(OP_RULES, op))[1]
+
+    # -- leases --
+
+    def change_lease(self, op, *, ip=0, vif=0, classes=0, start=0, log2=0, seconds=0, lease=0,
+                     uuid=bytes(16), origin=1):
+        """(id, first port) of the lease."""
+        order = ORDER.pack(op, origin, classes, log2, start, vif, int(ip), lease, seconds, 0, uuid)
+        data = self.call(OP_LEASE, LEASE.pack(CHANGE_LEASE, 0, order, 0, 0, 0, 0, 0))
+        order = ORDER.unpack(LEASE.unpack(data)[2])
+        return order[7], order[4]
+
+    def leases(self):
+        found, cursor, most = [], 0, mmap.PAGESIZE // LEASE_INFO.size
+        with Memory(mmap.PAGESIZE) as memory:
+            while True:
+                op = LEASE.pack(LIST_LEASES, 0, bytes(ORDER.size), cursor, most, 0, 0, memory.address)
+                _, _, _, cursor, _, count, *_ = LEASE.unpack(self.call(OP_LEASE, op))
+                if not count:
+                    return found
+                for i in range(count):
+                    found.append(self.lease_info(memory.bytes, i * LEASE_INFO.size))
+
+    @staticmethod
+    def lease_info(data, at):
+        (number, ip, start, vif, log2, classes, state, origin, since, ends,
+         _) = LEASE_INFO.unpack_from(data, at)
+        return LeaseInfo(number, ipaddress.IPv4Address(ip), start, log2, classes, state, origin, vif,
+                         since / 1e9, math.inf if ends == 2**63 - 1 else ends / 1e9)

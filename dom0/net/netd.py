@@ -17,6 +17,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), "/usr/lib/xen-4.17
 import xen.lowlevel.xs  # noqa: E402  (Debian's xen-utils)
 
 import hypercall  # noqa: E402
+import policy  # noqa: E402
 import vifs  # noqa: E402
 
 BACKENDS = "/local/domain/0/backend/vif"
@@ -52,6 +53,9 @@ class Daemon:
         self.xs = xen.lowlevel.xs.xs()
         self.store = Store(self.xs)
         self.router = hypercall.Router()
+        self.policy = policy.Policy()
+        if self.router.generation() == 0:
+            self.policy.install(self.router, policy.FILE.read_text(), {})
         self.backends = {}  # (domid, handle): Backend
         self.connected = {(v.domid, v.handle): v.vif for v in self.router.vifs()}
 
@@ -61,7 +65,7 @@ class Daemon:
                 key = int(domid), int(handle)
                 if key in self.backends or not self.store.read(f"{BACKENDS}/{domid}/{handle}/frontend"):
                     continue
-                backend = vifs.Backend(self.store, self.router, *key)
+                backend = vifs.Backend(self.store, self.router, self.policy, *key)
                 backend.index = self.connected.pop(key, None)
                 self.backends[key] = backend
                 for path in backend.paths():
@@ -93,8 +97,9 @@ def main():
         Daemon().run()
     except KeyboardInterrupt:
         return 130
-    except OSError as why:
-        print(f"netd: {why}: this must run as root in domain 0 on Serai", file=sys.stderr)
+    except (OSError, policy.Refused) as why:
+        print(f"netd: {why}: this must run as root in domain 0 on Serai, with rules in {policy.FILE}",
+              file=sys.stderr)
         return 1
 
 

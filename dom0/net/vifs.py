@@ -2,7 +2,8 @@
 
 A Backend follows one interface: step() looks at both ends' states and does what is next; call it
 whenever something below one of paths() changes. The store has read, write, ls and a transaction;
-the router connects and disconnects (hypercall.Router). Neither is touched but through these.
+the router connects and disconnects (hypercall.Router); the policy tells an interface's zones
+(policy.Policy). None of them is touched but through these.
 """
 
 import ipaddress
@@ -50,8 +51,8 @@ def addresses(text):
 
 
 class Backend:
-    def __init__(self, store, router, domid, handle):
-        self.store, self.router = store, router
+    def __init__(self, store, router, policy, domid, handle):
+        self.store, self.router, self.policy = store, router, policy
         self.domid, self.handle = domid, handle
         self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
         self.front = store.read(f"{self.path}/frontend")
@@ -97,7 +98,7 @@ class Backend:
 
     def connect(self):
         try:
-            self.index = self.router.connect(self.describe())
+            self.index = self.policy.connect(self.router, self.describe(), self.domain_name())
         except (BadFrontend, OSError, ValueError) as why:
             log.error("%r cannot be connected: %s", self, why)
             self.store.write(f"{self.path}/error", str(why))
@@ -116,6 +117,9 @@ class Backend:
             pass  # the hypervisor was faster: the domain is going
         log.info("%r is disconnected", self)
         self.index = None
+
+    def domain_name(self):
+        return self.store.read(f"/local/domain/{self.domid}/name") or ""
 
     def describe(self):
         """What the hypervisor is to connect, from what both ends wrote."""

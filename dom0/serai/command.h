@@ -39,6 +39,6 @@ bool take_json(int argc, char **argv, int words, bool *json);
 bool parse_number(const char *text, unsigned long max, unsigned long *out);
 
 extern const struct command command_counters, command_kernels, command_log, command_mem,
-    command_sched;
+    command_net, command_sched;
 
 #endif

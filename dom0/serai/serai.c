@@ -5,7 +5,8 @@
 #include "command.h"
 
 static const struct command *const commands[] = {
-    &command_counters, &command_kernels, &command_log, &command_mem, &command_sched, NULL};
+    &command_counters, &command_kernels, &command_log, &command_mem,
+    &command_net,      &command_sched,   NULL};
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,210 @@
+#!/usr/bin/python3
+"""serai net: the virtual firewall router, seen and steered from domain 0.
+
+    serai net show [--json]                interfaces, what they carried, what was dropped and why
+    serai net rule show [--json]           the rules in force, and how often each was used
+    serai net rule check FILE              says what is wrong with a ruleset, or odd about it
+    serai net rule load FILE [--generation N]
+                                           puts it in force; only in place of generation N, if given
+    serai net lease list [--json]          who has which ports of shared addresses
+    serai net lease share ADDRESS          makes an address one that domains share
+    serai net lease grant ADDRESS VIF [--start PORT] [--size N] [--seconds S]
+    serai net lease free ID
+
+Exit status: 0 done; 1 it could not be done; 2 asked wrongly. After 1 and 2 nothing has changed.
+"""
+
+import argparse
+import errno
+import ipaddress
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import hypercall  # noqa: E402
+import policy  # noqa: E402
+import rules_parse  # noqa: E402
+import rules_review  # noqa: E402
+
+STATES = ("free", "held", "draining", "resting")
+GRANT, EXTEND, FREE, REVOKE = 1, 2, 3, 4
+SHARE = 7
+LEASE_ERRORS = {
+    errno.EADDRNOTAVAIL: "the address is not shared: 'serai net lease share' makes it so",
+    errno.EBUSY: "a port is leased already: 'serai net lease list' says to whom",
+    errno.EAGAIN: "a port was given back less than two minutes ago, and rests",
+    errno.E2BIG: "the domain has as many leases as it may have",
+    errno.ENOSPC: "no block of that size is free",
+    errno.ENOENT: "there is no such lease",
+    errno.EEXIST: "the address is shared already",
+    errno.EINVAL: "that makes no sense: blocks have 64 to 32768 ports, a power of two, and begin at a "
+                  "multiple of that from 4096 on; single ports are anywhere",
+}
+
+
+class Failure(Exception):
+    """What happened, why, and what to do."""
+
+
+def domain_names():
+    names = {}
+    listing = subprocess.run(["xenstore-ls", "-f", "/local/domain"], capture_output=True, text=True,
+                             check=False)
+    for line in listing.stdout.splitlines():
+        path, _, value = line.partition(" = ")
+        words = path.strip().split("/")
+        if len(words) == 5 and words[4] == "name":
+            names[int(words[3])] = value.strip('"')
+    return names
+
+
+def describe(vif, names):
+    drops = {reason: n for reason, n in zip(hypercall.REASONS, vif.counts[4:]) if n}
+    return {"vif": vif.vif, "domain": names.get(vif.domid, ""), "domid": vif.domid,
+            "handle": vif.handle, "kind": hypercall.KINDS[vif.kind], "mac": hypercall.mac_text(vif.mac),
+            "mtu": vif.mtu, "addresses": [str(p) for p in vif.prefixes],
+            "shared": [str(p) for p in vif.shared], "sent": {"packets": vif.counts[0], "bytes": vif.counts[1]},
+            "received": {"packets": vif.counts[2], "bytes": vif.counts[3]}, "drops": drops}
+
+
+def show(router, args):
+    found = [describe(v, domain_names()) for v in router.vifs()]
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{'vif':>4} {'domain':<20} {'kind':<8} {'addresses':<24} {'sent':>10} {'received':>10} dropped")
+    for v in found:
+        drops = ", ".join(f"{n} {reason}" for reason, n in v["drops"].items()) or "-"
+        print(f"{v['vif']:>4} {v['domain']:<20} {v['kind']:<8} {' '.join(v['addresses']):<24} "
+              f"{v['sent']['packets']:>10} {v['received']['packets']:>10} {drops}")
+
+
+def rule_show(router, args):
+    known, generation = policy.Policy().load(), router.generation()
+    if known["generation"] != generation:
+        raise Failure(f"generation {generation} is in force, but {policy.STATE} tells of generation "
+                      f"{known['generation']}: load the rules again")
+    counters = router.counters()
+    if args.json:
+        print(json.dumps({"generation": generation, "text": known["text"],
+                          "counters": [{"packets": p, "bytes": b} for p, b in counters]}, indent=1))
+        return
+    print(f"# generation {generation}")
+    rules = list(rules_parse.parse(known["text"]).rules)
+    for rule, (packets, size) in zip(rules, counters):
+        print(f"{packets:>10} {size:>14}  {rule}")
+    print(f"{counters[-1][0]:>10} {counters[-1][1]:>14}  (the default)")
+
+
+def read_rules(path):
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        return text, rules_parse.parse(text)
+    except rules_parse.RulesError as why:
+        raise Failure(f"{path}:{why}") from why
+    except (OSError, UnicodeDecodeError) as why:
+        raise Failure(f"{path} cannot be read: {why}") from why
+
+
+def rule_check(router, args):
+    text, ruleset = read_rules(args.file)
+    for line, warning in rules_review.warnings(ruleset):
+        print(f"{args.file}:{line}: {warning}")
+    image, _ = policy.compile_text(text)
+    router.install(image, router.generation(), {}, check_only=True)
+    print(f"{args.file}: good, {len(ruleset.rules)} rules")
+
+
+def rule_load(router, args):
+    text, _ = read_rules(args.file)
+    new = policy.Policy().install(router, text, domain_names(), args.generation)
+    print(f"generation {new} is in force")
+
+
+def lease_list(router, args):
+    found = [{"id": x.id, "address": str(x.ip), "first": x.start, "last": x.start + (1 << x.log2) - 1,
+              "classes": x.classes, "state": STATES[x.state], "vif": x.vif, "since": x.since,
+              "ends": None if math.isinf(x.ends) else x.ends} for x in router.leases()]
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{'id':>10} {'address':<15} {'ports':<13} {'vif':>4} state")
+    for x in found:
+        print(f"{x['id']:>10} {x['address']:<15} {str(x['first']) + '-' + str(x['last']):<13} "
+              f"{x['vif']:>4} {x['state']}")
+
+
+def change_lease(router, op, **order):
+    try:
+        return router.change_lease(op, **order)
+    except OSError as why:
+        raise Failure(LEASE_ERRORS.get(why.errno, why.strerror)) from why
+
+
+def lease_share(router, args):
+    change_lease(router, SHARE, ip=args.address)
+
+
+def lease_grant(router, args):
+    if args.size < 1 or args.size & (args.size - 1):
+        raise Failure(f"{args.size} ports cannot be leased: a lease has a power of two of them")
+    number, start = change_lease(router, GRANT, ip=args.address, vif=args.vif, classes=3,
+                                 start=args.start, log2=args.size.bit_length() - 1,
+                                 seconds=args.seconds)
+    print(f"lease {number}: ports {start}-{start + args.size - 1} of {args.address}")
+
+
+def lease_free(router, args):
+    change_lease(router, FREE, lease=args.id)
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|lease ...",
+                                  description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
+                                  formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    words = top.add_subparsers(required=True, metavar="show|rule|lease")
+
+    def add(where, name, run, *arguments, as_json=False):
+        p = where.add_parser(name, allow_abbrev=False)
+        p.set_defaults(run=run)
+        for flags, options in arguments:
+            p.add_argument(*flags, **options)
+        if as_json:
+            p.add_argument("--json", action="store_true")
+
+    add(words, "show", show, as_json=True)
+    rule = words.add_parser("rule", allow_abbrev=False).add_subparsers(required=True, metavar="show|check|load")
+    add(rule, "show", rule_show, as_json=True)
+    add(rule, "check", rule_check, (["file"], {}))
+    add(rule, "load", rule_load, (["file"], {}), (["--generation"], {"type": int}))
+    lease = words.add_parser("lease", allow_abbrev=False).add_subparsers(
+        required=True, metavar="list|share|grant|free")
+    address = (["address"], {"type": ipaddress.IPv4Address})
+    add(lease, "list", lease_list, as_json=True)
+    add(lease, "share", lease_share, address)
+    add(lease, "grant", lease_grant, address, (["vif"], {"type": int}),
+        (["--start"], {"type": int, "default": 0}), (["--size"], {"type": int, "default": 4096}),
+        (["--seconds"], {"type": int, "default": 0}))
+    add(lease, "free", lease_free, (["id"], {"type": int}))
+    return top
+
+
+def main():
+    args = parser().parse_args()
+    try:
+        args.run(hypercall.Router(), args)
+    except (Failure, policy.Refused) as why:
+        print(f"serai net: {why}", file=sys.stderr)
+        return 1
+    except OSError as why:
+        print(f"serai net: {why}: this must run as root in domain 0 on Serai", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
