@@ -209,10 +209,9 @@ class Router:
 
     # -- leases --
 
-    def change_lease(self, op, *, ip=0, vif=0, classes=0, start=0, log2=0, seconds=0, lease=0,
-                     uuid=bytes(16), origin=1):
+    def change_lease(self, op, *, ip=0, vif=0, classes=0, start=0, log2=0, seconds=0, lease=0, origin=1):
         """(id, first port) of the lease."""
-        order = ORDER.pack(op, origin, classes, log2, start, vif, int(ip), lease, seconds, 0, uuid)
+        order = ORDER.pack(op, origin, classes, log2, start, vif, int(ip), lease, seconds, 0, bytes(16))
         data = self.call(OP_LEASE, LEASE.pack(CHANGE_LEASE, 0, order, 0, 0, 0, 0, 0))
         order = ORDER.unpack(LEASE.unpack(data)[2])
         return order[7], order[4]

@@ -46,8 +46,14 @@ def number(store, path, otherwise=0):
 
 
 def addresses(text):
-    """The networks that an interface's 'ip' names, by spaces."""
-    return [ipaddress.ip_network(word) for word in (text or "").split()]
+    """The networks that an interface's 'ip' names, by spaces, and those it shares: ADDRESS/shared."""
+    networks, shared = [], set()
+    for word in (text or "").split():
+        network = ipaddress.ip_network(word.removesuffix("/shared"))
+        networks.append(network)
+        if word.endswith("/shared"):
+            shared.add(network)
+    return networks, shared
 
 
 class Backend:
@@ -125,11 +131,12 @@ class Backend:
         """What the hypervisor is to connect, from what both ends wrote."""
         if number(self.store, f"{self.front}/request-rx-copy") != 1:
             raise BadFrontend("the front end does not copy (request-rx-copy is not 1)")
+        prefixes, shared = addresses(self.store.read(f"{self.path}/ip"))
         return Vif(
             domid=self.domid, handle=self.handle, kind=ROUTED, can=self.abilities(),
             mtu=number(self.store, f"{self.path}/mtu", 1500),
             mac=mac_bytes(self.store.read(f"{self.path}/mac")),
-            queues=self.queues(), prefixes=addresses(self.store.read(f"{self.path}/ip")))
+            queues=self.queues(), prefixes=prefixes, shared=shared)
 
     def abilities(self):
         def has(feature):

@@ -73,7 +73,7 @@ struct vfr_lease_order {
     uint32_t id;      /* of the lease */
     uint32_t seconds; /* it lasts; 0: until it is given back */
     uint32_t spare;   /* 0 */
-    uint8_t uuid[16]; /* of the domain */
+    uint8_t uuid[16]; /* of the domain; out: with GRANT it is the interface's */
 };
 
 enum vfr_lease_state {

@@ -70,6 +70,18 @@ static int list_leases(struct serai_vfr_lease *op)
     return 0;
 }
 
+/* Who a lease is for the hypervisor knows better than the caller. */
+static int change_lease(struct serai_vfr_lease *op)
+{
+    int rc = 0;
+
+    if (op->order.op == VFR_LEASE_EXPIRE || op->order.op == VFR_LEASE_RELEASE)
+        return -XEN_EPERM;
+    if (op->order.op == VFR_LEASE_GRANT)
+        rc = vif_uuid(op->order.vif, op->order.uuid);
+    return rc ? rc : vfr_leases_change(&op->order, op->op == VFR_LEASE_CHECK, &op->events);
+}
+
 s64 hcall_vfr_lease(u64 u_arg)
 {
     struct serai_vfr_lease op;
@@ -79,11 +91,6 @@ s64 hcall_vfr_lease(u64 u_arg)
         return -XEN_EFAULT;
     if (op.reserved || op.op > VFR_LEASE_LIST)
         return -XEN_EINVAL;
-    if (op.op == VFR_LEASE_LIST)
-        rc = list_leases(&op);
-    else if (op.order.op == VFR_LEASE_EXPIRE || op.order.op == VFR_LEASE_RELEASE)
-        rc = -XEN_EPERM;
-    else
-        rc = vfr_leases_change(&op.order, op.op == VFR_LEASE_CHECK, &op.events);
+    rc = op.op == VFR_LEASE_LIST ? list_leases(&op) : change_lease(&op);
     return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
 }

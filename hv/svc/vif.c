@@ -1,4 +1,5 @@
 #include "svc/vif.h"
+#include "base/string.h"
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr.h"
@@ -316,6 +317,17 @@ int vif_read(struct serai_vfr_vif *op, bool or_next)
             break;
     }
     return -XEN_ENOENT;
+}
+
+int vif_uuid(u16 index, u8 uuid[16])
+{
+    struct vif *f = vfr_find(index);
+
+    if (!f || !vfr_take(f))
+        return -XEN_ENOENT;
+    memcpy(uuid, f->d->handle, 16);
+    vfr_set_state(f, VIF_UP);
+    return 0;
 }
 
 /* The interfaces of a domain that is going. One that is BUSY somebody else is at. */

@@ -11,6 +11,9 @@ int vif_disconnect(u16 index) must_check;
 /* What there is to tell about op->vif, or about the next one that is up. */
 int vif_read(struct serai_vfr_vif *op, bool or_next) must_check;
 
+/* The uuid of the domain whose interface it is. -XEN_ENOENT. */
+int vif_uuid(u16 index, u8 uuid[16]) must_check;
+
 void vif_init(void);
 
 #endif
