@@ -117,7 +117,7 @@ static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
         if (c->off + 8 > in->end)
             return c->pieces ? VFR_R_FRAG_TINY : VFR_R_SHORT;
         if (c->off + 8 > in->have)
-            return VFR_R_EXT_HDR;
+            return in->have < VFR_SNAPSHOT ? VFR_R_SHORT : VFR_R_EXT_HDR;
         if (!step(in->bytes + c->off, c))
             return VFR_R_EXT_HDR;
         if (c->off > in->end)
@@ -126,7 +126,7 @@ static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
             break;
     }
     /* Where the next header begins is kept in a byte. */
-    return c->off >= in->have && c->off >= VFR_SNAPSHOT ? VFR_R_EXT_HDR : VFR_R_OK;
+    return c->off >= VFR_SNAPSHOT ? VFR_R_EXT_HDR : VFR_R_OK;
 }
 
 /* ---- what an ICMP error complains about ---- */
