@@ -97,5 +97,8 @@ struct vfr_packet {
  */
 enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
                                  uint32_t len);
+/* The same by the long way only: what the short way is compared with. */
+enum vfr_reason vfr_packet_parse_any(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
+                                     uint32_t len);
 
 #endif
