@@ -22,6 +22,7 @@ int main(void)
     measure_keep("check|twenty-three||0");
     sched_cases();
     other_cases();
+    vfr_packet_cases();
     vfr_rules_cases();
     return 0;
 }

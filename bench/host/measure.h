@@ -39,6 +39,7 @@ static inline void expect(bool ok, const char *name)
 
 void sched_cases(void);
 void other_cases(void);
+void vfr_packet_cases(void);
 void vfr_rules_cases(void);
 
 #endif

@@ -10,7 +10,7 @@
 #ifndef SERAI_CORE_VFR_CHECKSUM_H
 #define SERAI_CORE_VFR_CHECKSUM_H
 
-#include "core/vfr_packet.h"
+#include "core/vfr_addr.h"
 
 struct vfr_sum {
     uint64_t words; /* 16-bit words in memory's order, added up; far from overflowing */

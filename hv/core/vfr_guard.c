@@ -3,7 +3,7 @@
 
 /* ---- whose address ---- */
 
-static rarely bool extra_mac(const struct vfr_binding *b, u64 mac)
+static bool extra_mac(const struct vfr_binding *b, u64 mac)
 {
     for (unsigned i = 0; i < b->macs; i++)
         if (b->extra_mac[i] == mac)
@@ -13,7 +13,7 @@ static rarely bool extra_mac(const struct vfr_binding *b, u64 mac)
 
 bool vfr_binding_has_mac(const struct vfr_binding *b, uint64_t mac)
 {
-    return likely(mac == b->mac) || extra_mac(b, mac);
+    return mac == b->mac || extra_mac(b, mac);
 }
 
 /* The number of the prefix that holds the address, or -1. */
@@ -42,7 +42,7 @@ static bool is_link_local(struct vfr_addr a)
     return a.high >> 54 == 0xfe80 >> 6;
 }
 
-static rarely bool owns_link_local(const struct vfr_binding *b, struct vfr_addr a)
+static bool owns_link_local(const struct vfr_binding *b, struct vfr_addr a)
 {
     if (b->flags & VFR_B_ANY_LINK_LOCAL || vfr_addr_equal(a, vfr_link_local(b->mac)))
         return true;
@@ -96,8 +96,8 @@ static bool unspecified(struct vfr_addr a)
 
 /* ---- ARP ---- */
 
-static rarely enum vfr_reason check_arp(const struct vfr_binding *b, const struct vfr_packet *p,
-                                        const u8 *arp)
+static enum vfr_reason check_arp(const struct vfr_binding *b, const struct vfr_packet *p,
+                                 const u8 *arp)
 {
     u32 sender = p->tuple.src.low, target = p->tuple.dst.low;
     /* A probe claims its target, a tentative address, and nothing else. */
@@ -132,8 +132,8 @@ static enum vfr_reason check_dhcp6(const u8 *m, u32 have)
     return have && m[0] < 32 && questions >> m[0] & 1 ? VFR_R_OK : VFR_R_SPOOF_DHCP;
 }
 
-static rarely enum vfr_reason check_dhcp(const struct vfr_binding *b,
-                                         const struct vfr_packet *p, const u8 *bytes, u32 have)
+static enum vfr_reason check_dhcp(const struct vfr_binding *b, const struct vfr_packet *p,
+                                  const u8 *bytes, u32 have)
 {
     u32 at = p->l4_offset + UDP_HEADER, end = p->l3_offset + p->l3_len;
     u32 rest = MIN(have, end) - at;
@@ -162,7 +162,7 @@ static bool is_dhcp(const struct vfr_packet *p)
 /* ---- IPv4 ---- */
 
 /* A client without an address asks for one. */
-static rarely bool asks_for_address4(const struct vfr_packet *p)
+static bool asks_for_address4(const struct vfr_packet *p)
 {
     return p->tuple.src.low == VFR_IP4(0).low && p->tuple.dst.low == VFR_IP4(0xffffffff).low &&
            p->tuple.proto == PROTO_UDP && p->tuple.dport == DHCP4_SERVER &&
@@ -203,8 +203,8 @@ static u32 nd_len(const struct vfr_packet *p, u32 have)
     return end <= have ? end - p->l4_offset : 0;
 }
 
-static rarely enum vfr_reason check_nd(const struct vfr_binding *b, const struct vfr_packet *p,
-                                       const u8 *bytes, u32 have)
+static enum vfr_reason check_nd(const struct vfr_binding *b, const struct vfr_packet *p,
+                                const u8 *bytes, u32 have)
 {
     const u8 *m = bytes + p->l4_offset;
     bool tentative = unspecified(p->tuple.src), targets = p->icmp_type != ND_ROUTER_SOLICIT;
@@ -227,7 +227,7 @@ static rarely enum vfr_reason check_nd(const struct vfr_binding *b, const struct
 }
 
 /* Messages that a station sends before it has an address. */
-static rarely bool starts_up6(const struct vfr_packet *p)
+static bool starts_up6(const struct vfr_packet *p)
 {
     if (!unspecified(p->tuple.src) || p->tuple.proto != PROTO_ICMP6 ||
         p->flags & VFR_P_FRAGMENT)
@@ -246,7 +246,7 @@ static rarely bool starts_up6(const struct vfr_packet *p)
 
 /* ---- all ---- */
 
-static rarely enum vfr_reason check_uplink(const struct vfr_packet *p)
+static enum vfr_reason check_uplink(const struct vfr_packet *p)
 {
     if (p->eth_src & ETH_GROUP)
         return VFR_R_SPOOF_MAC;
@@ -256,27 +256,45 @@ static rarely enum vfr_reason check_uplink(const struct vfr_packet *p)
     return p->flags & VFR_P_ND && p->icmp_type == ND_REDIRECT ? VFR_R_SPOOF_RA : VFR_R_OK;
 }
 
+static rarely enum vfr_reason check_any(const struct vfr_binding *b, const struct vfr_packet *p,
+                                        const u8 *bytes, u32 have)
+{
+    if (b->kind == VFR_UPLINK)
+        return check_uplink(p);
+    if (!may_use_mac(b, p->eth_src))
+        return VFR_R_SPOOF_MAC;
+    if (p->class == VFR_C_ARP)
+        return check_arp(b, p, bytes + p->l3_offset);
+    if (p->class == VFR_C_IP4) {
+        if (!may_use4(b, p->tuple.src.low) && !asks_for_address4(p))
+            return VFR_R_SPOOF_IP4;
+        if (p->tuple.proto == PROTO_ICMP4)
+            return check_icmp4(b, p);
+    } else {
+        if (!may_use6(b, p->tuple.src) && !starts_up6(p))
+            return VFR_R_SPOOF_IP6;
+        if (p->flags & VFR_P_ND)
+            return check_nd(b, p, bytes, have);
+    }
+    return is_dhcp(p) ? check_dhcp(b, p, bytes, have) : VFR_R_OK;
+}
+
+/* TCP, and UDP that is not DHCP, from the own station and the first prefix: nearly all there is. */
+static must_inline bool is_plain(const struct vfr_binding *b, const struct vfr_packet *p)
+{
+    if (unlikely(p->eth_src != b->mac || b->kind == VFR_UPLINK))
+        return false;
+    if (p->tuple.proto != PROTO_TCP && (p->tuple.proto != PROTO_UDP || is_dhcp(p)))
+        return false;
+    if (likely(p->class == VFR_C_IP4))
+        return b->ip4s && ((u32)p->tuple.src.low & b->ip4[0].mask) == b->ip4[0].addr;
+    return p->class == VFR_C_IP6 && b->ip6s && in_prefix6(&b->ip6[0], p->tuple.src);
+}
+
 enum vfr_reason vfr_guard_check(const struct vfr_binding *b, const struct vfr_packet *p,
                                 const uint8_t *bytes, uint32_t have)
 {
-    if (unlikely(b->kind == VFR_UPLINK))
-        return check_uplink(p);
-    if (unlikely(!may_use_mac(b, p->eth_src)))
-        return VFR_R_SPOOF_MAC;
-    if (unlikely(p->class == VFR_C_ARP))
-        return check_arp(b, p, bytes + p->l3_offset);
-    if (p->class == VFR_C_IP4) {
-        if (unlikely(!may_use4(b, p->tuple.src.low) && !asks_for_address4(p)))
-            return VFR_R_SPOOF_IP4;
-        if (unlikely(p->tuple.proto == PROTO_ICMP4))
-            return check_icmp4(b, p);
-    } else {
-        if (unlikely(!may_use6(b, p->tuple.src) && !starts_up6(p)))
-            return VFR_R_SPOOF_IP6;
-        if (unlikely(p->flags & VFR_P_ND))
-            return check_nd(b, p, bytes, have);
-    }
-    return unlikely(is_dhcp(p)) ? check_dhcp(b, p, bytes, have) : VFR_R_OK;
+    return likely(is_plain(b, p)) ? VFR_R_OK : check_any(b, p, bytes, have);
 }
 
 /* ---- invariants ---- */

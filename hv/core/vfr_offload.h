@@ -17,6 +17,7 @@
 #define SERAI_CORE_VFR_OFFLOAD_H
 
 #include "core/vfr_checksum.h"
+#include "core/vfr_packet.h"
 
 #define VFR_FRAME_MAX 65535
 /* Below this a single frame would make more packets than any receiver wants. */

@@ -1,15 +1,14 @@
-#include "core/vfr_packet.h"
-#include "core/vfr_wire.h"
+#include "core/vfr_checksum.h"
+#include "core/vfr_packet_impl.h"
 
 #define EXTENSIONS_MAX 8
 
 /* What is being parsed; offsets count from the start of the frame. */
 struct input {
     const u8 *bytes;
-    u32 have;     /* bytes that may be read */
-    u32 frame;    /* where the frame ends */
-    u32 end;      /* where the IP packet ends; at most 'frame' */
-    u32 readable; /* the lesser of 'have' and 'end' */
+    u32 have;  /* bytes that may be read */
+    u32 frame; /* where the frame ends */
+    u32 end;   /* where the IP packet ends; at most 'frame' */
 };
 
 /* Where a chain of IPv6 headers led to. */
@@ -21,11 +20,6 @@ struct chain {
     u8 proto;
     bool options;
 };
-
-static struct vfr_addr get_addr6(const u8 *p)
-{
-    return (struct vfr_addr){get_be64(p), get_be64(p + 8)};
-}
 
 /* What of a protocol's header must be there; 0 for protocols that are not looked into. */
 static u32 header_needed(u8 proto, u8 class)
@@ -109,7 +103,7 @@ static bool is_extension(u8 proto)
 }
 
 /* From the end of the fixed header to what no later piece of the datagram repeats. */
-static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
+static enum vfr_reason walk(const struct input *in, struct chain *c)
 {
     for (unsigned n = 0; is_extension(c->proto); n++) {
         if (n == EXTENSIONS_MAX || (n && c->proto == PROTO_HOP))
@@ -117,7 +111,7 @@ static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
         if (c->off + 8 > in->end)
             return c->pieces ? VFR_R_FRAG_TINY : VFR_R_SHORT;
         if (c->off + 8 > in->have)
-            return VFR_R_EXT_HDR;
+            return in->have < VFR_SNAPSHOT ? VFR_R_SHORT : VFR_R_EXT_HDR;
         if (!step(in->bytes + c->off, c))
             return VFR_R_EXT_HDR;
         if (c->off > in->end)
@@ -126,7 +120,7 @@ static rarely enum vfr_reason walk(const struct input *in, struct chain *c)
             break;
     }
     /* Where the next header begins is kept in a byte. */
-    return c->off >= in->have && c->off >= VFR_SNAPSHOT ? VFR_R_EXT_HDR : VFR_R_OK;
+    return c->off >= VFR_SNAPSHOT ? VFR_R_EXT_HDR : VFR_R_OK;
 }
 
 /* ---- what an ICMP error complains about ---- */
@@ -178,7 +172,7 @@ static bool inner_ports(const struct input *in, u8 class, const struct chain *c,
     return true;
 }
 
-static rarely void parse_inner(struct vfr_packet *p, const struct input *outer)
+static void parse_inner(struct vfr_packet *p, const struct input *outer)
 {
     struct input in = *outer;
     struct chain c = {.off = p->l4_offset + ICMP_HEADER};
@@ -197,9 +191,9 @@ static rarely void parse_inner(struct vfr_packet *p, const struct input *outer)
 
 /* ---- transport ---- */
 
-static rarely enum vfr_reason parse_icmp(struct vfr_packet *p, struct input in)
+static void parse_icmp(struct vfr_packet *p, const struct input *in)
 {
-    const u8 *h = in.bytes + p->l4_offset;
+    const u8 *h = in->bytes + p->l4_offset;
     u16 query = query_of(p->class, h[0]);
 
     p->icmp_type = h[0];
@@ -208,95 +202,64 @@ static rarely enum vfr_reason parse_icmp(struct vfr_packet *p, struct input in)
         p->tuple.sport = p->tuple.dport = get_be16(h + 4);
         p->flags |= query | VFR_P_PORTS;
     } else if (complains(p->class, h[0]) && !(p->flags & VFR_P_FRAGMENT)) {
-        parse_inner(p, &in);
+        parse_inner(p, in);
     } else if (p->class == VFR_C_IP6 && h[0] >= ND_ROUTER_SOLICIT && h[0] <= ND_REDIRECT) {
         p->flags |= VFR_P_ND;
+    }
+}
+
+/* The lengths that the header itself gives; 'rest' of the packet begins with it. */
+static enum vfr_reason check_l4(struct vfr_packet *p, const u8 *h, u32 rest)
+{
+    bool piece = p->flags & VFR_P_FRAGMENT;
+
+    if (p->tuple.proto == PROTO_TCP) {
+        u32 size = h[12] >> 4 << 2;
+
+        p->tcp_flags = h[13];
+        if (size < TCP_HEADER)
+            return VFR_R_BAD_IP;
+        if (size > rest)
+            return piece ? VFR_R_FRAG_TINY : VFR_R_SHORT;
+    } else if (p->tuple.proto == PROTO_UDP) {
+        u32 size = get_be16(h + 4);
+
+        if (size < UDP_HEADER || (size > rest && !piece))
+            return VFR_R_BAD_IP;
     }
     return VFR_R_OK;
 }
 
-/* Why the packet cannot be judged when its headers end at 'upto', beyond what can be read. */
-static rarely enum vfr_reason lacking(const struct vfr_packet *p, u32 end, u32 have, u32 upto)
-{
-    if (upto > end)
-        return p->flags & VFR_P_FRAGMENT ? VFR_R_FRAG_TINY : VFR_R_SHORT;
-    return have < VFR_SNAPSHOT ? VFR_R_SHORT : VFR_R_EXT_HDR;
-}
-
-static inline enum vfr_reason parse_tcp(struct vfr_packet *p, struct input in, u32 off)
-{
-    const u8 *h = in.bytes + off;
-    u32 size;
-
-    if (unlikely(off + TCP_HEADER > in.readable))
-        return lacking(p, in.end, in.have, off + TCP_HEADER);
-    p->tuple.sport = get_be16(h);
-    p->tuple.dport = get_be16(h + 2);
-    p->tcp_flags = h[13];
-    p->flags |= VFR_P_PORTS;
-    size = h[12] >> 4 << 2;
-    if (unlikely(size < TCP_HEADER))
-        return VFR_R_BAD_IP;
-    if (unlikely(off + size > in.end))
-        return lacking(p, in.end, in.have, off + size);
-    return VFR_R_OK;
-}
-
-static inline enum vfr_reason parse_udp(struct vfr_packet *p, struct input in, u32 off)
-{
-    const u8 *h = in.bytes + off;
-    u32 size;
-
-    if (unlikely(off + UDP_HEADER > in.readable))
-        return lacking(p, in.end, in.have, off + UDP_HEADER);
-    p->tuple.sport = get_be16(h);
-    p->tuple.dport = get_be16(h + 2);
-    p->flags |= VFR_P_PORTS;
-    size = get_be16(h + 4);
-    if (unlikely(size < UDP_HEADER))
-        return VFR_R_BAD_IP;
-    if (unlikely(off + size > in.end) && !(p->flags & VFR_P_FRAGMENT))
-        return VFR_R_BAD_IP;
-    return VFR_R_OK;
-}
-
-static rarely enum vfr_reason parse_other(struct vfr_packet *p, struct input in, u32 off)
+static enum vfr_reason parse_l4(struct vfr_packet *p, const struct input *in, u32 off)
 {
     u32 needed = header_needed(p->tuple.proto, p->class);
+    const u8 *h = in->bytes + off;
 
-    if (off + needed > in.readable)
-        return lacking(p, in.end, in.have, off + needed);
+    p->l4_offset = off;
+    if (p->frag_offset)
+        /* It would replace ports that were judged in the first piece. */
+        return p->frag_offset < needed ? VFR_R_FRAG_TINY : VFR_R_OK;
+    if (off + needed > in->end)
+        return p->flags & VFR_P_FRAGMENT ? VFR_R_FRAG_TINY : VFR_R_SHORT;
+    if (off + needed > in->have)
+        return in->have < VFR_SNAPSHOT ? VFR_R_SHORT : VFR_R_EXT_HDR;
     if (!needed)
         return VFR_R_OK;
-    if (!has_ports(p->tuple.proto))
-        return parse_icmp(p, in);
-    p->tuple.sport = get_be16(in.bytes + off);
-    p->tuple.dport = get_be16(in.bytes + off + 2);
+    if (!has_ports(p->tuple.proto)) {
+        parse_icmp(p, in);
+        return VFR_R_OK;
+    }
+    p->tuple.sport = get_be16(h);
+    p->tuple.dport = get_be16(h + 2);
     p->flags |= VFR_P_PORTS;
-    return VFR_R_OK;
-}
-
-static must_inline enum vfr_reason parse_l4(struct vfr_packet *p, struct input in, u8 proto,
-                                            u32 off)
-{
-    p->l4_offset = off;
-    in.readable = MIN(in.have, in.end);
-    if (likely(proto == PROTO_UDP))
-        return parse_udp(p, in, off);
-    if (likely(proto == PROTO_TCP))
-        return parse_tcp(p, in, off);
-    return parse_other(p, in, off);
-}
-
-static rarely enum vfr_reason parse_any_l4(struct vfr_packet *p, struct input in, u32 off)
-{
-    return parse_l4(p, in, p->tuple.proto, off);
+    return check_l4(p, h, in->end - off);
 }
 
 /* 'piece' is the offset in bytes plus the more-fragments bit; the payload begins at 'off'. */
-static enum vfr_reason set_piece(struct vfr_packet *p, struct input in, u32 off, u16 piece)
+static enum vfr_reason set_piece(struct vfr_packet *p, const struct input *in, u32 off,
+                                 u16 piece)
 {
-    u32 start = piece & ~7, len = in.end - off;
+    u32 start = piece & ~7, len = in->end - off;
     bool more = piece & 1;
 
     p->flags |= VFR_P_FRAGMENT | (start ? 0 : VFR_P_FIRST) | (more ? 0 : VFR_P_LAST);
@@ -307,36 +270,10 @@ static enum vfr_reason set_piece(struct vfr_packet *p, struct input in, u32 off,
     return VFR_R_OK;
 }
 
-/* A piece of a datagram, of which only the first one has a transport header, at 'off'. */
-static rarely enum vfr_reason parse_piece(struct vfr_packet *p, struct input in, u32 off,
-                                          u32 payload, u16 piece)
-{
-    u8 proto = p->tuple.proto;
-    enum vfr_reason why = set_piece(p, in, payload, piece);
-
-    if (why)
-        return why;
-    if (!p->frag_offset)
-        return parse_any_l4(p, in, off);
-    p->l4_offset = off;
-    /* It would replace ports that were judged in the first piece. */
-    return p->frag_offset < header_needed(proto, p->class) ? VFR_R_FRAG_TINY : VFR_R_OK;
-}
-
 /* ---- IPv4 ---- */
 
-static must_inline bool ip4_sum_right(const u8 *h, u32 header)
-{
-    u64 sum = (u64)get_le32(h) + get_le32(h + 4) + get_le32(h + 8) + get_le32(h + 12);
-
-    for (u32 i = 16; i < header; i += 4)
-        sum += get_le32(h + i);
-    /* A sum of ones' complement is a remainder; it cannot be 0, for the version is not. */
-    return sum % 0xffff == 0;
-}
-
 /* Options are legal, one that changes where the packet goes is refused. */
-static rarely bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
+static bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
 {
     enum { END = 0, NOP = 1, LOOSE_ROUTE = 131, STRICT_ROUTE = 137 };
     u32 i = IP4_HEADER;
@@ -356,108 +293,90 @@ static rarely bool ip4_options_ok(struct vfr_packet *p, const u8 *h, u32 header)
     return i <= header;
 }
 
-/* Addresses that no router takes a packet from, or to. 0.0.0.0 may ask for an address. */
-static bool ip4_addresses_ok(u32 src, u32 dst)
+static enum vfr_reason parse_ip4(struct vfr_packet *p, struct input *in)
 {
-    return src < 0xe0000000 && src >> 24 != 127 && dst >> 24 != 127 && dst >> 24 &&
-           (src >> 24 || !src);
-}
+    const u8 *h = in->bytes + ETH_HEADER;
+    u32 header, total, src, dst;
+    u16 piece;
 
-static must_inline enum vfr_reason parse_ip4(struct vfr_packet *p, struct input in, u32 header)
-{
-    const u8 *h = in.bytes + ETH_HEADER;
-    u32 total = get_be16(h + 2), src = get_be32(h + 12), dst = get_be32(h + 16);
-    u16 piece = get_be16(h + 6);
-    u8 proto = h[9];
-
-    if (unlikely(total < header))
-        return VFR_R_BAD_IP;
-    if (unlikely(ETH_HEADER + total > in.frame || ETH_HEADER + header > in.have))
+    if (in->have < ETH_HEADER + IP4_HEADER)
         return VFR_R_SHORT;
-    in.end = ETH_HEADER + total;
+    header = (h[0] & 15) * 4;
+    total = get_be16(h + 2);
+    if (h[0] >> 4 != 4 || header < IP4_HEADER || total < header)
+        return VFR_R_BAD_IP;
+    if (ETH_HEADER + total > in->frame || ETH_HEADER + header > in->have)
+        return VFR_R_SHORT;
+    in->end = ETH_HEADER + total;
     p->l3_len = total;
     p->dscp = h[1] >> 2;
-    p->ttl = h[8];
     p->frag_id = get_be16(h + 4);
+    p->ttl = h[8];
+    p->tuple.proto = h[9];
+    src = get_be32(h + 12);
+    dst = get_be32(h + 16);
     p->tuple.src = VFR_IP4(src);
     p->tuple.dst = VFR_IP4(dst);
-    p->tuple.proto = proto;
-    if (unlikely(!ip4_addresses_ok(src, dst) || !ip4_sum_right(h, header)))
+    if (!ip4_addresses_ok(src, dst) || vfr_checksum(h, header))
         return VFR_R_BAD_IP;
-    if (unlikely(header > IP4_HEADER && !ip4_options_ok(p, h, header)))
+    if (header > IP4_HEADER && !ip4_options_ok(p, h, header))
         return VFR_R_BAD_IP;
-    if (likely(piece & IP4_DF))
+    piece = get_be16(h + 6);
+    if (piece & IP4_DF)
         p->flags |= VFR_P_DF;
-    if (unlikely(piece & (IP4_MF | IP4_OFFSET)))
-        return parse_piece(p, in, ETH_HEADER + header, ETH_HEADER + header,
-                           (piece & IP4_OFFSET) << 3 | !!(piece & IP4_MF));
-    return parse_l4(p, in, proto, ETH_HEADER + header);
-}
+    if (piece & (IP4_MF | IP4_OFFSET)) {
+        enum vfr_reason why = set_piece(p, in, ETH_HEADER + header,
+                                        (piece & IP4_OFFSET) << 3 | !!(piece & IP4_MF));
 
-static rarely enum vfr_reason parse_ip4_options(struct vfr_packet *p, struct input in)
-{
-    u8 first = in.bytes[ETH_HEADER];
-    u32 header = (first & 15) * 4;
-
-    if (first >> 4 != 4 || header < IP4_HEADER)
-        return VFR_R_BAD_IP;
-    return parse_ip4(p, in, header);
+        if (why)
+            return why;
+    }
+    return parse_l4(p, in, ETH_HEADER + header);
 }
 
 /* ---- IPv6 ---- */
 
-/* All that is special among unicast addresses, the mapped ones of IPv4 too, has 64 zeros first. */
-static bool ip6_addresses_ok(struct vfr_addr src, struct vfr_addr dst)
+static enum vfr_reason parse_ip6(struct vfr_packet *p, struct input *in)
 {
-    return src.high >> 56 != 0xff && dst.high && (src.high || !src.low);
-}
-
-static enum vfr_reason parse_ip6(struct vfr_packet *p, struct input in)
-{
-    const u8 *h = in.bytes + ETH_HEADER;
+    const u8 *h = in->bytes + ETH_HEADER;
     struct chain c = {.off = ETH_HEADER + IP6_HEADER};
-    enum vfr_reason why = VFR_R_OK;
+    enum vfr_reason why;
     u32 total;
 
-    if (unlikely(in.have < ETH_HEADER + IP6_HEADER))
+    if (in->have < ETH_HEADER + IP6_HEADER)
         return VFR_R_SHORT;
     total = IP6_HEADER + get_be16(h + 4);
-    if (unlikely(h[0] >> 4 != 6 || total > 65535))
+    if (h[0] >> 4 != 6 || total > 65535)
         return VFR_R_BAD_IP;
-    if (unlikely(ETH_HEADER + total > in.frame))
+    if (ETH_HEADER + total > in->frame)
         return VFR_R_SHORT;
-    in.end = ETH_HEADER + total;
+    in->end = ETH_HEADER + total;
     p->flags |= VFR_P_DF;
     p->l3_len = total;
     p->dscp = (get_be16(h) >> 6) & 63;
     p->ttl = h[7];
-    c.proto = h[6];
     p->tuple.src = get_addr6(h + 8);
     p->tuple.dst = get_addr6(h + 24);
-    p->tuple.proto = c.proto;
-    if (unlikely(!ip6_addresses_ok(p->tuple.src, p->tuple.dst)))
+    if (!ip6_addresses_ok(p->tuple.src, p->tuple.dst))
         return VFR_R_BAD_IP;
-    if (likely(c.proto == PROTO_TCP || c.proto == PROTO_UDP))
-        return parse_l4(p, in, c.proto, ETH_HEADER + IP6_HEADER);
-    why = walk(&in, &c);
+    c.proto = h[6];
+    why = walk(in, &c);
     p->tuple.proto = c.proto;
     p->frag_id = c.id;
     if (c.options)
         p->flags |= VFR_P_OPTIONS;
-    if (why)
-        return why;
-    if (c.pieces)
-        return parse_piece(p, in, c.off, c.pieces, c.piece);
-    return parse_any_l4(p, in, c.off);
+    if (!why && c.pieces)
+        why = set_piece(p, in, c.pieces, c.piece);
+    return why ? why : parse_l4(p, in, c.off);
 }
 
 /* ---- ARP and Ethernet ---- */
 
-static rarely enum vfr_reason parse_arp(struct vfr_packet *p, struct input in)
+static enum vfr_reason parse_arp(struct vfr_packet *p, const struct input *in)
 {
-    const u8 *h = in.bytes + ETH_HEADER;
+    const u8 *h = in->bytes + ETH_HEADER;
 
-    if (in.have < ETH_HEADER + ARP_LEN)
+    if (in->have < ETH_HEADER + ARP_LEN)
         return VFR_R_SHORT;
     /* Ethernet's and IPv4's kinds and lengths of addresses. */
     if (get_be32(h) != 0x00010800 || get_be16(h + 4) != 0x0604)
@@ -468,48 +387,29 @@ static rarely enum vfr_reason parse_arp(struct vfr_packet *p, struct input in)
     return VFR_R_OK;
 }
 
-/* Field by field: of this gcc makes single stores, of a whole structure a slow loop. */
-static must_inline void clear(struct vfr_packet *p)
-{
-    p->flags = 0;
-    p->class = p->l4_offset = p->l3_offset = p->ttl = p->dscp = p->tcp_flags = 0;
-    p->icmp_type = p->icmp_code = 0;
-    p->arp_op = 0;
-    p->eth_src = p->eth_dst = 0;
-    p->tuple = (struct vfr_tuple){0};
-    p->frag_id = 0;
-    p->frag_offset = p->l3_len = p->frag_len = 0;
-    p->inner = (struct vfr_tuple){0};
-}
-
-enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
-                                 uint32_t len)
+enum vfr_reason vfr_packet_parse_any(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
+                                     uint32_t len)
 {
     struct input in = {.bytes = bytes, .have = MIN(MIN(have, len), VFR_SNAPSHOT), .frame = len};
 
-    clear(p);
-    p->len = len;
-    if (unlikely(in.have < ETH_HEADER))
+    *p = (struct vfr_packet){.len = len};
+    if (in.have < ETH_HEADER)
         return VFR_R_SHORT;
-    p->eth_dst = get_be64(bytes) >> 16;
-    p->eth_src = get_be64(bytes + 6) >> 16;
-    if (unlikely(p->eth_dst & ETH_GROUP))
+    p->eth_dst = get_mac(bytes);
+    p->eth_src = get_mac(bytes + 6);
+    if (p->eth_dst & ETH_GROUP)
         p->flags = p->eth_dst == ETH_BROADCAST ? VFR_P_BROADCAST : VFR_P_MULTICAST;
     p->l3_offset = ETH_HEADER;
     switch (get_be16(bytes + 12)) {
     case ETHERTYPE_IP4:
         p->class = VFR_C_IP4;
-        if (unlikely(in.have < ETH_HEADER + IP4_HEADER))
-            return VFR_R_SHORT;
-        if (unlikely(bytes[ETH_HEADER] != 0x45))
-            return parse_ip4_options(p, in);
-        return parse_ip4(p, in, IP4_HEADER);
+        return parse_ip4(p, &in);
     case ETHERTYPE_IP6:
         p->class = VFR_C_IP6;
-        return parse_ip6(p, in);
+        return parse_ip6(p, &in);
     case ETHERTYPE_ARP:
         p->class = VFR_C_ARP;
-        return parse_arp(p, in);
+        return parse_arp(p, &in);
     default:
         p->l3_offset = 0;
         return VFR_R_ETHERTYPE;

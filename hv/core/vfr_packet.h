@@ -30,26 +30,10 @@
 #include <stdint.h>
 
 #include "abi/vfr.h"
+#include "core/vfr_addr.h"
 
 /* Bytes of a packet copied before it is judged; what lies behind is payload. */
 #define VFR_SNAPSHOT 256
-
-/* An address of either family as a 128-bit number; IPv4 as ::ffff:a.b.c.d. */
-struct vfr_addr {
-    uint64_t high, low;
-};
-
-#define VFR_IP4(a) ((struct vfr_addr){0, 0xffff00000000ull | (uint32_t)(a)})
-
-static inline bool vfr_addr_is_ip4(struct vfr_addr a)
-{
-    return a.high == 0 && a.low >> 32 == 0xffff;
-}
-
-static inline bool vfr_addr_equal(struct vfr_addr a, struct vfr_addr b)
-{
-    return a.high == b.high && a.low == b.low;
-}
 
 /* Who talks to whom; a packet's or a flow's. */
 struct vfr_tuple {
@@ -97,5 +81,8 @@ struct vfr_packet {
  */
 enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
                                  uint32_t len);
+/* The same by the long way only: what the short way is compared with. */
+enum vfr_reason vfr_packet_parse_any(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,
+                                     uint32_t len);
 
 #endif

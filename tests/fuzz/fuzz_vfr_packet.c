@@ -23,14 +23,37 @@ static void repair(u8 *frame, u32 len)
     put_be16(h + 10, vfr_checksum(h, header));
 }
 
+static bool same_tuple(const struct vfr_tuple *a, const struct vfr_tuple *b)
+{
+    return vfr_addr_equal(a->src, b->src) && vfr_addr_equal(a->dst, b->dst) &&
+           a->sport == b->sport && a->dport == b->dport && a->proto == b->proto;
+}
+
+/* Field by field, for there is padding between them. */
+static bool same(const struct vfr_packet *a, const struct vfr_packet *b)
+{
+    return a->len == b->len && a->flags == b->flags && a->class == b->class &&
+           a->l4_offset == b->l4_offset && a->l3_offset == b->l3_offset && a->ttl == b->ttl &&
+           a->dscp == b->dscp && a->tcp_flags == b->tcp_flags && a->icmp_type == b->icmp_type &&
+           a->icmp_code == b->icmp_code && a->arp_op == b->arp_op && a->eth_src == b->eth_src &&
+           a->eth_dst == b->eth_dst && same_tuple(&a->tuple, &b->tuple) &&
+           a->frag_id == b->frag_id && a->frag_offset == b->frag_offset &&
+           a->l3_len == b->l3_len && a->frag_len == b->frag_len &&
+           same_tuple(&a->inner, &b->inner);
+}
+
 static enum vfr_reason parse(const u8 *frame, u32 have, u32 len, struct vfr_packet *p)
 {
     u8 *copy = malloc(have ? have : 1);
+    struct vfr_packet long_way;
     enum vfr_reason why;
 
     memcpy(copy, frame, have);
-    memset(p, 0xa5, sizeof(*p));
+    memset(p, 0, sizeof(*p));
+    memset(&long_way, 0, sizeof(long_way));
     why = vfr_packet_parse(p, have ? copy : copy + 1, have, len);
+    FUZZ_CHECK(vfr_packet_parse_any(&long_way, have ? copy : copy + 1, have, len) == why);
+    FUZZ_CHECK(same(p, &long_way));
     free(copy);
     return why;
 }
@@ -38,12 +61,12 @@ static enum vfr_reason parse(const u8 *frame, u32 have, u32 len, struct vfr_pack
 /* The numbered invariants of the header, as far as a parsed packet shows them. */
 static void check_fields(const struct vfr_packet *p, u32 have)
 {
-    static const struct vfr_tuple none;
+    const struct vfr_tuple none = {0};
     bool piece = p->flags & VFR_P_FRAGMENT, later = piece && !(p->flags & VFR_P_FIRST);
 
     FUZZ_CHECK(p->class >= VFR_C_ARP && p->class <= VFR_C_IP6 && p->l3_offset == ETH_HEADER);
     FUZZ_CHECK(p->flags & VFR_P_PORTS || !(p->tuple.sport | p->tuple.dport));
-    FUZZ_CHECK(p->flags & VFR_P_INNER || !memcmp(&p->inner, &none, sizeof(none)));
+    FUZZ_CHECK(p->flags & VFR_P_INNER || same_tuple(&p->inner, &none));
     FUZZ_CHECK(!(p->flags & VFR_P_INNER) || vfr_addr_equal(p->inner.src, p->tuple.dst));
     FUZZ_CHECK(piece || !(p->flags & (VFR_P_FIRST | VFR_P_LAST)));
     FUZZ_CHECK(piece || !(p->frag_offset | p->frag_len));

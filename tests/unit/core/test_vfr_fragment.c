@@ -156,11 +156,12 @@ static void overlaps(void **state)
         u32 from, to;
         bool more, dies;
     } cases[] = {
-        {1480, 2960, true, false}, /* the same again */
-        {1488, 2952, true, false}, /* within */
-        {1472, 1488, true, true},  {2952, 2968, true, true},  {1472, 2968, true, true},
-        {1480, 2968, true, true},  {1480, 2960, false, true}, /* the end is elsewhere */
-        {4000, 4008, true, true},  {3000, 3008, false, true}, {2960, 2968, false, true},
+        {1480, 2960, true, false},  /* the same again */
+        {1488, 2952, true, false},  /* within */
+        {3992, 4000, false, false}, /* the last one again */
+        {1472, 1488, true, true},   {2952, 2968, true, true},  {1472, 2968, true, true},
+        {1480, 2968, true, true},   {1480, 2960, false, true}, /* the end is elsewhere */
+        {4000, 4008, true, true},   {3000, 3008, false, true}, {2960, 2968, false, true},
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -216,8 +217,12 @@ static void floods(void **state)
     const struct vfr_origin sharer = {.vif = 6, .sharer = true};
     u32 i, taken = 0;
 
-    for (i = 0; i < 200; i++)
-        taken += offer(piece(i, 8, 16, true), inside, 0).verdict == VFR_F_HOLD;
+    for (i = 0; i < 200; i++) {
+        struct vfr_packet p = piece(i, 8, 16, true);
+
+        p.tuple.dst.low += i; /* whoever it is for */
+        taken += vfr_fragment_offer(&t, &p, inside, 0).verdict == VFR_F_HOLD;
+    }
     assert_int_equal(taken, VFR_PAYER_CONTEXTS);
     assert_int_equal(offer(piece(3, 0, 8, true), sharer, 0).verdict, VFR_F_JUDGE);
     for (u32 dst = 0; dst < 100; dst++)
@@ -296,6 +301,16 @@ static void ages(void **state)
     assert_true(vfr_fragment_expire(&t, 4 * SECOND) == VFR_NO_TICKET);
     assert_int_equal(t.used, 0);
     assert_int_equal(vfr_fragment_check(&t), 0);
+    /* Room made from outside is room for the outside again. */
+    for (u32 i = 0; i < 20 * VFR_CONTEXTS; i++) {
+        struct vfr_packet p = piece(i, 0, 8, true);
+
+        p.tuple.dst.low = i;
+        assert_int_equal(vfr_fragment_offer(&t, &p, outside, (i / 64 + 10) * SECOND).verdict,
+                         VFR_F_JUDGE);
+    }
+    assert_int_equal(vfr_fragment_check(&t), 0);
+    reset(NULL);
     /* Clocks of two CPUs may disagree a little. */
     offer(piece(3, 0, 8, true), inside, 5 * SECOND);
     offer(piece(4, 0, 8, true), inside, 5 * SECOND - 10);

@@ -257,6 +257,13 @@ static void neighbours_malformed(void **state)
     f.len--;
     frame_finish(&f);
     expect(VFR_R_SPOOF_ND);
+    for (u32 rest = 1; rest < 8; rest++) {
+        nd(ND_ADVERT, GUEST_IP6, GUEST_IP6, 0, 0);
+        frame_put(&f, rest)[0] = 14;
+        f.b[54 + 24 + 1] = 1;
+        frame_finish(&f);
+        expect(VFR_R_SPOOF_ND);
+    }
     /* A second option is looked at too. */
     nd(ND_ADVERT, GUEST_IP6, GUEST_IP6, ND_OPT_TARGET, GUEST_MAC);
     memcpy(frame_put(&f, 8), f.b + 54 + 24, 8);
@@ -377,6 +384,10 @@ static void dhcp4_clients(void **state)
     m = dhcp4(GUEST_IP, PEER_IP, 68, 67);
     m[2] = 16;
     expect(VFR_R_SPOOF_DHCP);
+    udp4(GUEST_IP, PEER_IP, 68, 67, 34);
+    put_be32(f.b + 42, 0x01010600);
+    put_mac(f.b + 42 + 28, GUEST_MAC);
+    expect(VFR_R_OK);
     udp4(GUEST_IP, PEER_IP, 68, 67, 33);
     put_be32(f.b + 42, 0x01010600);
     expect(VFR_R_SPOOF_DHCP); /* too short to tell for whom */
@@ -480,6 +491,17 @@ static void bindings(void **state)
         assert_int_equal(vfr_binding_check(&b), 2);
         b = good;
     }
+    b.macs = VFR_EXTRA_MACS;
+    b.ip4s = b.ip6s = VFR_PREFIXES;
+    for (unsigned i = 0; i < VFR_PREFIXES; i++) {
+        b.extra_mac[i % VFR_EXTRA_MACS] = EXTRA_MAC;
+        b.ip4[i] = good.ip4[0];
+        b.ip6[i] = good.ip6[0];
+    }
+    b.shared = 0xffff;
+    assert_int_equal(vfr_binding_check(&b), 0);
+    assert_true(vfr_binding_shares(&b, VFR_IP4(GUEST_IP)));
+    b = good;
     b.ip4s = VFR_PREFIXES + 1;
     assert_int_equal(vfr_binding_check(&b), 2);
     b = good;

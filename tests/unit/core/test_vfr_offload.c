@@ -200,6 +200,13 @@ static void illegal(void **state)
     assert_int_equal(check(request(true, 0, 0)), VFR_R_CSUM_UNSUPP);
     f.b[54 + 176 + 12] = 0x60;
     assert_int_equal(check(request(true, 0, 0)), VFR_R_OK);
+    /* No ports were seen. */
+    tcp(false, 0, 100);
+    assert_int_equal(frame_parse(&f, &p), VFR_R_OK);
+    p.flags &= ~VFR_P_PORTS;
+    assert_int_equal(
+        vfr_offload_check(&(struct vfr_offload){.csum_blank = true}, &p, f.b, f.len),
+        VFR_R_CSUM_UNSUPP);
     tcp(false, 0, 100);
     assert_int_equal(frame_parse(&f, &p), VFR_R_OK);
     p.len = VFR_FRAME_MAX + 1;

@@ -245,6 +245,8 @@ static void pieces_ip4(void **state)
     expect(VFR_R_BAD_IP); /* not a multiple of 8 */
     piece4(0x1fff, PROTO_UDP, 0);
     expect(VFR_R_BAD_IP); /* ends beyond 65535 */
+    piece4(0x1ffe, PROTO_UDP, 7);
+    expect(VFR_R_OK); /* with the very last byte */
     piece4(0x1ffd, PROTO_UDP, 8);
     expect(VFR_R_OK);
     piece4(1, PROTO_UDP, 0);
@@ -360,6 +362,14 @@ static void chains_ip6(void **state)
     f.len -= 8;
     frame_finish(&f);
     expect(VFR_R_SHORT);
+    frame_ip6(&f, GUEST_IP6, PEER_IP6, PROTO_DSTOPT);
+    frame_extension(&f, PROTO_NONE, 8);
+    frame_finish(&f);
+    expect(VFR_R_OK); /* ends with the packet */
+    for (f.len = 54 + 7; f.len >= 54; f.len--) {
+        frame_finish(&f);
+        expect(VFR_R_SHORT);
+    }
     frame_ip6(&f, GUEST_IP6, PEER_IP6, PROTO_AH);
     frame_put(&f, 24)[0] = PROTO_UDP;
     frame_finish(&f);
@@ -522,6 +532,11 @@ static void errors_ip4(void **state)
     put_be16(f.b + at + 6, IP4_MF | IP4_DF);
     expect_inner(true);
     at = error4(3, PROTO_UDP);
+    f.b[at] = 0x44;
+    expect_inner(false);
+    f.b[at] = 0x55;
+    expect_inner(false);
+    at = error4(3, PROTO_UDP);
     f.b[at] = 0x46; /* then only 4 bytes of transport are left */
     expect_inner(false);
     error4(3, PROTO_UDP);
@@ -611,6 +626,12 @@ static void short_snapshots(void **state)
     tcp6(500);
     for (u32 have = 0; have < 80; have++)
         assert_int_equal(frame_parse_some(&f, have, &p), have < 74 ? VFR_R_SHORT : VFR_R_OK);
+    fragment6(PROTO_DSTOPT, 1);
+    frame_extension(&f, PROTO_UDP, 16);
+    frame_udp(&f, 9, 10, 8);
+    frame_finish(&f);
+    for (u32 have = 54; have < 100; have++)
+        assert_int_equal(frame_parse_some(&f, have, &p), have < 86 ? VFR_R_SHORT : VFR_R_OK);
 }
 
 int main(void)

@@ -147,6 +147,12 @@ static void neighbours(void **state)
     p.ttl = 254;
     assert_int_equal(vfr_reply_solicit(&self, NULL, &p, f.b, true, out), 0);
     p.ttl = 255;
+    p.icmp_code = 1;
+    assert_int_equal(vfr_reply_solicit(&self, NULL, &p, f.b, true, out), 0);
+    p.icmp_code = 0;
+    p.eth_src |= ETH_GROUP;
+    assert_int_equal(vfr_reply_solicit(&self, NULL, &p, f.b, true, out), 0);
+    p.eth_src &= ~ETH_GROUP;
     p.icmp_type = ND_ADVERT;
     assert_int_equal(vfr_reply_solicit(&self, NULL, &p, f.b, true, out), 0);
     ask_nd(GUEST_IP6, self.ip6, &asker);
@@ -264,7 +270,11 @@ static void errors(void **state)
             assert_true(vfr_addr_equal(answer.tuple.src, is6 ? self.ip6 : VFR_IP4(SELF_IP)));
             /* The complaint names the packet that it is about. */
             assert_true(answer.flags & VFR_P_INNER);
-            assert_memory_equal(&answer.inner, &p.tuple, sizeof(p.tuple));
+            assert_true(vfr_addr_equal(answer.inner.src, p.tuple.src));
+            assert_true(vfr_addr_equal(answer.inner.dst, p.tuple.dst));
+            assert_int_equal(answer.inner.sport, p.tuple.sport);
+            assert_int_equal(answer.inner.dport, p.tuple.dport);
+            assert_int_equal(answer.inner.proto, p.tuple.proto);
             assert_int_equal(answer.len, MIN(f.len + (is6 ? 48 : 28), VFR_REPLY_MAX));
             assert_memory_equal(out + answer.l4_offset + 8, f.b + 14,
                                 answer.len - answer.l4_offset - 8);
@@ -276,6 +286,10 @@ static void errors(void **state)
             assert_int_equal(complain(VFR_E_TTL, 0), 0);
         }
     }
+    udp4(GUEST_IP, PEER_IP, 400);
+    assert_int_equal(frame_parse_some(&f, 60, &p), VFR_R_OK);
+    expect_answer(vfr_reply_error(&self, &p, f.b, 60, VFR_E_HOST, 0, out)); /* all there is */
+    assert_int_equal(answer.len, 42 + 46);
     udp4(GUEST_IP, PEER_IP, 0);
     expect_answer(complain(VFR_E_TOO_BIG, 70000));
     assert_int_equal(get_be32(out + 38), 65535);

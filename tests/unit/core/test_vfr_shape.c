@@ -132,6 +132,13 @@ static void taken_and_returned(void **state)
     assert_int_equal(due - before, 1500 * 1000 * VFR_TICKS_PER_NS);
     assert_int_equal(vfr_limit_return(&l, due, 1500), before);
     assert_int_equal(vfr_limit_return(&l, 10, 1500), 0);
+    assert_int_equal(vfr_limit_wait(&l, l.depth, 0), 0); /* just at the depth */
+    /* Prices are rounded to the nearest: 3 bytes at 10^10 a second are 4.8 ticks. */
+    assert_int_equal(vfr_limit_set(&l, 10000, 1, 0), 0);
+    due = 0;
+    assert_true(vfr_limit_take(&l, &due, 3, 0));
+    assert_int_equal(due, 5);
+    assert_int_equal(vfr_limit_set(&l, 1000000, 1000000, 1500), 0);
     /* Refused: the word stays. */
     due = 2 * l.depth;
     before = due;

@@ -156,11 +156,14 @@ static inline enum vfr_reason frame_parse_some(const struct frame_bytes *f, u32 
                                                struct vfr_packet *p)
 {
     u8 *copy = malloc(have ? have : 1);
+    struct vfr_packet long_way;
     enum vfr_reason why;
 
     memcpy(copy, f->b, have);
     memset(p, 0xa5, sizeof(*p));
     why = vfr_packet_parse(p, copy, have, f->len);
+    if (vfr_packet_parse_any(&long_way, copy, have, f->len) != why)
+        abort();
     free(copy);
     return why;
 }
