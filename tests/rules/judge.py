@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import rules_image as i
 import rules_zones
 
-LIBRARY = os.environ.get("VFR_JUDGE", "build/net/judge.so")
+LIBRARY = os.environ.get("VFR_JUDGE", "build/rules/judge.so")
 U8, U16, U32, U64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 P_PORTS, P_FRAGMENT, P_QUERY = 1, 2, 0x40
 C_ARP, C_IP4, C_IP6 = 1, 2, 3
