@@ -86,7 +86,7 @@ class World:
             kind = self.pick(SET_KINDS)
             name = f"s{n}"
             self.sets[name] = kind
-            items = [self.element_text(kind) for _ in range(self.rng.randrange(6))]
+            items = [self.element_text(kind) for _ in range(self.pick((0, 1, 2, 3, 5, 40)))]
             size = self.pick(("", " size 500", " timeout 5s", " size 500 timeout 2s"))
             yield f"set {name} : {kind}{size}" + (" = {" + " , ".join(items) + "}" if items else "")
         for n in range(self.rng.randrange(3)):
@@ -98,7 +98,7 @@ class World:
             members = [self.where() for _ in range(self.rng.randrange(1, 4))]
             self.zones.append(f"z{n}")
             yield f"zone z{n} = " + ", ".join(members)
-        for n in range(self.rng.randrange(3)):
+        for n in range(self.pick((0, 1, 2))):
             self.rates.append(f"r{n}")
             yield f"rate r{n} = {self.pick(RATES)}" + self.pick(("", " per vif", " per src", " per dst", " per rule"))
         if self.chance(0.7):
@@ -152,7 +152,7 @@ class World:
             clauses.append(f"type {self.pick((0, 3, 8))}" + (f" code {self.pick((0, 4))}" if self.chance(0.5) else ""))
         clauses += ["fragments"] if self.chance(0.05) else []
         clauses += [f"limit {self.pick(self.rates)}" + self.pick(("", " else drop", " else next"))] \
-            if self.rates and self.chance(0.2) else []
+            if self.rates and self.chance(0.4) else []
         clauses += [self.log()] if self.chance(0.3) else []
         clauses += [f"dscp {self.rng.randrange(64)}"] if self.chance(0.1) else []
         clauses += ["class " + self.pick(("normal", "express"))] if self.chance(0.1) else []
