@@ -42,6 +42,7 @@ static int start(void **state)
     s->sets[0].timeout = 60;
     image_add_set(s, 12, VFR_SET_PORT, 4, 0);
     image_add_element(s, 1, (struct vfr_element){{0, 0}, 80, 0});
+    image_add_set(s, 13, VFR_SET_IP, 0, 5);
     s->rates[s->head.nr_rates++] = (struct vfr_rate){
         .id = 1, .unit = VFR_RATE_FLOWS, .per = VFR_PER_RULE, .cost = 1 << 20, .depth = 1000};
     r = image_add_rule(s, 40, VFR_REJECT);
@@ -166,7 +167,7 @@ static void test_bad_clauses(void **state)
     REFUSED(m[0].set, 1);
     REFUSED(m[0].zero, 1);
     REFUSED(m[1].set, 1);
-    REFUSED(m[1].set, 2);
+    REFUSED(m[1].set, 3);
     REFUSED(m[1].low_low, 1);
     REFUSED(m[2].high_low, 0x10000);
     REFUSED(m[2].low_low, 3);
@@ -195,6 +196,9 @@ static void test_bad_sets(void **state)
     REFUSED(s[0].kind, 0);
     REFUSED(s[1].kind, VFR_SET_MAC + 1);
     REFUSED(s[1].first, 4);
+    REFUSED(s[2].kind, 0);
+    REFUSED(s[2].kind, VFR_SET_MAC + 1);
+    REFUSED(s[2].first, 4);
     REFUSED(s[0].zero[0], 1);
     REFUSED(s[0].size, VFR_SET_MAX + 1);
     REFUSED(s[1].timeout, 1);
