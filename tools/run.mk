@@ -205,7 +205,7 @@ test:
 	@$(MAKE) packages-test
 	$(MAKE) -j2 test-programs
 	$(MAKE) check
-	$(MAKE) -j2 --output-sync=target guests model sim fuzz
+	$(MAKE) -j2 --output-sync=target guests model sim fuzz rules
 	$(MAKE) torture
 	$(MAKE) system
 	@echo 'All tests have passed.'

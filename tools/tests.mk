@@ -59,4 +59,18 @@ fuzz: $(FUZZ_BIN) $(HC_BIN)
 	  $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=0 -rss_limit_mb=2048 \
 	    -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n || exit 1; done
 
+# The rule language of domain 0, and the hypervisor's judge (as a library) against an oracle.
+RULES_JUDGE := tests/rules/judge.c $(wildcard hv/core/vfr_rules*.c) hv/core/vfr_sets.c hv/core/vfr_rates.c
+RULESETS    ?= 150
+
+$(B)/rules/judge.so: $(RULES_JUDGE) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h)
+	@mkdir -p $(@D)
+	@echo '  CC      $@'
+	$(Q)$(CC) $(HOST_FLAGS) -O2 -fPIC -shared $(RULES_JUDGE) -o $@
+
+.PHONY: rules
+rules: $(B)/rules/judge.so
+	tests/rules/language
+	VFR_JUDGE=$(B)/rules/judge.so tests/rules/compare --rulesets $(RULESETS)
+
 -include $(UNIT_LIB:.o=.d) $(FUZZ_LIB:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)

@@ -11,15 +11,13 @@ import difflib
 
 import rules_model as m
 
-EVERYTHING = (m.ANYWHERE, False)
-
-
 # ---- is one thing within another? ----
 
 
 class Cover:
     def __init__(self, ruleset):
         self.zones = ruleset.zones
+        self.known = {}  # answers of where_within()
 
     def places(self, where):
         """What a zone comes to, without zones."""
@@ -36,10 +34,11 @@ class Cover:
         return outer == m.Where("uplink") and inner.kind == "uplink"
 
     def where_within(self, inner, outer):
-        if inner == outer:
-            return True
-        wide = self.places(outer)
-        return all(any(self.place_within(i, o) for o in wide) for i in self.places(inner))
+        if (inner, outer) not in self.known:
+            wide = self.places(outer)
+            self.known[inner, outer] = inner == outer or all(
+                any(self.place_within(i, o) for o in wide) for i in self.places(inner))
+        return self.known[inner, outer]
 
     @staticmethod
     def item_within(inner, outer):
@@ -89,12 +88,12 @@ def decides_always(rule):
 
 
 def never_reached(ruleset):
-    cover, deciding = Cover(ruleset), {}
+    """(rule, the one that decides before)."""
+    cover, deciding = Cover(ruleset), {}  # where from and to: rules
     for rule in ruleset.rules:
-        key = (rule.src.where, rule.src.negated), (rule.dst.where, rule.dst.negated)
+        key = tuple(m.End(end.negated, end.where) for end in (rule.src, rule.dst))
         for (src, dst), before in deciding.items():
-            if not cover.end_within(m.End(key[0][1], key[0][0]), m.End(src[1], src[0])) \
-                    or not cover.end_within(m.End(key[1][1], key[1][0]), m.End(dst[1], dst[0])):
+            if not (cover.end_within(key[0], src) and cover.end_within(key[1], dst)):
                 continue
             first = next((b for b in before if cover.rule_within(rule, b)), None)
             if first:

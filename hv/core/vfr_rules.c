@@ -313,7 +313,7 @@ static enum vfr_step_end apply(struct vfr_verdict *v, const struct judgement *j,
     v->beyond = !within;
     decide(v, within ? rule->action : VFR_DROP, rule->reject, j->q->packet);
     v->reason = v->action >= VFR_PASS ? VFR_R_OK : VFR_R_RULE;
-    v->metered = within && v->action >= VFR_PASS && rule->rate &&
+    v->metered = v->action >= VFR_PASS && rule->rate &&
                  j->r->rates[rule->rate - 1].unit != VFR_RATE_FLOWS;
     return VFR_STEP_DECIDES;
 }

@@ -42,6 +42,7 @@ static int start(void **state)
     s->sets[0].timeout = 60;
     image_add_set(s, 12, VFR_SET_PORT, 4, 0);
     image_add_element(s, 1, (struct vfr_element){{0, 0}, 80, 0});
+    image_add_set(s, 13, VFR_SET_IP, 0, 5);
     s->rates[s->head.nr_rates++] = (struct vfr_rate){
         .id = 1, .unit = VFR_RATE_FLOWS, .per = VFR_PER_RULE, .cost = 1 << 20, .depth = 1000};
     r = image_add_rule(s, 40, VFR_REJECT);
@@ -62,6 +63,14 @@ static int start(void **state)
     r->icmp_type = r->icmp_code = 1;
     r->log = VFR_LOG_NEW | VFR_LOG_STRICT;
     r->sample = 2;
+    image_add_rule(s, 50, VFR_DROP);
+    image_add_match(s, VFR_DST_IP,
+                    (struct vfr_match){VFR_M_IP6, 0, 0, 0x20010db8, 5, 0x20010db8, 7});
+    image_add_match(
+        s, VFR_DST_IP,
+        (struct vfr_match){.kind = VFR_M_FACT, .low_low = VFR_F_OWN | VFR_F_SHARED});
+    image_add_match(s, VFR_DST_PORT,
+                    (struct vfr_match){.kind = VFR_M_FACT, .low_low = VFR_F_LEASED});
     return 0;
 }
 
@@ -158,12 +167,22 @@ static void test_bad_clauses(void **state)
     REFUSED(m[0].set, 1);
     REFUSED(m[0].zero, 1);
     REFUSED(m[1].set, 1);
-    REFUSED(m[1].set, 2);
+    REFUSED(m[1].set, 3);
     REFUSED(m[1].low_low, 1);
     REFUSED(m[2].high_low, 0x10000);
     REFUSED(m[2].low_low, 3);
     REFUSED(m[2].kind, VFR_M_IP4);
     REFUSED(m[3].set, 0);
+    REFUSED(m[4].low_low, 8);
+    REFUSED(m[4].low_high, 0x20010db9);
+    REFUSED(m[5].low_low, 0);
+    REFUSED(m[5].low_low, VFR_F_LEASED);
+    REFUSED(m[5].low_low, VFR_F_OWN | VFR_F_LEASED);
+    REFUSED(m[5].high_low, 1);
+    REFUSED(m[6].low_low, VFR_F_OWN);
+    m[4].high_high++;
+    m[4].high_low = 0;
+    assert_int_equal(check(), 0);
 }
 
 static void test_bad_sets(void **state)
@@ -176,6 +195,10 @@ static void test_bad_sets(void **state)
     REFUSED(s[0].id, 0);
     REFUSED(s[0].kind, 0);
     REFUSED(s[1].kind, VFR_SET_MAC + 1);
+    REFUSED(s[1].first, 4);
+    REFUSED(s[2].kind, 0);
+    REFUSED(s[2].kind, VFR_SET_MAC + 1);
+    REFUSED(s[2].first, 4);
     REFUSED(s[0].zero[0], 1);
     REFUSED(s[0].size, VFR_SET_MAX + 1);
     REFUSED(s[1].timeout, 1);
@@ -239,8 +262,47 @@ static void test_bad_header(void **state)
     REFUSED(h->proto_class[200], VFR_PROTO_ARP);
     assert_int_equal(check_bytes(image, image->len - 8), -XEN_EINVAL);
     assert_int_equal(check_bytes((u8 *)image + 4, 0), -XEN_EINVAL);
-    image->nr_rules = VFR_RULES_MAX + 1;
-    assert_int_equal(check_bytes(image, image->len), -XEN_E2BIG);
+}
+
+/* The same in a finished image, for what image_finish() sets itself. */
+#define TAMPERED(lvalue, value, rc)                                                            \
+    do {                                                                                       \
+        __auto_type before = lvalue;                                                           \
+        lvalue = (value);                                                                      \
+        assert_int_equal(check_bytes(image, len), rc);                                         \
+        lvalue = before;                                                                       \
+        assert_int_equal(check_bytes(image, len), 0);                                          \
+    } while (0)
+
+static void test_bad_layout(void **state)
+{
+    struct vfr_rule *rules;
+    u64 len, *gates;
+    u16 *order;
+
+    assert_int_equal(check(), 0);
+    len = image->len;
+    rules = (struct vfr_rule *)((u8 *)image + image->rules_at);
+    gates = (u64 *)((u8 *)image + image->gates_at);
+    order = (u16 *)((u8 *)image + image->order_at);
+    TAMPERED(image->magic, 1, -XEN_EINVAL);
+    TAMPERED(image->version, 2, -XEN_EINVAL);
+    TAMPERED(image->header, image->header + 8, -XEN_EINVAL);
+    TAMPERED(image->len, len + 8, -XEN_EINVAL);
+    TAMPERED(image->nr_rules, VFR_RULES_MAX + 1, -XEN_E2BIG);
+    TAMPERED(image->nr_matches, VFR_MATCHES_MAX + 1, -XEN_E2BIG);
+    TAMPERED(image->nr_sets, VFR_SETS_MAX + 1, -XEN_E2BIG);
+    TAMPERED(image->nr_rates, VFR_RATES_MAX + 1, -XEN_E2BIG);
+    TAMPERED(image->nr_slots, VFR_IMAGE_MAX, -XEN_E2BIG);
+    TAMPERED(image->nr_rules, 3, -XEN_EINVAL);
+    TAMPERED(image->gates_at, image->gates_at + 8, -XEN_EINVAL);
+    TAMPERED(image->slots_at, image->slots_at - 24, -XEN_EINVAL);
+    TAMPERED(gates[0], 0, -XEN_EINVAL);
+    TAMPERED(rules[0].port_low, 2, -XEN_EINVAL);
+    TAMPERED(rules[0].port_span, 2, -XEN_EINVAL);
+    TAMPERED(rules[3].port_span, 0, -XEN_EINVAL);
+    TAMPERED(order[0], 4, -XEN_EINVAL);
+    TAMPERED(order[0], order[1], -XEN_EINVAL);
 }
 
 static void judge_by(const void *bytes)
@@ -265,8 +327,8 @@ static void judge_by(const void *bytes)
     r.born = born;
     r.buckets = &rates;
     vfr_rules_judge(&r, &q, counters, NULL, &v);
-    assert_true(v.action < VFR_COUNT && v.rule <= 3);
-    assert_int_equal(vfr_rules_find(&r, v.id), v.id ? v.rule : 3);
+    assert_true(v.action < VFR_COUNT && v.rule <= 4);
+    assert_int_equal(vfr_rules_find(&r, v.id), v.id ? v.rule : 4);
 }
 
 static void test_every_bit(void **state)
@@ -293,9 +355,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, start, stop)
     const struct CMUnitTest tests[] = {
-        T(test_good),        T(test_empty),      T(test_bad_rules),
-        T(test_bad_clauses), T(test_bad_sets),   T(test_lost_element),
-        T(test_bad_rates),   T(test_bad_header), T(test_every_bit),
+        T(test_good),       T(test_empty),        T(test_bad_rules), T(test_bad_clauses),
+        T(test_bad_sets),   T(test_lost_element), T(test_bad_rates), T(test_bad_header),
+        T(test_bad_layout), T(test_every_bit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
