@@ -9,7 +9,7 @@
  *  1. No port has two owners: each port of a lease, in each of its classes, has the word that the
  *     lease's state and interface make, and no port has one without a lease.
  *  2. What was given back stays with nobody for VFR_QUARANTINE_S, whatever happens meanwhile, but
- *     for the very same lease to the same domain (RFC 6888, REQ-8).
+ *     for the very same lease to the same domain (RFC 6888, REQ-8) if it was not revoked.
  *  3. A domain has at most VFR_LEASES_PER_DOMAIN, those that rest included; nobody ever loses one
  *     because another domain wants it.
  *  4. 'queue' is a heap by 'ends' of exactly those that end.
@@ -52,7 +52,8 @@ struct vfr_lease {
     u16 queue; /* its place there, if it ends */
     u8 shared; /* place of its address */
     u8 log2, classes, state, origin;
-    u8 spare[11];
+    bool revoked; /* so giving it back does not help */
+    u8 spare[10];
 };
 
 #define VFR_LEASE_CHAINS 1024
