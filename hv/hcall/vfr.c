@@ -85,5 +85,6 @@ s64 hcall_vfr_lease(u64 u_arg)
         rc = -XEN_EPERM;
     else
         rc = vfr_leases_change(&op.order, op.op == VFR_LEASE_CHECK, &op.events);
+    vfr_leases_clock(&op.now, &op.epoch);
     return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
 }

@@ -334,7 +334,6 @@ static void advance(void)
     for (u32 i = 0; i < PLACES; i++) {
         struct vfr_lease *r = &w.l.lease[i];
 
-        r->since -= STEP;
         if (r->ends != NEVER)
             r->ends -= STEP;
         if (w.notes[i].state && w.notes[i].ends != NEVER)
@@ -350,6 +349,17 @@ static void advance(void)
 
 /* The other domain's leases end when it says so. */
 #define ENDS(domain) ((domain) == 0)
+
+/* An interface that a domain has after it has begun again: it asks for what it had. */
+#define AGAIN 1
+
+static bool gave_back(u32 wish)
+{
+    for (u32 i = 0; i < PLACES; i++)
+        if (w.notes[i].state == VFR_LEASE_RESTING && w.notes[i].start == wishes[wish].start)
+            return true;
+    return false;
+}
 
 /* false: there is nothing to do this to, or it was refused. */
 static bool take_step(u32 step)
@@ -367,8 +377,11 @@ static bool take_step(u32 step)
     if (step < GRANTS) {
         u32 person = step / 2 % ARRAY_SIZE(who);
 
+        u32 wish = step / 2 / ARRAY_SIZE(who);
+
         changed = (step % 2 == 0 || ENDS(who[person].domain)) &&
-                  grant_one(step / 2 / ARRAY_SIZE(who), person, step % 2);
+                  (who[person].vif != AGAIN || gave_back(wish)) &&
+                  grant_one(wish, person, step % 2);
     } else if (step < GRANTS + CHANGES) {
         u32 i = (step - GRANTS) / 4, c = (step - GRANTS) % 4;
         u8 seconds = changes[c].seconds;
@@ -387,21 +400,30 @@ static bool take_step(u32 step)
 
 /* ---- states ---- */
 
-/* Of times before now only their order matters, of rests whether they are over. */
+/* A reader who knows no leaf that has gone reads what is true now: the past does not matter. */
+static void forget_owners(void)
+{
+    for (u32 c = 0; c < 2; c++)
+        for (u32 m = 0; m < 2; m++) {
+            u16 word = w.l.ports.shared[0].map[c][m * 16];
+            u32 now = word & VFR_PORT_LEAF ? 1U << (word ^ VFR_PORT_LEAF) : 0;
+
+            if (w.named[c][m] & ~now)
+                return;
+        }
+    memset(w.owned, 0, sizeof(w.owned));
+    remember_owners();
+}
+
+/* Nobody asks for any block, so it does not matter since when; of rests only whether they are over. */
 static void normalise(void)
 {
-    ns_t since[PLACES];
-
-    for (u32 i = 0; i < PLACES; i++)
-        since[i] = w.l.lease[i].since;
+    forget_owners();
     for (u32 i = 0; i < PLACES; i++) {
         struct vfr_lease *r = &w.l.lease[i];
-        ns_t later = 0;
 
-        for (u32 k = 0; k < PLACES; k++)
-            later += w.l.lease[k].state && since[k] > since[i];
         if (r->state)
-            r->since = -later;
+            r->since = 0;
         else
             *r = (struct vfr_lease){.next = r->next, .ends = NEVER};
         r->id &= VFR_LEASE_INDEX;
