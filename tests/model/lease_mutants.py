@@ -42,7 +42,6 @@ MUTANTS = [
     ("an end without a quarantine", LEASE, "r->state == VFR_LEASE_RESTING ? VFR_LEASE_RELEASE",
      "r->state ? VFR_LEASE_RELEASE"),
     ("a reboot keeps the old interface", LEASE, "r->vif = o->vif;", "r->vif = r->vif ?: o->vif;"),
-    ("the queue looks at one side only", LEASE, "if (down + 1 < l->queued &&", "if (false &&"),
     ("who leaves the queue leaves a hole", LEASE, "sift(l, r->queue, last);", "(void)last;"),
     ("a new end does not move in the queue", LEASE, "sift(l, was ? r->queue : l->queued++, i);",
      "if (!was) sift(l, l->queued++, i);"),

@@ -1,6 +1,6 @@
 /*
  * Every state that a small world of leases can reach: one address, two domains of which one comes
- * back with another interface, three places for leases, three leaves; a clock whose step is half a
+ * back with another interface, three places for leases, two leaves; a clock whose step is half a
  * quarantine and the rest of a leaf. Wishes overlap in every way: blocks of 64 and 256, ports at
  * their edges in one class or both, one port elsewhere.
  *
@@ -37,7 +37,7 @@ static void observe(void);
 #define STEP    (60 * SECOND)
 #define X       0xc0000201U
 #define PLACES  3
-#define LEAVES  3
+#define LEAVES  2
 #define STREAM  VFR_PC_BIT(VFR_PC_STREAM)
 #define DGRAM   VFR_PC_BIT(VFR_PC_DATAGRAM)
 #define BYTES   (1U << 12)
