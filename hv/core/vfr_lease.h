@@ -86,13 +86,15 @@ void vfr_lease_init(struct vfr_leases *l, const struct vfr_lease_sizes *n, void 
 /* The class of a protocol's numbers; VFR_PC_PROTO: the number is the protocol's. */
 static inline enum vfr_port_class vfr_lease_class(u8 proto)
 {
+    if (likely(proto == 6)) /* TCP */
+        return VFR_PC_STREAM;
+    if (likely(proto == 17)) /* UDP */
+        return VFR_PC_DATAGRAM;
     switch (proto) {
-    case 6:   /* TCP */
     case 33:  /* DCCP */
     case 132: /* SCTP */
         return VFR_PC_STREAM;
     case 1:   /* ICMP */
-    case 17:  /* UDP */
     case 136: /* UDP-Lite */
         return VFR_PC_DATAGRAM;
     case 50: /* ESP */
