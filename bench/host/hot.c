@@ -106,3 +106,9 @@ __noinline bool measured_pte(u64 *pte)
     *pte = pte_adjust(*pte, 1);
     return true;
 }
+
+__noinline bool measured_lease_owns(const struct vfr_leases *l, u16 vif, struct vfr_addr addr,
+                                    u8 proto, u16 port)
+{
+    return vfr_lease_owns(l, vif, addr, vfr_lease_class(proto), port);
+}

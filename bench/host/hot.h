@@ -6,6 +6,7 @@
 #include "core/frame.h"
 #include "core/insn.h"
 #include "core/pte_store.h"
+#include "core/vfr_lease.h"
 
 #define HOT_OWNER  1
 #define HOT_FRAMES 8
@@ -22,6 +23,8 @@ int measured_emulate(const u8 *bytes, struct insn_regs *regs, u64 *slot);
 const struct port *measured_port_get(const struct port_table *t, u32 port);
 /* Flags judged, entry adjusted. */
 bool measured_pte(u64 *pte);
+bool measured_lease_owns(const struct vfr_leases *l, u16 vif, struct vfr_addr addr, u8 proto,
+                         u16 port);
 
 extern unsigned hot_flushes, hot_validations;
 

@@ -24,5 +24,6 @@ int main(void)
     other_cases();
     vfr_packet_cases();
     vfr_rules_cases();
+    vfr_leases_cases();
     return 0;
 }

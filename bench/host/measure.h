@@ -41,5 +41,6 @@ void sched_cases(void);
 void other_cases(void);
 void vfr_packet_cases(void);
 void vfr_rules_cases(void);
+void vfr_leases_cases(void);
 
 #endif

@@ -64,10 +64,20 @@ class Server:
     def _own(self, vif, port, classes):
         return any(l.log2 and l.covers(port, classes) for l in self.backend.leases(vif))
 
-    def _owned(self, key):
+    def _owned(self, key, nonce):
         """The leases behind a mapping that are still there."""
-        held = {l.number for l in self.backend.leases(key[0]) if l.state == lease.HELD}
-        return [n for n in self.nonces.get(key, (None, []))[1] if n in held]
+        vif, classes, port = key
+        held = [l for l in self.backend.leases(vif) if l.state == lease.HELD]
+        if key not in self.nonces:
+            # From before this program was started again: who asks first has made it.
+            ours = [l.number for l in held if l.origin == lease.BY_PCP and l.start == port
+                    and (l.classes == classes or l.log2)]
+            self.nonces[key] = (nonce, ours)
+        held = {l.number for l in held}
+        known = [n for n in self.nonces[key][1] if n in held]
+        if not known:
+            del self.nonces[key]
+        return known
 
     def _grant(self, vif, start, log2, classes, seconds):
         try:
@@ -100,7 +110,7 @@ class Server:
 
     def _map(self, vif, ports, classes, seconds, nonce):
         key = (vif, classes, ports.start)
-        known = self._owned(key)
+        known = self._owned(key, nonce)
         if known:
             if self.nonces[key][0] != nonce:
                 raise Failed(NOT_AUTHORIZED)
@@ -110,11 +120,16 @@ class Server:
             except lease.Refused:
                 raise Failed(CANNOT_PROVIDE_EXTERNAL)  # it is being revoked
         elif not all(self._own(vif, port, classes) for port in ports):
+            self._forget_ended(vif)
             self.nonces[key] = (nonce, self._new(vif, ports, classes, seconds))
+
+    def _forget_ended(self, vif):
+        held = {l.number for l in self.backend.leases(vif)}
+        self.nonces = {k: v for k, v in self.nonces.items() if k[0] != vif or held & set(v[1])}
 
     def _unmap(self, vif, port, classes, nonce):
         key = (vif, classes, port)
-        known = self._owned(key)
+        known = self._owned(key, nonce)
         if known and self.nonces[key][0] != nonce:
             raise Failed(NOT_AUTHORIZED)
         self._give_back(known)

@@ -352,13 +352,14 @@ class Server:
             except lease.Refused:
                 pass  # the clock was faster
 
-    def _drop(self, client, bind):
+    def _drop(self, client, bind, gone=()):
+        """What has 'gone' is not ours to give back: when revoked it may be draining."""
         client.binds.pop(bind.number, None)
-        self._give_back(bind.leases)
+        self._give_back(n for n in bind.leases if n not in gone)
         if bind.inside in client.own and all(b.inside != bind.inside
                                              for b in client.binds.values()):
             client.own.discard(bind.inside)
-            self._give_back([bind.inside])
+            self._give_back({bind.inside} - set(gone))
 
     def _forget(self, client):
         for bind in list(client.binds.values()):
@@ -420,7 +421,7 @@ class Server:
             for bind in list(client.binds.values()):
                 gone = set(bind.leases + ([bind.inside] if bind.inside is not None else [])) - held
                 if bind.ends <= now or gone:
-                    self._drop(client, bind)
+                    self._drop(client, bind, gone)
                     out.append(self._unasked(client, wire.FREE_RESPONSE, (wire.BIND_ID, bind.number)))
             if client.ends <= now and not client.binds:
                 out.append(self._unasked(client, wire.DEREGISTER_RESPONSE))

@@ -115,6 +115,8 @@ struct serai_vfr_lease {
     uint32_t capacity, count; /* in: of 'entries'; out: how many came. 0: there are no more */
     uint32_t reserved;
     uint64_t entries; /* in: array of struct vfr_lease_info */
+    int64_t now;      /* out: nanoseconds since the hypervisor started */
+    int64_t epoch;    /* out: leases from before are forgotten */
 };
 
 #endif

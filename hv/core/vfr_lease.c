@@ -174,9 +174,9 @@ static struct vfr_lease *find_own(const struct vfr_leases *l, const struct vfr_l
     for (u16 i = l->chain[chain_of(l, o->uuid)]; i != NONE; i = l->lease[i].next) {
         struct vfr_lease *r = &l->lease[i];
 
-        if (r->state != VFR_LEASE_RESTING || !is_of(r, o->uuid) || r->log2 != o->log2 ||
-            r->classes != o->classes || &l->ports.shared[r->shared] != s ||
-            (o->start && r->start != o->start))
+        if (r->state != VFR_LEASE_RESTING || r->revoked || !is_of(r, o->uuid) ||
+            r->log2 != o->log2 || r->classes != o->classes ||
+            &l->ports.shared[r->shared] != s || (o->start && r->start != o->start))
             continue;
         /* Of several its first one, as in its last life. */
         if (!best || r->since < best->since || (r->since == best->since && r->id < best->id))
@@ -418,8 +418,9 @@ static void rest(struct vfr_leases *l, struct vfr_lease *r, ns_t now)
     set_ports(l, r, VFR_PORT(VFR_PORT_RESTING, r->vif), now);
 }
 
-static void drain(struct vfr_leases *l, struct vfr_lease *r, u32 seconds, ns_t now)
+static void revoke(struct vfr_leases *l, struct vfr_lease *r, u32 seconds, ns_t now)
 {
+    r->revoked = true;
     if (!seconds) {
         rest(l, r, now);
         return;
@@ -461,7 +462,7 @@ u32 vfr_lease_commit(struct vfr_leases *l, const struct vfr_lease_order *o, ns_t
         rest(l, r, now);
         break;
     case VFR_LEASE_REVOKE:
-        drain(l, r, o->seconds, now);
+        revoke(l, r, o->seconds, now);
         break;
     case VFR_LEASE_RELEASE:
         release(l, r, now);

@@ -9,7 +9,7 @@
  *  1. No port has two owners: each port of a lease, in each of its classes, has the word that the
  *     lease's state and interface make, and no port has one without a lease.
  *  2. What was given back stays with nobody for VFR_QUARANTINE_S, whatever happens meanwhile, but
- *     for the very same lease to the same domain (RFC 6888, REQ-8).
+ *     for the very same lease to the same domain (RFC 6888, REQ-8) if it was not revoked.
  *  3. A domain has at most VFR_LEASES_PER_DOMAIN, those that rest included; nobody ever loses one
  *     because another domain wants it.
  *  4. 'queue' is a heap by 'ends' of exactly those that end.
@@ -52,7 +52,8 @@ struct vfr_lease {
     u16 queue; /* its place there, if it ends */
     u8 shared; /* place of its address */
     u8 log2, classes, state, origin;
-    u8 spare[11];
+    bool revoked; /* so giving it back does not help */
+    u8 spare[10];
 };
 
 #define VFR_LEASE_CHAINS 1024
@@ -85,13 +86,15 @@ void vfr_lease_init(struct vfr_leases *l, const struct vfr_lease_sizes *n, void 
 /* The class of a protocol's numbers; VFR_PC_PROTO: the number is the protocol's. */
 static inline enum vfr_port_class vfr_lease_class(u8 proto)
 {
+    if (likely(proto == 6)) /* TCP */
+        return VFR_PC_STREAM;
+    if (likely(proto == 17)) /* UDP */
+        return VFR_PC_DATAGRAM;
     switch (proto) {
-    case 6:   /* TCP */
     case 33:  /* DCCP */
     case 132: /* SCTP */
         return VFR_PC_STREAM;
     case 1:   /* ICMP */
-    case 17:  /* UDP */
     case 136: /* UDP-Lite */
         return VFR_PC_DATAGRAM;
     case 50: /* ESP */

@@ -53,8 +53,8 @@ static u16 take_leaf(struct vfr_ports *p)
         p->last = NO_LEAF;
     p->leaves[i].taken = 0;
     p->pool--;
-    for (u32 k = 0; k < 256; k++)
-        p->leaf[i][k] = VFR_PORT_NOBODY;
+    for (u16 *port = p->leaf[i], *end = port + 256; port < end; port++)
+        *port = VFR_PORT_NOBODY;
     return i;
 }
 
@@ -96,18 +96,19 @@ u32 vfr_ports_needs(const struct vfr_shared *s, enum vfr_port_class class,
 static void set_in_leaf(struct vfr_ports *p, u16 *place, struct vfr_port_range r, u16 word,
                         ns_t now)
 {
-    u32 first = r.start & 255, n = 1U << r.log2;
+    u32 n = 1U << r.log2;
     struct vfr_leaf *leaf;
-    u16 i;
+    u16 i, *first;
 
     if (!(*place & VFR_PORT_LEAF))
         store(place, VFR_PORT_LEAF | take_leaf(p));
     i = *place ^ VFR_PORT_LEAF;
     leaf = &p->leaves[i];
-    if (p->leaf[i][first] == VFR_PORT_NOBODY)
+    first = &p->leaf[i][r.start & 255];
+    if (*first == VFR_PORT_NOBODY)
         leaf->taken += (u16)n;
-    for (u32 k = first; k < first + n; k++)
-        store(&p->leaf[i][k], word);
+    for (u16 *port = first; port < first + n; port++)
+        store(port, word);
     if (word != VFR_PORT_NOBODY)
         return;
     leaf->taken -= (u16)n;
@@ -132,6 +133,16 @@ void vfr_ports_set(struct vfr_ports *p, struct vfr_shared *s, enum vfr_port_clas
 
 /* ---- addresses ---- */
 
+/* Places of by_ip at which a search ends. */
+static u32 count_ends(const struct vfr_ports *p)
+{
+    u32 n = 0;
+
+    for (u32 at = 0; at < 256; at++)
+        n += p->by_ip[at] == 0;
+    return n;
+}
+
 static struct vfr_shared *free_place(const struct vfr_ports *p, ns_t now)
 {
     for (u32 i = 0; i < p->nr_shared; i++)
@@ -147,7 +158,7 @@ int vfr_ports_check_share(const struct vfr_ports *p, u32 ip, ns_t now)
         return -XEN_EINVAL;
     if (vfr_ports_find(p, ip))
         return -XEN_EEXIST;
-    return free_place(p, now) ? 0 : -XEN_ENOSPC;
+    return count_ends(p) > 1 && free_place(p, now) ? 0 : -XEN_ENOSPC;
 }
 
 void vfr_ports_share(struct vfr_ports *p, u32 ip, ns_t now)
@@ -218,6 +229,8 @@ int vfr_ports_check(const struct vfr_ports *p)
 {
     u32 in_use = 0, pool = 0, named = 0;
 
+    if (!count_ends(p))
+        return 3;
     for (u32 i = 0; i < p->nr_shared; i++) {
         const struct vfr_shared *s = &p->shared[i];
 

@@ -8,7 +8,7 @@
  *  1. A leaf belongs to one place in one map, or is in the pool. In use it has at least one port
  *     that is taken; 'taken' is their number.
  *  2. A word for all 256 ports is VFR_PORT_NOBODY or what a block of at least 256 made it.
- *  3. by_ip leads from an address to its place in 'shared'.
+ *  3. by_ip leads from an address to its place in 'shared', and has an end.
  *
  * The caller serialises all that changes something. Readers on other CPUs need nothing: a change
  * is made of single 16-bit stores, ports in ascending order and class after class. A new leaf is
@@ -77,15 +77,14 @@ static inline u32 vfr_ports_hash(u32 ip)
 /* NULL: it is no shared address. */
 static inline struct vfr_shared *vfr_ports_find(const struct vfr_ports *p, u32 ip)
 {
-    for (u32 at = vfr_ports_hash(ip), n = 0; n < 256; at = (at + 1) % 256, n++) {
+    for (u32 at = vfr_ports_hash(ip);; at = (at + 1) % 256) {
         u8 place = __atomic_load_n(&p->by_ip[at], __ATOMIC_ACQUIRE);
 
+        if (place == 0)
+            return NULL;
         if (place > 1 && p->shared[place - 2].ip == ip)
             return &p->shared[place - 2];
-        if (place == 0)
-            break;
     }
-    return NULL;
 }
 
 static inline u16 vfr_ports_look(const struct vfr_ports *p, const struct vfr_shared *s,

@@ -92,5 +92,6 @@ s64 hcall_vfr_lease(u64 u_arg)
     if (op.reserved || op.op > VFR_LEASE_LIST)
         return -XEN_EINVAL;
     rc = op.op == VFR_LEASE_LIST ? list_leases(&op) : change_lease(&op);
+    vfr_leases_clock(&op.now, &op.epoch);
     return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
 }

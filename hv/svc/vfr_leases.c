@@ -80,6 +80,14 @@ bool vfr_leases_list(u32 *cursor, struct vfr_lease_info *info)
     return n;
 }
 
+void vfr_leases_clock(ns_t *now, ns_t *epoch)
+{
+    lock(&leases_lock);
+    *now = time_now();
+    *epoch = vfr_leases.started;
+    unlock(&leases_lock);
+}
+
 void vfr_leases_free_all(const u8 uuid[16], u16 vif)
 {
     struct vfr_lease_order o;

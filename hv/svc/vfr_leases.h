@@ -14,6 +14,8 @@ extern struct vfr_leases vfr_leases;
 int vfr_leases_change(struct vfr_lease_order *o, bool check_only, u32 *events) must_check;
 /* The next one from *cursor on; false: there is none. */
 bool vfr_leases_list(u32 *cursor, struct vfr_lease_info *info) must_check;
+/* What leases' times are to be compared with: now, and when the first order came. */
+void vfr_leases_clock(ns_t *now, ns_t *epoch);
 /* An interface goes, and gives back what it has. */
 void vfr_leases_free_all(const u8 uuid[16], u16 vif);
 

@@ -1,12 +1,12 @@
 /*
  * Every state that a small world of leases can reach: one address, two domains of which one comes
- * back with another interface, three places for leases, three leaves; a clock whose step is half a
+ * back with another interface, three places for leases, two leaves; a clock whose step is half a
  * quarantine and the rest of a leaf. Wishes overlap in every way: blocks of 64 and 256, ports at
  * their edges in one class or both, one port elsewhere.
  *
  * Beside the shipped core runs a list of who holds what, kept from the orders alone. Rules:
  *  R1 no port is granted that another lease has, in any state, but for the very same lease given
- *     back by the same domain;
+ *     back, and not revoked, by the same domain;
  *  R2 what is granted, refused, due and when is what the list says;
  *  R3 a lookup says what the list says; during a change, after each single store, it names no owner
  *     that the port has neither before nor after; and so does a reader who has loaded a leaf's
@@ -37,7 +37,7 @@ static void observe(void);
 #define STEP    (60 * SECOND)
 #define X       0xc0000201U
 #define PLACES  3
-#define LEAVES  3
+#define LEAVES  2
 #define STREAM  VFR_PC_BIT(VFR_PC_STREAM)
 #define DGRAM   VFR_PC_BIT(VFR_PC_DATAGRAM)
 #define BYTES   (1U << 12)
@@ -48,9 +48,9 @@ static const struct {
     u8 log2, classes;
 } wishes[] = {
     {4096, 6, VFR_PC_BLOCK}, {4096, 8, VFR_PC_BLOCK}, {4100, 0, STREAM},
-    {80, 0, STREAM},         {80, 0, VFR_PC_BLOCK},
+    {4200, 0, DGRAM},        {80, 0, STREAM},         {4200, 0, VFR_PC_BLOCK},
 };
-static const u16 look_at[] = {79, 80, 4096, 4099, 4100, 4159, 4160, 4351, 4352};
+static const u16 look_at[] = {79, 80, 4096, 4099, 4100, 4159, 4160, 4200, 4352};
 static const struct {
     u8 domain;
     u16 vif;
@@ -61,7 +61,7 @@ static u8 uuids[2][16];
 struct note {
     u32 id;
     u16 start, vif;
-    u8 log2, classes, domain, state;
+    u8 log2, classes, domain, state, revoked;
     ns_t ends;
 };
 
@@ -170,8 +170,8 @@ static void judge_world(void)
 
 static bool is_same(const struct note *n, const struct vfr_lease_order *o, u8 domain)
 {
-    return n->state == VFR_LEASE_RESTING && n->domain == domain && n->start == o->start &&
-           n->log2 == o->log2 && n->classes == o->classes;
+    return n->state == VFR_LEASE_RESTING && !n->revoked && n->domain == domain &&
+           n->start == o->start && n->log2 == o->log2 && n->classes == o->classes;
 }
 
 static void commit(const struct vfr_lease_order *o)
@@ -181,7 +181,8 @@ static void commit(const struct vfr_lease_order *o)
     under_way = NULL;
 }
 
-static void judge_grant(const struct vfr_lease_order *o, u8 domain, int rc)
+/* false: refused, so nothing has changed. */
+static bool judge_grant(const struct vfr_lease_order *o, u8 domain, int rc)
 {
     struct note *place = NULL, *same = NULL;
     bool overlap = false;
@@ -202,7 +203,7 @@ static void judge_grant(const struct vfr_lease_order *o, u8 domain, int rc)
         /* No leaf is a reason, too, but a port that is free then stays so. */
         if (same || (!overlap && place && rc != -XEN_ENOMEM))
             fail("R2: refused for no reason");
-        return;
+        return false;
     }
     if (overlap)
         fail("R1: a port has two owners, or had its last one a moment ago");
@@ -214,7 +215,7 @@ static void judge_grant(const struct vfr_lease_order *o, u8 domain, int rc)
     if (needs > w.l.ports.pool)
         fail("R4: a leaf is taken from an empty pool");
     if (broken)
-        return;
+        return true;
     commit(o);
     *(same ? same : place) = (struct note){
         .id = o->id,
@@ -226,6 +227,7 @@ static void judge_grant(const struct vfr_lease_order *o, u8 domain, int rc)
         .state = VFR_LEASE_HELD,
         .ends = o->seconds ? STEP : NEVER,
     };
+    return true;
 }
 
 static int check(struct vfr_lease_order *o)
@@ -243,7 +245,7 @@ static int check(struct vfr_lease_order *o)
     return rc;
 }
 
-static void grant_one(u32 wish, u32 person, bool ends)
+static bool grant_one(u32 wish, u32 person, bool ends)
 {
     struct vfr_lease_order o = {
         .op = VFR_LEASE_GRANT,
@@ -256,7 +258,7 @@ static void grant_one(u32 wish, u32 person, bool ends)
     };
 
     memcpy(o.uuid, uuids[who[person].domain], 16);
-    judge_grant(&o, who[person].domain, check(&o));
+    return judge_grant(&o, who[person].domain, check(&o));
 }
 
 static void rest_note(struct note *n)
@@ -265,7 +267,7 @@ static void rest_note(struct note *n)
     n->ends = 2 * STEP;
 }
 
-static void change_one(u32 i, u8 op, u32 seconds)
+static bool change_one(u32 i, u8 op, u32 seconds)
 {
     struct note *n = &w.notes[i];
     struct vfr_lease_order o = {.op = op, .id = n->id, .seconds = seconds};
@@ -279,16 +281,18 @@ static void change_one(u32 i, u8 op, u32 seconds)
     if (rc != want)
         fail("R2: a change is refused, or not, against the list");
     if (rc || broken)
-        return;
+        return false;
     commit(&o);
+    n->revoked |= op == VFR_LEASE_REVOKE;
     if (op == VFR_LEASE_EXTEND) {
         n->ends = seconds ? STEP : NEVER;
     } else if (op == VFR_LEASE_REVOKE && seconds) {
         n->state = VFR_LEASE_DRAINING;
-        n->ends = MIN(n->ends, STEP);
+        n->ends = MIN(n->ends, 2 * STEP);
     } else {
         rest_note(n);
     }
+    return true;
 }
 
 static void clock_one(void)
@@ -322,7 +326,7 @@ static void clock_one(void)
 /* ---- steps ---- */
 
 #define GRANTS  (ARRAY_SIZE(wishes) * ARRAY_SIZE(who) * 2)
-#define CHANGES (PLACES * 5)
+#define CHANGES (PLACES * 4)
 #define STEPS   (GRANTS + CHANGES + 1)
 
 static void advance(void)
@@ -330,7 +334,6 @@ static void advance(void)
     for (u32 i = 0; i < PLACES; i++) {
         struct vfr_lease *r = &w.l.lease[i];
 
-        r->since -= STEP;
         if (r->ends != NEVER)
             r->ends -= STEP;
         if (w.notes[i].state && w.notes[i].ends != NEVER)
@@ -344,51 +347,83 @@ static void advance(void)
     clock_one();
 }
 
-/* false: there is nothing to do this to. */
+/* The other domain's leases end when it says so. */
+#define ENDS(domain) ((domain) == 0)
+
+/* An interface that a domain has after it has begun again: it asks for what it had. */
+#define AGAIN 1
+
+static bool gave_back(u32 wish)
+{
+    for (u32 i = 0; i < PLACES; i++)
+        if (w.notes[i].state == VFR_LEASE_RESTING && w.notes[i].start == wishes[wish].start)
+            return true;
+    return false;
+}
+
+/* false: there is nothing to do this to, or it was refused. */
 static bool take_step(u32 step)
 {
     static const struct {
         u8 op;
         u8 seconds;
-    } changes[5] = {{VFR_LEASE_FREE, 0},
+    } changes[4] = {{VFR_LEASE_FREE, 0},
                     {VFR_LEASE_EXTEND, 0},
                     {VFR_LEASE_EXTEND, 60},
-                    {VFR_LEASE_REVOKE, 0},
-                    {VFR_LEASE_REVOKE, 60}};
+                    {VFR_LEASE_REVOKE, 120}};
+
+    bool changed = true;
 
     if (step < GRANTS) {
-        grant_one(step / 2 / ARRAY_SIZE(who), step / 2 % ARRAY_SIZE(who), step % 2);
-    } else if (step < GRANTS + CHANGES) {
-        u32 i = (step - GRANTS) / 5, c = (step - GRANTS) % 5;
+        u32 person = step / 2 % ARRAY_SIZE(who);
 
-        if (!w.notes[i].state)
+        u32 wish = step / 2 / ARRAY_SIZE(who);
+
+        changed = (step % 2 == 0 || ENDS(who[person].domain)) &&
+                  (who[person].vif != AGAIN || gave_back(wish)) &&
+                  grant_one(wish, person, step % 2);
+    } else if (step < GRANTS + CHANGES) {
+        u32 i = (step - GRANTS) / 4, c = (step - GRANTS) % 4;
+        u8 seconds = changes[c].seconds;
+
+        if (!w.notes[i].state ||
+            (changes[c].op == VFR_LEASE_EXTEND && seconds && !ENDS(w.notes[i].domain)))
             return false;
-        change_one(i, changes[c].op, changes[c].seconds);
+        changed = change_one(i, changes[c].op, seconds);
     } else {
         advance();
     }
-    if (!broken)
+    if (changed && !broken)
         judge_world();
-    return true;
+    return changed;
 }
 
 /* ---- states ---- */
 
-/* Of times before now only their order matters, of rests whether they are over. */
+/* A reader who knows no leaf that has gone reads what is true now: the past does not matter. */
+static void forget_owners(void)
+{
+    for (u32 c = 0; c < 2; c++)
+        for (u32 m = 0; m < 2; m++) {
+            u16 word = w.l.ports.shared[0].map[c][m * 16];
+            u32 now = word & VFR_PORT_LEAF ? 1U << (word ^ VFR_PORT_LEAF) : 0;
+
+            if (w.named[c][m] & ~now)
+                return;
+        }
+    memset(w.owned, 0, sizeof(w.owned));
+    remember_owners();
+}
+
+/* Nobody asks for any block, so it does not matter since when; of rests only whether they are over. */
 static void normalise(void)
 {
-    ns_t since[PLACES];
-
-    for (u32 i = 0; i < PLACES; i++)
-        since[i] = w.l.lease[i].since;
+    forget_owners();
     for (u32 i = 0; i < PLACES; i++) {
         struct vfr_lease *r = &w.l.lease[i];
-        ns_t later = 0;
 
-        for (u32 k = 0; k < PLACES; k++)
-            later += w.l.lease[k].state && since[k] > since[i];
         if (r->state)
-            r->since = -later;
+            r->since = 0;
         else
             *r = (struct vfr_lease){.next = r->next, .ends = NEVER};
         r->id &= VFR_LEASE_INDEX;

@@ -59,6 +59,18 @@ def test_map():
     assert c.map(80, lifetime=0)[:2] == (0, 0)
 
 
+def test_restart_of_the_server():
+    c = Client()
+    assert c.map(80)[0] == 0 and c.map(8192, options=port_set(8192, 64))[0] == 0
+    c.server = pcp.Server(c.leases)
+    c.leases.advance(3000)
+    assert c.map(80)[0] == 0 and c.map(8192, options=port_set(8192, 64))[0] == 0
+    assert c.map(80, nonce=b"another's!!!")[0] == pcp.NOT_AUTHORIZED
+    c.leases.advance(3000)
+    assert c.owner(80) == 1 == c.owner(8200)
+    assert c.map(80, lifetime=0)[0] == 0 and c.owner(80) == 0x2001
+
+
 def test_prefer_failure():
     c = Client()
     assert c.map(80, options=prefer()) == (0, 3600, prefer())
@@ -189,4 +201,5 @@ def test_noise():
             succeeded += 1
             assert reply[40:42] == reply[42:44]
         assert sum(not l.log2 for l in c.leases.leases(c.vif)) <= 16
+        assert len(c.server.nonces) <= 64
     return "%d mapped" % succeeded

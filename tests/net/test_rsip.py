@@ -480,8 +480,14 @@ def test_revocation():
     kind, got = host.assign(block(0, 10))
     bind = got[B][0]
     leases.revoke(number(bind), 60)
+    start = leases.leases(host.vif)[0].start
     (_, message), = server.tick()
     assert read(message) == (wire.FREE_RESPONSE, {C: [host.client.to_bytes(4, "big")], B: [bind]})
+    # It drains: connections have their minute, nobody has the ports after that.
+    assert leases.owner(X, 0, start) == 0x1001
+    leases.advance(60)
+    assert leases.owner(X, 0, start) == 0x2001
+    assert error(host.assign(block(start, 10))) == 309
     assert server.clients[1].binds == {} and server.tick() == []
     (_, message), = server.dismiss(host.vif)
     assert read(message)[0] == wire.DEREGISTER_RESPONSE and server.dismiss(host.vif) == []

@@ -376,6 +376,14 @@ static void draining(void **state)
     id = granted(w, 1, STREAM, 80, 0);
     assert_int_equal(act(w, VFR_LEASE_REVOKE, id, 0), 0);
     assert_int_equal(owner(w, VFR_PC_STREAM, 80), VFR_PORT(VFR_PORT_RESTING, 2));
+    /* Its domain does not get it back, either. */
+    assert_int_equal(grant(w, 1, STREAM, 80, 0), -XEN_EAGAIN);
+    id = granted(w, 1, STREAM, 81, 0);
+    assert_int_equal(act(w, VFR_LEASE_REVOKE, id, 60), 0);
+    assert_int_equal(act(w, VFR_LEASE_FREE, id, 0), 0);
+    assert_int_equal(grant(w, 1, STREAM, 81, 0), -XEN_EAGAIN);
+    assert_int_equal(pass(w, 120), VFR_LEASE_RELEASE * 11);
+    assert_int_equal(grant(w, 1, STREAM, 81, 0), 0);
     destroy(w);
 }
 
@@ -548,6 +556,7 @@ struct note {
     struct vfr_lease_order o;
     u32 state;
     ns_t ends;
+    bool revoked;
 };
 
 static struct note notes[LEASES];
@@ -608,7 +617,7 @@ static int expect(const struct vfr_lease_order *o, ns_t now)
     for (u32 i = 0; i < nr_notes; i++) {
         const struct note *n = &notes[i];
 
-        if (n->state == VFR_LEASE_RESTING && same(&n->o, o))
+        if (n->state == VFR_LEASE_RESTING && !n->revoked && same(&n->o, o))
             return 0;
         own += !memcmp(n->o.uuid, o->uuid, 16);
         if (overlap(&n->o, o))
@@ -639,7 +648,7 @@ static void note_grant(const struct vfr_lease_order *o, ns_t now)
 
     while (i < nr_notes && !same(&notes[i].o, o))
         i++;
-    notes[i] = (struct note){*o, VFR_LEASE_HELD, ends};
+    notes[i] = (struct note){*o, VFR_LEASE_HELD, ends, false};
     nr_notes += i == nr_notes;
 }
 
@@ -708,6 +717,7 @@ static void try_held(struct world *w)
     struct note *n = &notes[i];
     int rc = act(w, op, n->o.id, seconds);
 
+    n->revoked |= op == VFR_LEASE_REVOKE && n->state != VFR_LEASE_RESTING;
     if (n->state == VFR_LEASE_RESTING) {
         assert_int_equal(rc, -XEN_ENOENT);
     } else if (op == VFR_LEASE_EXTEND) {
