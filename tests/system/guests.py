@@ -241,7 +241,7 @@ def memory(t):
     t.note(f"the guest has {guest_memory(t) - full} MiB more, {free - t.free_memory()} MiB were taken")
     t.xl("mem-max tiny 256")
     t.xl("mem-set tiny 4096", status=None)
-    t.ask("dd if=/dev/zero of=/tmp/x bs=1M count=60 2> /dev/null; sha256sum /tmp/x > /tmp/s; sha256sum -c /tmp/s")
+    t.ask("dd if=/dev/zero of=/tmp/x bs=1M count=60 && dd if=/tmp/x of=/dev/null bs=1M")
 
 
 @scenario
@@ -259,7 +259,7 @@ def vcpus(t):
     t.note("online: " + t.ask(online).strip())
     t.xl("vcpu-list tiny", VCPUS)
     t.xl("vcpu-set tiny 9", status=None)
-    t.ask("for i in 1 2 3; do (dd if=/dev/zero bs=1M count=20 | sha256sum) & done; wait", seconds=120)
+    t.ask("for i in 1 2 3; do (dd if=/dev/zero bs=1M count=2 | sha256sum) & done; wait", seconds=120)
 
 
 @scenario
@@ -273,7 +273,7 @@ def pinning(t):
     t.ask("true")
     t.xl("vcpu-list tiny", VCPUS)
     t.xl("vcpu-pin tiny all 0")
-    t.ask("dd if=/dev/zero bs=1M count=5 2> /dev/null | sha256sum & dd if=/dev/zero bs=1M count=5 2> /dev/null | sha256sum; wait")
+    t.ask("dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum & dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum; wait")
     t.expect("vcpus have not moved", t.sh(cpus).split() == ["0"])
     t.xl("vcpu-pin tiny 5 0", status=None)
     t.xl("vcpu-pin tiny 0 9", status=None)
@@ -379,9 +379,9 @@ def disk(t):
 @scenario
 def disk_attach(t):
     t.create()
-    t.sh("truncate -s 8M /root/rw.img")
+    t.sh("truncate -s 2M /root/rw.img")
     t.xl("block-attach tiny /root/rw.img,raw,xvdb,w")
-    t.ask("until [ -b /dev/xvdb ]; do usleep 50000; done; dd if=/dev/urandom of=/tmp/r bs=64k count=128 2> /dev/null")
+    t.ask("until [ -b /dev/xvdb ]; do usleep 50000; done; dd if=/dev/urandom of=/tmp/r bs=64k count=32 2> /dev/null")
     t.ask("dd if=/tmp/r of=/dev/xvdb bs=64k conv=fsync 2> /dev/null; sync")
     written = t.ask("sha256sum < /tmp/r")
     t.xl("block-list tiny", NUMBERS)
@@ -401,13 +401,13 @@ def network(t):
     t.ask(f"ping -c 3 -w 20 {toolstack.ADDRESS}")
     t.sh("ping -c 3 -w 20 10.9.0.2")
     t.sh("ping -c 3 -w 20 -s 1400 10.9.0.2")
-    t.sh("head -c 4000000 /dev/urandom > /tmp/out; nc -l -N -p 7000 < /tmp/out & echo started")
+    t.sh("head -c 1000000 /dev/urandom > /tmp/out; nc -l -N -p 7000 < /tmp/out & echo started")
     t.ask(f"nc {toolstack.ADDRESS} 7000 < /dev/null > /tmp/in")
     t.expect("what domain 0 sent is not what came", t.ask("sha256sum < /tmp/in") == t.sh("sha256sum < /tmp/out"))
     t.ask("nc -l -p 7001 < /dev/null > /tmp/back &")
     t.until("/mnt/ask tiny 'grep -q :1B59 /proc/net/tcp /proc/net/tcp6'")
     t.sh("nc -N 10.9.0.2 7001 < /tmp/out")
-    t.until("[ \"$(/mnt/ask tiny 'stat -c %s /tmp/back')\" = 4000000 ]")
+    t.until("[ \"$(/mnt/ask tiny 'stat -c %s /tmp/back')\" = 1000000 ]")
     t.expect("what came back differs", t.ask("sha256sum < /tmp/back") == t.sh("sha256sum < /tmp/out"))
 
 
@@ -505,7 +505,7 @@ def many(t):
         t.create(name, "'vif=[]' 'memory=96'")
     t.xl("list", LIST)
     for name in names:
-        t.ask("dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum", name)
+        t.ask("dd if=/dev/zero bs=64k count=2 2> /dev/null | sha256sum", name)
     t.xl("shutdown -a -w", [(r"\d+", "N")])
     t.until("[ $(xl list | wc -l) = 2 ]")
 
@@ -727,8 +727,8 @@ def killed(t, words, before, after, points=8):
 
 
 def running(t):
-    """The names of guests that are neither paused nor shut down."""
-    return t.sh("xl list | awk 'NR > 1 && $2 > 0 && $5 ~ /^..---.$/ { print $1 }'").split()
+    """The names of guests that are neither paused nor shut down nor dying."""
+    return t.sh("xl list | awk 'NR > 1 && $2 > 0 && $5 ~ /^..----$/ { print $1 }'").split()
 
 
 @scenario
@@ -742,10 +742,11 @@ def small_worker(t):
 
 
 def alive_or_stopped(t):
-    """A guest that was asked to suspend does that or goes on."""
-    stopped = "xl list | awk 'NR > 1 && $2 > 0 && $5 !~ /^..---.$/ { found = 1 } END { exit !found }'"
-    t.tell("echo still a'live'")
-    t.until(f"grep -q '^still alive' {t.log('tiny')} || {stopped}")
+    """A guest that was asked to suspend does that or goes on, or was saved and is gone."""
+    t.run("echo \"echo still a'live'\" > $(xenstore-read /local/domain/$(xl domid tiny)/console/tty)")
+    gone = "! xl domid tiny > /dev/null 2>&1"
+    stopped = "xl list tiny | awk 'NR == 2 && $5 !~ /^..----$/ { found = 1 } END { exit !found }'"
+    t.until(f"grep -q '^still alive' {t.log('tiny')} || {gone} || {stopped}")
 
 
 @scenario
