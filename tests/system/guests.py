@@ -589,8 +589,8 @@ BROKEN = [(r"0x[0-9a-f]+", "N"), *NUMBERS]
 
 
 def save_small(t):
-    """A guest of 64 MiB in /root/saved; returns the inside of that file."""
-    t.create("tiny", "'memory=64' 'vif=[]'")
+    """A guest of 96 MiB in /root/saved; returns the inside of that file."""
+    t.create("tiny", "'memory=96' 'vif=[]'")
     t.sh("xl save tiny /root/saved", 300)
     return Saved(t, "/root/saved")
 
@@ -737,7 +737,7 @@ def killed_create(t):
 
 
 def small_worker(t):
-    t.create("tiny", "'memory=64' 'vif=[]'")
+    t.create("tiny", "'memory=96' 'vif=[]'")
     t.ask(WORK)
 
 

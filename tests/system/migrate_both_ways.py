@@ -21,7 +21,7 @@ WORK = (
     "dd if=/dev/urandom of=/tmp/a bs=1M count=2 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
     "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 200000; done) &"
 )
-SETTINGS = "'vcpus=2' 'memory=64' 'disk=[\"/mnt/data.img,raw,xvda,r\"]'"
+SETTINGS = "'vcpus=2' 'memory=96' 'disk=[\"/mnt/data.img,raw,xvda,r\"]'"
 
 
 def cable(name):
