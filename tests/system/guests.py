@@ -2,6 +2,7 @@
 Serai, and both must print the same, once normalised.
 
   tests/system/guests.py [NAME...]                     runs scenarios on both and compares
+  tests/system/guests.py --quick [--hv ...]            those that are part of make test
   tests/system/guests.py --hv stock|serai|FILE NAME... runs them on one, for debugging; with -v
                                                        what was said is printed
 What stock Xen said is kept in build/system/guests/stock/ until something it depends on changes.
@@ -12,12 +13,15 @@ import difflib
 import inspect
 import pathlib
 import re
+import struct
 import sys
 import time
 import traceback
 
+import saved
 import toolstack
 from machine import Failure
+from saved import Saved
 from toolstack import KEYS, LIST, NUMBERS, RECORDS, SCHED, UPTIME, VCPUS, Toolstack
 
 SCENARIOS = {}
@@ -25,6 +29,9 @@ SCENARIOS = {}
 
 # Those that need two CPUs to run on, and so a machine of their own.
 TWO_CPUS = ["info", "listing", "pools", "pinning", "cap", "weights"]
+
+# Those of `make test`, which runs them on Serai alone: what they themselves expect.
+QUICK = ["create", "console", "pause", "save_restore", "migrate"]
 
 
 def scenario(function):
@@ -72,7 +79,7 @@ def hypervisor_log(t):
     t.sh("xl dmesg -c")
     t.expect("xl dmesg -c leaves the log", len(t.sh("xl dmesg").splitlines()) < 10)
     t.xl("debug-keys h", status=0)
-    t.expect("the keys' help is not in the log", "'h' pressed" in t.sh("xl dmesg"))
+    t.expect("the keys' help is not in the log", len(t.sh("xl dmesg").splitlines()) > 5)
     for key in "qrmedgu":
         t.sh(f"xl debug-keys {key}")
     t.xl("debug-keys", status=None)
@@ -92,7 +99,6 @@ def refusals(t):
         "create /mnt/tiny.cfg 'kernel=\"/nonexistent\"'",
         "create /mnt/tiny.cfg 'kernel=\"/etc/passwd\"'",
         "create /mnt/tiny.cfg 'memory=8000' 'maxmem=8000'",
-        "create /mnt/tiny.cfg 'vcpus=0'",
         "create /mnt/tiny.cfg 'disk=[\"/nonexistent,raw,xvda,w\"]'",
         "create /mnt/tiny.cfg 'vif=[\"bridge=nosuchbridge\"]'",
         "destroy 77",
@@ -197,7 +203,7 @@ def domains(t):
 @scenario
 def pause(t):
     t.create()
-    t.ask("while true; do echo tick; usleep 50000; done > /dev/console &")
+    t.ask("while true; do echo tick; usleep 100000; done > /dev/console &")
     ticks = f"grep -c ^tick {t.log('tiny')}"
     t.until(f"[ $({ticks}) -gt 5 ]")
     t.xl("pause tiny")
@@ -235,7 +241,7 @@ def memory(t):
     t.note(f"the guest has {guest_memory(t) - full} MiB more, {free - t.free_memory()} MiB were taken")
     t.xl("mem-max tiny 256")
     t.xl("mem-set tiny 4096", status=None)
-    t.ask("dd if=/dev/zero of=/tmp/x bs=1M count=60 2> /dev/null; sha256sum /tmp/x > /tmp/s; sha256sum -c /tmp/s")
+    t.ask("dd if=/dev/zero of=/tmp/x bs=1M count=60 && dd if=/tmp/x of=/dev/null bs=1M")
 
 
 @scenario
@@ -253,7 +259,7 @@ def vcpus(t):
     t.note("online: " + t.ask(online).strip())
     t.xl("vcpu-list tiny", VCPUS)
     t.xl("vcpu-set tiny 9", status=None)
-    t.ask("for i in 1 2 3; do (dd if=/dev/zero bs=1M count=20 | sha256sum) & done; wait", seconds=120)
+    t.ask("for i in 1 2 3; do (dd if=/dev/zero bs=1M count=2 | sha256sum) & done; wait", seconds=120)
 
 
 @scenario
@@ -267,7 +273,7 @@ def pinning(t):
     t.ask("true")
     t.xl("vcpu-list tiny", VCPUS)
     t.xl("vcpu-pin tiny all 0")
-    t.ask("dd if=/dev/zero bs=1M count=5 2> /dev/null | sha256sum & dd if=/dev/zero bs=1M count=5 2> /dev/null | sha256sum; wait")
+    t.ask("dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum & dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum; wait")
     t.expect("vcpus have not moved", t.sh(cpus).split() == ["0"])
     t.xl("vcpu-pin tiny 5 0", status=None)
     t.xl("vcpu-pin tiny 0 9", status=None)
@@ -309,18 +315,19 @@ def measured(t, names, seconds):
 
 @scenario
 def weights(t):
-    """Two guests that never rest share a CPU as their weights are, 1 to 2."""
+    """Two guests that never rest share a CPU as their weights are, 1 to 2, within 2 %."""
     for name, weight in (("light", 256), ("heavy", 512)):
         t.create(name, f"'cpu_weight={weight}' 'cpus=\"1\"' 'vif=[]'")
     t.sh("xl vcpu-pin 0 all 0")
     for name in ("light", "heavy"):
         t.ask("while true; do :; done &", name)
     t.sh("sleep 2")
-    used = measured(t, ["light", "heavy"], 15)
+    # xl tells tenths of a second: half a percent of what the light one gets.
+    used = measured(t, ["light", "heavy"], 60)
     t.sh("xl vcpu-pin 0 all all")
     ratio = used["heavy"] / max(used["light"], 0.01)
     print(f"# weights 1 to 2: {used}, ratio {ratio:.2f}")
-    t.expect(f"weights 1 to 2 gave 1 to {ratio:.2f}: {used}", 1.8 < ratio < 2.2)
+    t.expect(f"weights 1 to 2 gave 1 to {ratio:.2f}: {used}", 1.96 < ratio < 2.04)
     t.expect(f"the CPU was not used: {used}", sum(used.values()) > 0.85)
 
 
@@ -372,9 +379,9 @@ def disk(t):
 @scenario
 def disk_attach(t):
     t.create()
-    t.sh("truncate -s 8M /root/rw.img")
+    t.sh("truncate -s 2M /root/rw.img")
     t.xl("block-attach tiny /root/rw.img,raw,xvdb,w")
-    t.ask("until [ -b /dev/xvdb ]; do usleep 50000; done; dd if=/dev/urandom of=/tmp/r bs=64k count=128 2> /dev/null")
+    t.ask("until [ -b /dev/xvdb ]; do usleep 50000; done; dd if=/dev/urandom of=/tmp/r bs=64k count=32 2> /dev/null")
     t.ask("dd if=/tmp/r of=/dev/xvdb bs=64k conv=fsync 2> /dev/null; sync")
     written = t.ask("sha256sum < /tmp/r")
     t.xl("block-list tiny", NUMBERS)
@@ -394,13 +401,13 @@ def network(t):
     t.ask(f"ping -c 3 -w 20 {toolstack.ADDRESS}")
     t.sh("ping -c 3 -w 20 10.9.0.2")
     t.sh("ping -c 3 -w 20 -s 1400 10.9.0.2")
-    t.sh("head -c 4000000 /dev/urandom > /tmp/out; nc -l -N -p 7000 < /tmp/out & echo started")
+    t.sh("head -c 1000000 /dev/urandom > /tmp/out; nc -l -N -p 7000 < /tmp/out & echo started")
     t.ask(f"nc {toolstack.ADDRESS} 7000 < /dev/null > /tmp/in")
     t.expect("what domain 0 sent is not what came", t.ask("sha256sum < /tmp/in") == t.sh("sha256sum < /tmp/out"))
     t.ask("nc -l -p 7001 < /dev/null > /tmp/back &")
     t.until("/mnt/ask tiny 'grep -q :1B59 /proc/net/tcp /proc/net/tcp6'")
     t.sh("nc -N 10.9.0.2 7001 < /tmp/out")
-    t.until("[ \"$(/mnt/ask tiny 'stat -c %s /tmp/back')\" = 4000000 ]")
+    t.until("[ \"$(/mnt/ask tiny 'stat -c %s /tmp/back')\" = 1000000 ]")
     t.expect("what came back differs", t.ask("sha256sum < /tmp/back") == t.sh("sha256sum < /tmp/out"))
 
 
@@ -498,7 +505,7 @@ def many(t):
         t.create(name, "'vif=[]' 'memory=96'")
     t.xl("list", LIST)
     for name in names:
-        t.ask("dd if=/dev/zero bs=1M count=2 2> /dev/null | sha256sum", name)
+        t.ask("dd if=/dev/zero bs=64k count=2 2> /dev/null | sha256sum", name)
     t.xl("shutdown -a -w", [(r"\d+", "N")])
     t.until("[ $(xl list | wc -l) = 2 ]")
 
@@ -508,8 +515,8 @@ def many(t):
 
 # A guest that can tell whether anything was lost: a counter in memory, files with checksums.
 WORK = (
-    "dd if=/dev/urandom of=/tmp/a bs=1M count=8 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
-    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 20000; done) &"
+    "dd if=/dev/urandom of=/tmp/a bs=1M count=2 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
+    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 200000; done) &"
 )
 
 
@@ -569,12 +576,194 @@ def migrate(t):
     status, said = t.run("xl migrate -s '' tiny 'xl migrate-receive'", 300)
     if status == 0:
         t.expect("it is the same domain", t.sh("xl domid tiny") != before)
+        t.arrived()
     else:
         t.expect(f"no reason: {said}", "Failed to enable logdirty" in said or "logdirty" in said)
     still_works(t)
     t.until("[ $(xl list | wc -l) = 3 ]")
     t.xl("list", LIST)
     t.ask(f"ping -c 2 -w 20 {toolstack.ADDRESS}")
+
+# What was broken where, without the numbers of processes, pages and frames.
+BROKEN = [(r"0x[0-9a-f]+", "N"), *NUMBERS]
+
+
+def save_small(t):
+    """A guest of 96 MiB in /root/saved; returns the inside of that file."""
+    t.create("tiny", "'memory=96' 'vif=[]'")
+    t.sh("xl save tiny /root/saved", 300)
+    return Saved(t, "/root/saved")
+
+
+def refuse(t, what, path):
+    """A restore of that file fails, and leaves nothing."""
+    t.note(what)
+    said = t.xl(f"restore -p {path}", BROKEN, seconds=300, status=None)
+    t.expect(f"{what}: restored, {said}", t.status != 0)
+    t.clean()
+
+
+def take(t):
+    """The whole file is still good."""
+    t.sh("xl restore /root/saved", 300)
+    t.ask("true")
+    t.sh("xl destroy tiny; rm /root/saved")
+
+
+@scenario
+def truncated(t):
+    """A saved guest whose file ends too early, anywhere."""
+    s = save_small(t)
+    batches = [offset for kind, offset, _ in s.records if kind == saved.PAGES]
+    cuts = {
+        "in xl's header": 20,
+        "in the configuration": s.config + 10,
+        "in the domain header": s.domain + 8,
+        "in the head of a batch": batches[1] + 6,
+        "in the contents of a batch": batches[-1] + 100000,
+        "no shared page": s.body(saved.SHARED_INFO) - saved.RECORD.size,
+        "no end of libxenctrl's": s.body(saved.END) - saved.RECORD.size,
+        "no end of libxenlight's": s.size - 8,
+    }
+    for what, size in cuts.items():
+        t.sh(f"head -c {size} /root/saved > /root/cut")
+        refuse(t, what, "/root/cut")
+    t.sh("rm /root/cut")
+    take(t)
+
+
+def page_tables(s):
+    """Words of the guest's page tables that may be changed: where a top-level table has its first
+    entry, where an L1 table has a writable page, and pages that are a table and that are none."""
+    found = {}
+    for number, kind, where, contents in s.pages():
+        if kind == saved.PINNED | saved.L4 and "top" not in found:
+            entries = struct.unpack("<512Q", s.read(contents, 4096))
+            index = next(i for i, entry in enumerate(entries) if entry & 1 and i > 271)
+            found["top"] = contents + 8 * index, entries[index]
+            found["table"], found["its number"] = number, where
+        if kind == 0:
+            found["plain"] = number
+        if kind & 7 == saved.L1 and "leaf" not in found:
+            entries = struct.unpack("<512Q", s.read(contents, 4096))
+            index = next((i for i, entry in enumerate(entries) if entry & 3 == 3), None)
+            if index is not None:
+                found["leaf"] = contents + 8 * index, entries[index]
+    return found
+
+
+def pointing(entry, number):
+    """A page-table entry with another page."""
+    return struct.pack("<Q", entry & ~0x000FFFFFFFFFF000 | number << 12)
+
+
+@scenario
+def altered(t):
+    """A saved guest in whose file something is not what it was. What the toolstack looks at itself
+    is the same everywhere, so these are few; of the rest only the hypervisor can tell."""
+    s = save_small(t)
+    tables = page_tables(s)
+    (top, top_entry), (leaf, leaf_entry) = tables["top"], tables["leaf"]
+    changes = {
+        "libxenctrl's version": (s.image + 15, b"\x77"),
+        "the guest's width": (s.body(saved.PV_INFO), b"\x03"),
+        "a page of no type": (s.body(saved.PAGES) + 8 + 7, b"\x70"),
+        "a page instead of a table of level 3": (top, pointing(top_entry, tables["plain"])),
+        "a top-level table in the place of one of level 3": (top, pointing(top_entry, tables["table"])),
+        "a table that the guest may write to": (leaf, pointing(leaf_entry, tables["table"])),
+        "a reserved bit of a leaf": (leaf, struct.pack("<Q", leaf_entry | 1 << 51)),
+        "a top-level table that is none": (tables["its number"] + 7, b"\x00"),
+        "the vcpu's top-level table": (s.vcpu("cr3"), pointing(0, tables["plain"])),
+        "the vcpu's descriptor table": (s.vcpu("gdt_frames"), struct.pack("<Q", tables["table"])),
+        "the vcpu's local descriptors": (s.vcpu("ldt_ents"), struct.pack("<Q", 8193)),
+    }
+    for what, (offset, data) in changes.items():
+        before = s.write(offset, data)
+        refuse(t, what, "/root/saved")
+        s.write(offset, before)
+    # Stock Xen runs without this record, see toolstack.STOCK_CPU.
+    if saved.VCPU_XSAVE in (kind for kind, _, _ in s.records):
+        before = s.write(s.body(saved.VCPU_XSAVE) + 8, b"\xff" * 16)
+        status, said = t.run("xl restore -p /root/saved", 300)
+        t.expect(f"the vector registers: restored, {said}", status != 0)
+        t.clean()
+        s.write(s.body(saved.VCPU_XSAVE) + 8, before)
+    take(t)
+
+
+# -- A toolstack that dies
+
+
+def counted(t, words, kill_at=0):
+    """xl under tests/system/domu/killer.c: how many calls it made, how it ended."""
+    t.sh("head -c 8 /dev/zero > /run/count")
+    settings = f"LD_PRELOAD=/mnt/killer.so KILL_COUNT=/run/count KILL_AT={kill_at}"
+    status, said = t.run(f"{settings} xl {words}", 300)
+    # What it had started may go on for a while; the brackets keep pgrep from finding this command.
+    t.until("! pgrep -f 'libxl-[s]ave-helper|/etc/xen/[s]cripts' > /dev/null")
+    return int(t.sh("od -A n -t d8 /run/count")), status, said
+
+
+def killed(t, words, before, after, points=8):
+    """Kills at points that lie evenly between the first call and the last. before() makes what the
+    command works on, after() looks at what is left; then all of it can be taken away."""
+    none_left = f"! pgrep -f 'xl [{words[0]}]{words[1:8]}|[m]igrate-receive' > /dev/null"
+    before()
+    calls, status, said = counted(t, words)
+    # Stock Xen refuses to migrate; then the ways to that refusal are walked.
+    t.expect(f"xl {words} fails, {status}: {said}", status == 0 or "logdirty" in said)
+    t.clean()
+    print(f"# xl {words}: {calls} calls", flush=True)
+    for i in range(points):
+        before()
+        at = 1 + (calls - 1) * i // (points - 1)
+        made, status, said = counted(t, words, at)
+        t.expect(f"nobody was killed at call {at} of {made}", made >= at)
+        after(f"killed at call {at} of {calls}")
+        t.clean()
+        t.until(none_left)
+    t.create()
+    t.ask(f"ping -c 2 -w 20 {toolstack.ADDRESS}")
+
+
+def running(t):
+    """The names of guests that are neither paused nor shut down nor dying."""
+    return t.sh("xl list | awk 'NR > 1 && $2 > 0 && $5 ~ /^..----$/ { print $1 }'").split()
+
+
+@scenario
+def killed_create(t):
+    killed(t, "create /mnt/tiny.cfg", lambda: None, lambda what: None)
+
+
+def small_worker(t):
+    t.create("tiny", "'memory=96' 'vif=[]'")
+    t.ask(WORK)
+
+
+def alive_or_stopped(t):
+    """A guest that was asked to suspend does that or goes on, or was saved and is gone."""
+    t.run("echo \"echo still a'live'\" > $(xenstore-read /local/domain/$(xl domid tiny)/console/tty)")
+    gone = "! xl domid tiny > /dev/null 2>&1"
+    stopped = "xl list tiny | awk 'NR == 2 && $5 !~ /^..----$/ { found = 1 } END { exit !found }'"
+    t.until(f"grep -q '^still alive' {t.log('tiny')} || {gone} || {stopped}")
+
+
+@scenario
+def killed_save(t):
+    killed(t, "save tiny /root/saved", lambda: small_worker(t), lambda what: alive_or_stopped(t))
+    t.sh("rm /root/saved")
+
+
+@scenario
+def killed_migrate(t):
+    """Never do two copies run."""
+
+    def look(what):
+        names = running(t)
+        t.expect(f"{what}: two copies run: {names}", len(names) <= 1)
+
+    killed(t, "migrate -s '' tiny 'xl migrate-receive'", lambda: small_worker(t), look, 10)
 
 
 # -- A whole Debian
@@ -654,7 +843,7 @@ class Report:
         print(f"1..{len(names)}", flush=True)
 
     def __call__(self, name, lines, why, seconds):
-        (self.folder / (name + ".txt")).write_text("\n".join(lines) + "\n")
+        (self.folder / (name + (".failed" if why else ".txt"))).write_text("\n".join(lines) + "\n")
         if not why and self.stock is not None:
             diff = difflib.unified_diff(self.stock[name], lines, "stock", "tested", lineterm="", n=4)
             why = "\n".join(diff)
@@ -689,12 +878,13 @@ def main():
     parser.add_argument("--hv", help="stock, serai or a file: run on this one only")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what was said")
     parser.add_argument("--list", action="store_true", help="print the scenarios' names")
+    parser.add_argument("--quick", action="store_true", help="the scenarios of make test")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     unknown = set(options.names) - set(SCENARIOS)
     if unknown:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {' '.join(SCENARIOS)}")
-    names = options.names or list(SCENARIOS)
+    names = options.names or (QUICK if options.quick else list(SCENARIOS))
     if options.list:
         print("\n".join(names))
         return
