@@ -40,7 +40,7 @@ def check_moves(t):
     """It goes into a file and comes back, and is what it was."""
     t.ask("echo still here > /tmp/mark")
     t.sh("xl save tiny /root/tiny.save", 300)
-    t.sh("xl restore /root/tiny.save; rm /root/tiny.save", 300)
+    t.sh("xl restore /root/tiny.save && rm /root/tiny.save", 300)
     t.expect("it has forgotten", t.ask("cat /tmp/mark", seconds=120) == "still here\n")
     t.ask("ping -c 2 -w 30 10.9.0.1")
 
