@@ -60,6 +60,7 @@ def virsh(t, words, masks=(), status=0, seconds=180):
 def start_daemons(t):
     # As root, who needs no rights from elsewhere; Debian's own files for these are in a package
     # that wants a firewall, polkit and more.
+    t.sh("mkdir -p /var/log/libvirt; groupadd -f kvm; useradd -r libvirt-qemu")
     t.sh("virtlogd -d && libvirtd -d", 60)
     t.until("virsh -c xen:///system version > /dev/null 2>&1", 120)
 
