@@ -72,7 +72,8 @@ def look(t):
 
 
 def test_libvirt():
-    with Rig("libvirt", root=ROOT) as t:
+    # libvirt starts only on a CPU that is among those it knows, whatever the hypervisor.
+    with Rig("libvirt", root=ROOT, cpu="Westmere") as t:
         start_daemons(t)
         host(t)
         life(t)
@@ -187,6 +188,8 @@ def compare(transcript):
     if os.environ.get("RECORD"):
         EXPECTED.write_text("\n".join(transcript) + "\n")
         return
+    if not EXPECTED.exists():
+        raise Failure(f"no {EXPECTED.name}: record it with SERAI=stock RECORD=1")
     expected = EXPECTED.read_text().splitlines()
     differing = difflib.unified_diff(expected, transcript, "stock Xen", NAME, lineterm="", n=1)
     if text := "\n".join(differing):
