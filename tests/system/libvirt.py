@@ -58,9 +58,10 @@ def virsh(t, words, masks=(), status=0, seconds=180):
 
 
 def start_daemons(t):
-    # What Debian's own scripts would do; nobody but root speaks to it here.
-    t.sh("mkdir -p /run/libvirt /var/log/libvirt/libxl; sed -i '/^unix_sock/d' /etc/libvirt/libvirtd.conf")
-    t.sh("virtlogd -d; libvirtd -d", 60)
+    # As root, who needs no rights from elsewhere; Debian's own files for these are in a package
+    # that wants a firewall, polkit and more.
+    t.sh("mkdir -p /var/log/libvirt; groupadd -f kvm; useradd -r libvirt-qemu")
+    t.sh("virtlogd -d && libvirtd -d", 60)
     t.until("virsh -c xen:///system version > /dev/null 2>&1", 120)
 
 
@@ -71,7 +72,8 @@ def look(t):
 
 
 def test_libvirt():
-    with Rig("libvirt", root=ROOT) as t:
+    # libvirt starts only on a CPU that is among those it knows, whatever the hypervisor.
+    with Rig("libvirt", root=ROOT, cpu="Westmere") as t:
         start_daemons(t)
         host(t)
         life(t)
@@ -186,6 +188,8 @@ def compare(transcript):
     if os.environ.get("RECORD"):
         EXPECTED.write_text("\n".join(transcript) + "\n")
         return
+    if not EXPECTED.exists():
+        raise Failure(f"no {EXPECTED.name}: record it with SERAI=stock RECORD=1")
     expected = EXPECTED.read_text().splitlines()
     differing = difflib.unified_diff(expected, transcript, "stock Xen", NAME, lineterm="", n=1)
     if text := "\n".join(differing):

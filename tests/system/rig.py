@@ -20,7 +20,7 @@ ICOUNT = ["-icount", "shift=0,sleep=off"]
 class Rig(toolstack.Toolstack):
     """One machine; ends with close()."""
 
-    def __init__(self, label, memory="2G", dom0="1G", root=None, disk=None, cpus=1, more=()):
+    def __init__(self, label, memory="2G", dom0="1G", root=None, disk=None, cpus=1, cpu=None, more=()):
         self.name = NAME
         self.cpus = cpus
         self.transcript = []
@@ -40,7 +40,7 @@ class Rig(toolstack.Toolstack):
         devices += ["-device", "virtio-serial-pci", "-chardev"]
         devices += [f"socket,id=way,path={way},server=on,wait=off", "-device", "virtserialport,chardev=way"]
         way.unlink(missing_ok=True)
-        cpu = toolstack.STOCK_CPU if NAME == "stock" else CPU
+        cpu = cpu or (toolstack.STOCK_CPU if NAME == "stock" else CPU)
         self.m = Machine(label, loader, *devices, *more, memory=memory, cpus=cpus, cpu=cpu)
         self.way = socket.socket(socket.AF_UNIX)
         self.said = ""
