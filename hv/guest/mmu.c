@@ -130,7 +130,8 @@ static void l1_entry_put(u64 pte)
  * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form.
  * False: it is not that simple, nothing is done.
  */
-static inline bool l1_usual_entry_get(u16 owner, bool foreign, u64 *pte)
+static inline __attribute__((always_inline)) bool l1_usual_entry_get(u16 owner, bool foreign,
+                                                                     u64 *pte)
 {
     const mfn_t mfn = pte_mfn(*pte);
     /* First of all: a mark of ours that the guest wrote must not count below. */
