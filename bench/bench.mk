@@ -1,12 +1,20 @@
 # `make bench`: instructions per operation on bare Linux, stock Xen 4.17 and Serai, as ratios.
 # BENCH_FLAGS passes options to bench/run, for example BENCH_FLAGS="--systems bare,serai".
+# `make bench-guests`: what guests cost: their own operations, network, disk, grants, the toolstack.
 
 BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty $(B)/bench/count.so
 
-.PHONY: bench bench-tools
+.PHONY: bench bench-guests bench-tools
 bench: packages-run $(B)/serai $(B)/kernel/bookworm/vmlinuz bench-tools
 	BENCH_KERNEL=$(B)/kernel/bookworm/vmlinuz \
 	  BENCH_MODULES=$$(echo $(B)/kernel/bookworm/root/lib/modules/*) bench/run $(BENCH_FLAGS)
+
+# BENCH_FLAGS goes to each, for example BENCH_FLAGS="--update-docs".
+bench-guests: packages-run $(B)/serai $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/root.img bench-tools
+	bench/grants/run $(BENCH_FLAGS)
+	bench/domu/run $(BENCH_FLAGS)
+	bench/domu/run --profile $(BENCH_FLAGS)
+	bench/toolstack/run $(BENCH_FLAGS)
 
 bench-tools: $(BENCH_TOOLS)
 

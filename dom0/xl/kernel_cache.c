@@ -13,10 +13,14 @@
 struct xc_dom_image;
 typedef int kernel_file(struct xc_dom_image *dom, const char *filename);
 
-/* Programs that xl starts are none of our business. */
+/*
+ * Programs that xl starts are none of our business. What comes before xl is: Debian's /usr/sbin/xl
+ * is a script, whose shell hands on what it finds.
+ */
 __attribute__((constructor)) static void leave_environment(void)
 {
-    unsetenv("LD_PRELOAD");
+    if (dlsym(RTLD_NEXT, "xc_dom_kernel_file"))
+        unsetenv("LD_PRELOAD");
 }
 
 /* What anybody but root may write is no cache. */

@@ -127,22 +127,26 @@ static void l1_entry_put(u64 pte)
 }
 
 /*
- * The usual L1 entry, a further use of RAM of the table's own owner: taken and brought into
- * hardware form. False: it is not that simple, nothing is done.
+ * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form.
+ * False: it is not that simple, nothing is done.
  */
-static inline bool l1_own_entry_get(u16 owner, u64 *pte)
+static inline __attribute__((always_inline)) bool l1_usual_entry_get(u16 owner, bool foreign,
+                                                                     u64 *pte)
 {
     const mfn_t mfn = pte_mfn(*pte);
     /* First of all: a mark of ours that the guest wrote must not count below. */
     const u64 adjusted = pte_adjust(*pte, 1);
 
-    if (unlikely(mfn.n >= max_mfn) || unlikely(adjusted & GPTE_CACHE))
+    if (unlikely(mfn.n >= max_mfn) || unlikely(adjusted & GPTE_CACHE) ||
+        unlikely(owner >= DOMID_FIRST_RESERVED))
         return false;
     if (!(adjusted & GPTE_RW ? frame_use_again(owner, mfn, TYPE_WRITABLE)
                              : frame_get(owner, mfn)))
         return false;
     if (adjusted & GPTE_RW)
         frame_note_write(owner, mfn);
+    if (foreign)
+        frame_mark_shared(mfn);
     *pte = adjusted;
     return true;
 }
@@ -206,8 +210,8 @@ static inline __attribute__((always_inline)) int entry_get(const struct pte_upda
 {
     if (!(*pte & GPTE_P))
         return 0;
-    if (likely(level == 1 && u->table_owner == u->target_owner) &&
-        likely(l1_own_entry_get(u->table_owner, pte)))
+    if (likely(level == 1) &&
+        likely(l1_usual_entry_get(u->target_owner, u->table_owner != u->target_owner, pte)))
         return 0;
     return level == 1 ? l1_entry_get(u->table_owner, u->target_owner, pte)
                       : ln_entry_get(u->table_owner, level, pte);

@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) bool key_of(const struct gnttab_cop
     return name <= KEY_NAME;
 }
 
-static inline void release(struct side *s, bool write)
+static __noinline void release(struct side *s, bool write)
 {
     if (s->key == NOTHING)
         return;
@@ -67,7 +67,7 @@ static int hold_own(struct vcpu *v, struct side *s, u64 key, bool write)
     return !rc ? GNTST_okay : rc == -XEN_EBUSY ? GNTST_general_error : GNTST_bad_page;
 }
 
-static inline int hold_granted(struct vcpu *v, struct side *s, u64 key, bool write)
+static int hold_granted(struct vcpu *v, struct side *s, u64 key, bool write)
 {
     const u16 domid = (u16)(key >> 48);
     const u16 id = domid == DOMID_SELF ? v->domain->id : domid;

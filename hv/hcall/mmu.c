@@ -71,6 +71,14 @@ static int owners_of(const struct vcpu *v, u64 foreign, struct pte_update *u)
     return 0;
 }
 
+/* Into a frame in use as writable: to the guest it may become a table later. */
+static int write_data(u16 owner, mfn_t mfn, u64 *slot, u64 val)
+{
+    __atomic_store_n(slot, val, __ATOMIC_RELAXED);
+    frame_note_write(owner, mfn);
+    return 0;
+}
+
 static int update_one(struct held_table *t, struct pte_update *u, const struct mmu_update *req)
 {
     u64 *slot, val = req->val;
@@ -84,11 +92,8 @@ static int update_one(struct held_table *t, struct pte_update *u, const struct m
     if (rc)
         return rc;
     slot = (u64 *)mfn_to_virt(t->mfn) + index;
-    if (t->type == TYPE_WRITABLE) {
-        __atomic_store_n(slot, val, __ATOMIC_RELAXED);
-        frame_note_write(u->table_owner, t->mfn);
-        return 0;
-    }
+    if (t->type == TYPE_WRITABLE)
+        return write_data(u->table_owner, t->mfn, slot, val);
     if (u->target_owner == DOMID_XEN)
         val = (val & ~GPTE_ADDR) | m2p_list_resolve(pte_mfn(val)).n << PAGE_SHIFT;
     level = t->type - TYPE_L1 + 1;
@@ -110,24 +115,30 @@ static int machphys_update(u16 owner, const struct mmu_update *req)
 }
 
 /*
- * One update of an L1 entry with frames of the caller's own, nobody to count for: what page
- * faults need, without the set-up of a batch. False: not that, nothing done.
+ * One update of an L1 entry, or of a table to be, with frames of the caller's own and nobody to
+ * count for: what page faults need, without the set-up of a batch. False: not that, nothing done.
  */
 static bool update_single(struct vcpu *v, u64 u_req, int *rc)
 {
     struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
-    u64 ptr, val;
+    u64 ptr, val, *slot;
     mfn_t mfn;
 
     if (!guest_range_ok(u_req, sizeof(struct mmu_update)) ||
         !guest_read_pair((const void *)u_req, &ptr, &val))
         return false;
     mfn = MFN(ptr >> PAGE_SHIFT);
-    if (ptr & 5 || mfn.n >= max_mfn || frame_type_of(mfn) != TYPE_L1 ||
-        frame_type_get(u.table_owner, mfn, TYPE_L1))
+    if (ptr & 5 || mfn.n >= max_mfn)
         return false;
-    u.preserve_ad = ptr & MMU_PT_UPDATE_PRESERVE_AD;
-    *rc = mmu_update_entry(&u, 1, (u64 *)((u8 *)mfn_to_virt(mfn) + (ptr & 0xff8)), val, NULL);
+    slot = (u64 *)((u8 *)mfn_to_virt(mfn) + (ptr & 0xff8));
+    if (likely(frame_use_again(u.table_owner, mfn, TYPE_L1))) {
+        u.preserve_ad = ptr & MMU_PT_UPDATE_PRESERVE_AD;
+        *rc = mmu_update_entry(&u, 1, slot, val, NULL);
+    } else if (frame_use_again(u.table_owner, mfn, TYPE_WRITABLE)) {
+        *rc = write_data(u.table_owner, mfn, slot, val);
+    } else {
+        return false;
+    }
     frame_type_put(mfn);
     count(COUNT_PTE_MMU_UPDATE);
     return true;

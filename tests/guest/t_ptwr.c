@@ -268,6 +268,53 @@ static void detached(void)
     drop_table(table);
 }
 
+static bool writes_to(const volatile u64 *at, u64 val, const volatile u64 *table)
+{
+    EX("movq %1, (%0)", : : "r"(at), "r"(val) : "memory");
+    return trap.vec == VEC_NONE && *table == val;
+}
+
+static void show_at(volatile u64 *l2, const void *l1)
+{
+    if (mmu_write(l2, maddr_of(l1) | PTE_USER))
+        die("ptwr: cannot hook a table in");
+    mmuext(MMUEXT_TLB_FLUSH_LOCAL, 0, 0);
+}
+
+/* What a write reaches changes with the tables above it, however often it went there before. */
+static void moved_tables(void)
+{
+    u64 *first = page_alloc(), *second = page_alloc(), *l1[2] = {page_alloc(), page_alloc()};
+    const u64 va = UNMAPPED + 0x5000;
+    volatile u64 *l2;
+    u64 old;
+
+    pte_make(l4_table(), va);
+    l2 = pte_at(va, 2);
+    old = *l2;
+    l1[0][va >> 12 & 511] = maddr_of(first) | PTE_RO;
+    l1[1][va >> 12 & 511] = maddr_of(second) | PTE_RO;
+    if (make_table(1, first) || make_table(1, second) || make_table(1, l1[0]) ||
+        make_table(1, l1[1]))
+        die("ptwr: no tables");
+    show_at(l2, l1[0]);
+    ok(writes_to((void *)va, 0x1110, first), "a write by way of one table");
+    ok(writes_to((void *)va, 0x2220, first), "once more");
+    show_at(l2, l1[1]);
+    ok(writes_to((void *)va, 0x3330, second), "by way of another that replaced it");
+    is(*first, 0x2220, "not where the first one led");
+    show_at(l2, l1[0]);
+    ok(writes_to((void *)va, 0x4440, first), "and by the first again");
+    is(*second, 0x3330, "not where the second one led");
+    if (mmu_write(l2, old))
+        die("ptwr: cannot restore the entry");
+    mmuext(MMUEXT_TLB_FLUSH_LOCAL, 0, 0);
+    drop_table(l1[0]);
+    drop_table(l1[1]);
+    drop_table(first);
+    drop_table(second);
+}
+
 void test_ptwr(void)
 {
     volatile u64 *page = page_alloc();
@@ -285,6 +332,7 @@ void test_ptwr(void)
     from_user();
     switched_off();
     detached();
+    moved_tables();
     set(good);
     mmuext(MMUEXT_INVLPG_LOCAL, window(40), 0);
     *page = 4711;
