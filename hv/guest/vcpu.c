@@ -24,11 +24,17 @@ static void free_memory(struct vcpu *v)
     heap_free_pages(v, VCPU_ORDER);
 }
 
+/* What may fail comes first: nobody knows of the vcpu until it is complete. */
 static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
 {
+    int rc;
+
     v->stack = heap_alloc_pages(STACK_ORDER);
     if (!v->stack)
         return -XEN_ENOMEM;
+    rc = switch_vcpu_init(v);
+    if (rc)
+        return rc;
     v->domain = d;
     v->id = id;
     v->stopped = true;
@@ -41,7 +47,7 @@ static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
     stack_top(v)->guest = &v->entry;
     dispatch_add(&v->run, &d->sched, (u16)id);
     vtime_vcpu_init(v);
-    return switch_vcpu_init(v);
+    return 0;
 }
 
 struct vcpu *vcpu_create(struct domain *d, unsigned id)

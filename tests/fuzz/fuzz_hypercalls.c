@@ -149,6 +149,8 @@ static void end_dom0(void)
     int rc = -XEN_EAGAIN;
 
     stack_info()->guest = &dom0->vcpus[0]->entry;
+    vcpu_info(dom0->vcpus[0])->evtchn_upcall_mask = 1;
+    dom0->shared->vcpu_info[0].evtchn_upcall_mask = 1;
     for (unsigned i = 0; rc == -XEN_EAGAIN; i++) {
         REQUIRE(i < ROUNDS_MAX);
         rc = lifecycle_destroy(dom0);
@@ -178,6 +180,7 @@ static void finish(void)
     unlock(&dom0->life_lock);
     for (unsigned i = 0; !lifecycle_is_stopped(dom0); i++) {
         REQUIRE(i < ROUNDS_MAX);
+        machine_advance(1000000);
         for (unsigned k = 0; k < NR_CPUS; k++)
             machine_step(k, 0);
     }
