@@ -221,7 +221,7 @@ static void pin(struct vcpu *v, u16 id, u64 mfn)
 
 static void give_context(struct vcpu *v, u16 id, unsigned vcpu, u64 table)
 {
-    struct vcpu_guest_context c = {.flags = VGCF_IN_KERNEL};
+    struct vcpu_guest_context c = {.flags = VGCF_IN_KERNEL | VGCF_online};
     struct xen_domctl op = {.cmd = XEN_DOMCTL_setvcpucontext, .domain = id};
     u64 at = guest_args(v) + 1024;
 
@@ -282,6 +282,15 @@ static void befriend(struct domain *d, u16 with)
     }
 }
 
+static void connect(struct domain *d, u16 with)
+{
+    u32 port;
+
+    REQUIRE(!event_alloc_unbound(d, with, &port));
+    REQUIRE(!event_bind_interdomain(domain_peek(with), d->id, port, &port));
+    REQUIRE(!event_bind_ipi(d, d->max_vcpus - 1, &port));
+}
+
 static void let_meet(void)
 {
     for (u16 id = 0; id < 3; id++)
@@ -289,6 +298,8 @@ static void let_meet(void)
     for (u16 id = 0; id < 9; id++)
         if (id / 3 != id % 3)
             befriend(domain_peek(id / 3), id % 3);
+    for (u16 id = 0; id < 3; id++)
+        connect(domain_peek(id), (id + 1) % 3);
 }
 
 void guests_build(void)
@@ -301,7 +312,7 @@ void guests_build(void)
     for (unsigned i = 0; i < 2; i++) {
         REQUIRE(guests_create(v, 0, 2 - i) == i + 1);
         guests_fill(v, (u16)(i + 1), 2 - i, DOMU_PAGES, BUILD_START);
-        REQUIRE(domain_peek((u16)(i + 1))->vcpus[0]->kernel_table.n);
+        REQUIRE(vcpu_is_up(domain_peek((u16)(i + 1))->vcpus[0]));
     }
     let_meet();
     for (u16 id = 1; id < 3; id++)

@@ -63,7 +63,13 @@ struct logical_cpu {
 struct stack_info *machine_stack;
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
-struct cpu_features cpu_features = {.nx = true, .maddr_bits = 40, .vendor = "AuthenticAMD"};
+struct cpu_features cpu_features = {.nx = true,
+                                    .xsave = true,
+                                    .rdtscp = true,
+                                    .xcr0 = 7,
+                                    .xsave_size = 832,
+                                    .maddr_bits = 40,
+                                    .vendor = "AuthenticAMD"};
 struct cpuid_host cpuid_host = {
     .vendor = CPU_VENDOR_AMD, .max_leaf = 0xd, .max_ext_leaf = 0x8000000a};
 

@@ -623,9 +623,14 @@ static void op_small(struct vcpu *v)
                                  __HYPERVISOR_platform_op,   __HYPERVISOR_mca,
                                  __HYPERVISOR_set_trap_table, __HYPERVISOR_set_segment_base};
     u64 words[16] = {0}, cmd = take_below(20);
+    unsigned nr = numbers[take_below(ARRAY_SIZE(numbers))];
 
     sprinkle(v, words, sizeof(words));
-    call_with(v, numbers[take_below(ARRAY_SIZE(numbers))], ARGS(cmd, HERE, HERE), words, sizeof(words));
+    if (nr == __HYPERVISOR_platform_op)
+        words[0] = (u64)XENPF_INTERFACE_VERSION << 32 | take_below(64);
+    else if (nr == __HYPERVISOR_mca)
+        words[0] = (u64)XEN_MCA_INTERFACE_VERSION << 32 | take_below(6);
+    call_with(v, nr, ARGS(cmd, HERE, HERE), words, sizeof(words));
 }
 
 static void op_time(struct vcpu *v)
