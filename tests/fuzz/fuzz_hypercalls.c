@@ -91,20 +91,24 @@ static void rest_until(const bool *done)
     }
 }
 
+static unsigned nr_waiting(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < NR_CPUS; i++)
+        n += machine_waits(i);
+    return n;
+}
+
 /* Who waits for another CPU gets what it waits for: nobody begins anything new meanwhile. */
 static void serve_waiters(void)
 {
-    unsigned waiting = NR_CPUS, round = 0;
-
     phase = PHASE_REST;
-    for (; waiting && !machine_is_over(); round++) {
+    for (unsigned round = 0; nr_waiting() && !machine_is_over(); round++) {
         REQUIRE(round < ROUNDS_MAX);
-        waiting = 0;
         for (unsigned i = 0; i < NR_CPUS && !machine_is_over(); i++)
-            if (machine_waits(i) || machine_has_news(i))
+            if (machine_is_busy(i) || machine_has_news(i))
                 machine_step(i, 0);
-        for (unsigned i = 0; i < NR_CPUS; i++)
-            waiting += machine_waits(i);
     }
     phase = PHASE_OPERATE;
 }
@@ -135,7 +139,7 @@ static void step(void)
 
     if (b & 0x80)
         machine_advance(200000);
-    machine_step(choose(b & 7), b & 0x40 ? take() : 0);
+    machine_step(choose(b & 7), b & 0x40 ? take() & 31 : 0);
     serve_waiters();
     if (!(b & 0x38) && is_quiet())
         audit_all();
