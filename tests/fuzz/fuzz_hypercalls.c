@@ -25,16 +25,6 @@ static bool is_done;
 
 /* ---- the guests ---- */
 
-/* Its handler has seen what is pending. */
-static void take_events(struct vcpu *v)
-{
-    struct vcpu_info *info = vcpu_info(v);
-
-    info->evtchn_upcall_pending = info->evtchn_upcall_mask = 0;
-    info->evtchn_pending_sel = 0;
-    v->domain->shared->evtchn_pending[0] = 0;
-}
-
 /* As XEN_DOMCTL_destroydomain, without a need for memory of domain 0's. */
 static void destroy_guests(struct vcpu *v)
 {
@@ -43,7 +33,7 @@ static void destroy_guests(struct vcpu *v)
         int rc = d ? -XEN_EAGAIN : 0;
 
         while (rc == -XEN_EAGAIN) {
-            take_events(v);
+            guest_take_events(v);
             lifecycle_control_begin(d);
             rc = lifecycle_destroy(d);
             lifecycle_control_end(d);
@@ -63,7 +53,7 @@ static void guest(struct vcpu *v)
     guest_way_out(v);
     guest_regs()->rsp = guest_va(STACK_PAGE + 1) - v->id * 1024;
     if (phase == PHASE_OPERATE) {
-        take_events(v);
+        guest_take_events(v);
         op_any(v);
     } else if (phase == PHASE_DESTROY && v == dom0->vcpus[0] && !is_done) {
         destroy_guests(v);

@@ -48,6 +48,16 @@ void guest_way_out(struct vcpu *v)
     }
 }
 
+/* Its handler has seen what is pending. */
+void guest_take_events(struct vcpu *v)
+{
+    struct vcpu_info *info = vcpu_info(v);
+
+    info->evtchn_upcall_pending = info->evtchn_upcall_mask = 0;
+    info->evtchn_pending_sel = 0;
+    v->domain->shared->evtchn_pending[0] = 0;
+}
+
 s64 guest_call(struct vcpu *v, unsigned nr, const u64 *a)
 {
     struct cpu_user_regs *regs = guest_regs();
@@ -67,8 +77,10 @@ s64 guest_call(struct vcpu *v, unsigned nr, const u64 *a)
         again = regs->rip == RIP - 2;
         if (boot)
             continue;
-        if (again)
+        if (again) {
             machine_border();
+            guest_take_events(v);
+        }
         guest_way_out(v);
     }
     return (s64)regs->rax;
