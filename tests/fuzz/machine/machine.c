@@ -163,8 +163,8 @@ static struct fiber *fiber_new(struct vcpu *v)
     while (f < m.fiber + MAX_FIBERS && f->used && !fiber_is_dead(f))
         f++;
     REQUIRE(f < m.fiber + MAX_FIBERS);
-    *f = (struct fiber){.vcpu = v, .used = true,
-                        .stack = stacks + (u64)(f - m.fiber) * HOST_STACK};
+    *f = (struct fiber){
+        .vcpu = v, .used = true, .stack = stacks + (u64)(f - m.fiber) * HOST_STACK};
     fiber_prepare(f);
     return f;
 }

@@ -43,6 +43,10 @@ $(HC_BIN): $(HC_OBJ)
 	@echo '  CLANG   $@'
 	$(Q)$(CLANG) $(HC_FLAGS) -fsanitize=fuzzer $^ -o $@
 
+.PHONY: fuzz-sown
+fuzz-sown: $(HC_BIN)
+	tests/fuzz/machine/run
+
 -include $(HC_OBJ:.o=.d)
 
 # One source is another one (tests/fuzz/machine/run), by itself or where it is included.

@@ -20,9 +20,8 @@ struct input input;
 
 u16 take_domid(const struct vcpu *v)
 {
-    static const u16 ids[] = {0,          1,         2,         3,
-                              4,          DOMID_IO,  DOMID_XEN, DOMID_FIRST_RESERVED,
-                              DOMID_SELF, DOMID_SELF};
+    static const u16 ids[] = {
+        0, 1, 2, 3, 4, DOMID_IO, DOMID_XEN, DOMID_FIRST_RESERVED, DOMID_SELF, DOMID_SELF};
     u8 b = take();
 
     return b < 96 ? v->domain->id : b < 160 ? b % 3 : ids[b % ARRAY_SIZE(ids)];
@@ -138,7 +137,7 @@ s64 call_with(struct vcpu *v, unsigned nr, const u64 *a, const void *data, u64 l
 }
 
 /* In the arguments of a call: where its structure is. */
-#define HERE (~0UL)
+#define HERE      (~0UL)
 #define ARGS(...) ((const u64[4]){__VA_ARGS__})
 
 /* ---- page tables ---- */
@@ -267,7 +266,8 @@ static void op_exchange(struct vcpu *v)
     a.e.in.nr_extents = take_below(9);
     a.e.in.extent_order = take_rare(4) ? take_below(4) : 0;
     a.e.out.extent_order = order;
-    a.e.out.nr_extents = take_rare(8) ? take() : (a.e.in.nr_extents << a.e.in.extent_order) >> order;
+    a.e.out.nr_extents =
+        take_rare(8) ? take() : (a.e.in.nr_extents << a.e.in.extent_order) >> order;
     a.e.in.domid = a.e.out.domid = take_rare(8) ? take_domid(v) : DOMID_SELF;
     set_xen_guest_handle(a.e.in.extent_start, (xen_pfn_t *)(here + offsetof(typeof(a), in)));
     set_xen_guest_handle(a.e.out.extent_start, (xen_pfn_t *)(here + offsetof(typeof(a), out)));
@@ -408,7 +408,8 @@ static void op_grant_replace(struct vcpu *v)
 
 static void op_grant_transfer(struct vcpu *v)
 {
-    struct gnttab_transfer r = {.mfn = take_mfn(v).n, .domid = take_domid(v), .ref = take_ref()};
+    struct gnttab_transfer r = {
+        .mfn = take_mfn(v).n, .domid = take_domid(v), .ref = take_ref()};
 
     call_with(v, __HYPERVISOR_grant_table_op, ARGS(GNTTABOP_transfer, HERE, 1), &r, sizeof(r));
 }
@@ -435,7 +436,8 @@ static void op_grant_copy(struct vcpu *v)
         take_copy_end(v, r[i].flags & GNTCOPY_source_gref, (void *)&r[i].source);
         take_copy_end(v, r[i].flags & GNTCOPY_dest_gref, (void *)&r[i].dest);
     }
-    call_with(v, __HYPERVISOR_grant_table_op, ARGS(GNTTABOP_copy, HERE, n), r, n * sizeof(r[0]));
+    call_with(v, __HYPERVISOR_grant_table_op, ARGS(GNTTABOP_copy, HERE, n), r,
+              n * sizeof(r[0]));
 }
 
 static void op_grant_table(struct vcpu *v)
@@ -478,10 +480,12 @@ static void op_event(struct vcpu *v)
 
 static void op_sched(struct vcpu *v)
 {
-    static const u8 cmds[] = {SCHEDOP_yield, SCHEDOP_block, SCHEDOP_poll, SCHEDOP_shutdown,
-                              SCHEDOP_shutdown_code, SCHEDOP_remote_shutdown, SCHEDOP_watchdog};
+    static const u8 cmds[] = {SCHEDOP_yield,    SCHEDOP_block,         SCHEDOP_poll,
+                              SCHEDOP_shutdown, SCHEDOP_shutdown_code, SCHEDOP_remote_shutdown,
+                              SCHEDOP_watchdog};
     u8 cmd = cmds[take_below(ARRAY_SIZE(cmds))];
-    struct sched_poll p = {.nr_ports = take_below(4), .timeout = take_rare(2) ? machine_now() + take() * 1000UL : 0};
+    struct sched_poll p = {.nr_ports = take_below(4),
+                           .timeout = take_rare(2) ? machine_now() + take() * 1000UL : 0};
     u32 words[4] = {take() & 7, 1, 2, 3};
 
     if (cmd == SCHEDOP_poll) {
@@ -527,7 +531,8 @@ static void op_vcpu(struct vcpu *v)
 
 static void op_timer(struct vcpu *v)
 {
-    guest_call(v, __HYPERVISOR_set_timer_op, ARGS(take_rare(4) ? 0 : machine_now() + take() * 1000UL));
+    guest_call(v, __HYPERVISOR_set_timer_op,
+               ARGS(take_rare(4) ? 0 : machine_now() + take() * 1000UL));
 }
 
 /* ---- everything else ---- */
@@ -588,10 +593,11 @@ static void op_multicall(struct vcpu *v)
 
     memset(e, 0, sizeof(e));
     for (unsigned i = 0; i < n; i++) {
-        static const u8 numbers[] = {__HYPERVISOR_update_va_mapping, __HYPERVISOR_mmu_update,
-                                     __HYPERVISOR_mmuext_op, __HYPERVISOR_memory_op,
-                                     __HYPERVISOR_grant_table_op, __HYPERVISOR_event_channel_op,
-                                     __HYPERVISOR_multicall, __HYPERVISOR_set_gdt};
+        static const u8 numbers[] = {
+            __HYPERVISOR_update_va_mapping, __HYPERVISOR_mmu_update,
+            __HYPERVISOR_mmuext_op,         __HYPERVISOR_memory_op,
+            __HYPERVISOR_grant_table_op,    __HYPERVISOR_event_channel_op,
+            __HYPERVISOR_multicall,         __HYPERVISOR_set_gdt};
         struct mmu_update *u = (void *)(guest_args(v) + 1024 + i * 64);
 
         e[i].op = numbers[take() & 7];
@@ -599,7 +605,8 @@ static void op_multicall(struct vcpu *v)
             e[i].args[0] = take_va();
             e[i].args[1] = take_pte(v);
         } else if (e[i].op == __HYPERVISOR_mmu_update) {
-            struct mmu_update r = {take_mfn(v).n << PAGE_SHIFT | take_slot() * 8UL, take_pte(v)};
+            struct mmu_update r = {take_mfn(v).n << PAGE_SHIFT | take_slot() * 8UL,
+                                   take_pte(v)};
 
             (void)!guest_put((u64)u, &r, sizeof(r));
             e[i].args[0] = (u64)u;
@@ -615,13 +622,12 @@ static void op_multicall(struct vcpu *v)
 
 static void op_small(struct vcpu *v)
 {
-    static const u8 numbers[] = {__HYPERVISOR_vm_assist,     __HYPERVISOR_set_debugreg,
-                                 __HYPERVISOR_get_debugreg,  __HYPERVISOR_callback_op,
-                                 __HYPERVISOR_nmi_op,        __HYPERVISOR_console_io,
-                                 __HYPERVISOR_xen_version,   __HYPERVISOR_stack_switch,
-                                 __HYPERVISOR_set_callbacks, __HYPERVISOR_fpu_taskswitch,
-                                 __HYPERVISOR_platform_op,   __HYPERVISOR_mca,
-                                 __HYPERVISOR_set_trap_table, __HYPERVISOR_set_segment_base};
+    static const u8 numbers[] = {
+        __HYPERVISOR_vm_assist,      __HYPERVISOR_set_debugreg,    __HYPERVISOR_get_debugreg,
+        __HYPERVISOR_callback_op,    __HYPERVISOR_nmi_op,          __HYPERVISOR_console_io,
+        __HYPERVISOR_xen_version,    __HYPERVISOR_stack_switch,    __HYPERVISOR_set_callbacks,
+        __HYPERVISOR_fpu_taskswitch, __HYPERVISOR_platform_op,     __HYPERVISOR_mca,
+        __HYPERVISOR_set_trap_table, __HYPERVISOR_set_segment_base};
     u64 words[16] = {0}, cmd = take_below(20);
     unsigned nr = numbers[take_below(ARRAY_SIZE(numbers))];
 
@@ -640,7 +646,7 @@ static void op_time(struct vcpu *v)
 
 void op_any(struct vcpu *v)
 {
-    static void (*const ops[])(struct vcpu *v) = {
+    static void (*const ops[])(struct vcpu * v) = {
         op_mmu_update,  op_mmu_update,    op_va_mapping,  op_va_mapping,     op_mmuext,
         op_mmuext,      op_write_table,   op_write,       op_descriptors,    op_memory,
         op_memory,      op_grant_entry,   op_grant_entry, op_grant_map,      op_grant_map,

@@ -4,7 +4,7 @@
 #include <xen/domctl.h>
 #include <xen/sysctl.h>
 
-#define HERE (~0UL)
+#define HERE      (~0UL)
 #define ARGS(...) ((const u64[4]){__VA_ARGS__})
 #define BUFFER(v) ((void *)(guest_args(v) + 1024))
 
@@ -20,9 +20,9 @@ static u16 take_target(const struct vcpu *v)
 
 static void fill_shadow(const struct vcpu *v, struct xen_domctl_shadow_op *s)
 {
-    static const u8 ops[] = {
-        XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, XEN_DOMCTL_SHADOW_OP_CLEAN,
-        XEN_DOMCTL_SHADOW_OP_PEEK, XEN_DOMCTL_SHADOW_OP_OFF, XEN_DOMCTL_SHADOW_OP_ENABLE};
+    static const u8 ops[] = {XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY, XEN_DOMCTL_SHADOW_OP_CLEAN,
+                             XEN_DOMCTL_SHADOW_OP_PEEK, XEN_DOMCTL_SHADOW_OP_OFF,
+                             XEN_DOMCTL_SHADOW_OP_ENABLE};
 
     s->op = ops[take_below(ARRAY_SIZE(ops))];
     s->mode = take_rare(8) ? take() : 0;
