@@ -24,6 +24,7 @@ static void free_memory(struct vcpu *v)
     heap_free_pages(v, VCPU_ORDER);
 }
 
+/* What may fail comes first: nobody knows of the vcpu until it is complete. */
 static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
 {
     int rc;
@@ -34,7 +35,6 @@ static int fill_vcpu(struct vcpu *v, struct domain *d, unsigned id)
     rc = switch_vcpu_init(v);
     if (rc)
         return rc;
-    /* What cannot fail comes last: the scheduler never knows of a vcpu that is freed again. */
     v->domain = d;
     v->id = id;
     v->stopped = true;

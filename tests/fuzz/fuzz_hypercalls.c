@@ -25,16 +25,6 @@ static bool is_done;
 
 /* ---- the guests ---- */
 
-/* Its handler has seen what is pending. */
-static void take_events(struct vcpu *v)
-{
-    struct vcpu_info *info = vcpu_info(v);
-
-    info->evtchn_upcall_pending = info->evtchn_upcall_mask = 0;
-    info->evtchn_pending_sel = 0;
-    v->domain->shared->evtchn_pending[0] = 0;
-}
-
 /* As XEN_DOMCTL_destroydomain, without a need for memory of domain 0's. */
 static void destroy_guests(struct vcpu *v)
 {
@@ -43,7 +33,7 @@ static void destroy_guests(struct vcpu *v)
         int rc = d ? -XEN_EAGAIN : 0;
 
         while (rc == -XEN_EAGAIN) {
-            take_events(v);
+            guest_take_events(v);
             lifecycle_control_begin(d);
             rc = lifecycle_destroy(d);
             lifecycle_control_end(d);
@@ -63,7 +53,7 @@ static void guest(struct vcpu *v)
     guest_way_out(v);
     guest_regs()->rsp = guest_va(STACK_PAGE + 1) - v->id * 1024;
     if (phase == PHASE_OPERATE) {
-        take_events(v);
+        guest_take_events(v);
         op_any(v);
     } else if (phase == PHASE_DESTROY && v == dom0->vcpus[0] && !is_done) {
         destroy_guests(v);
@@ -91,20 +81,24 @@ static void rest_until(const bool *done)
     }
 }
 
+static unsigned nr_waiting(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < NR_CPUS; i++)
+        n += machine_waits(i);
+    return n;
+}
+
 /* Who waits for another CPU gets what it waits for: nobody begins anything new meanwhile. */
 static void serve_waiters(void)
 {
-    unsigned waiting = NR_CPUS, round = 0;
-
     phase = PHASE_REST;
-    for (; waiting && !machine_is_over(); round++) {
+    for (unsigned round = 0; nr_waiting() && !machine_is_over(); round++) {
         REQUIRE(round < ROUNDS_MAX);
-        waiting = 0;
         for (unsigned i = 0; i < NR_CPUS && !machine_is_over(); i++)
-            if (machine_waits(i) || machine_has_news(i))
+            if (machine_is_busy(i) || machine_has_news(i))
                 machine_step(i, 0);
-        for (unsigned i = 0; i < NR_CPUS; i++)
-            waiting += machine_waits(i);
     }
     phase = PHASE_OPERATE;
 }
@@ -135,7 +129,7 @@ static void step(void)
 
     if (b & 0x80)
         machine_advance(200000);
-    machine_step(choose(b & 7), b & 0x40 ? take() : 0);
+    machine_step(choose(b & 7), b & 0x40 ? take() & 31 : 0);
     serve_waiters();
     if (!(b & 0x38) && is_quiet())
         audit_all();
@@ -149,6 +143,8 @@ static void end_dom0(void)
     int rc = -XEN_EAGAIN;
 
     stack_info()->guest = &dom0->vcpus[0]->entry;
+    vcpu_info(dom0->vcpus[0])->evtchn_upcall_mask = 1;
+    dom0->shared->vcpu_info[0].evtchn_upcall_mask = 1;
     for (unsigned i = 0; rc == -XEN_EAGAIN; i++) {
         REQUIRE(i < ROUNDS_MAX);
         rc = lifecycle_destroy(dom0);
@@ -178,6 +174,7 @@ static void finish(void)
     unlock(&dom0->life_lock);
     for (unsigned i = 0; !lifecycle_is_stopped(dom0); i++) {
         REQUIRE(i < ROUNDS_MAX);
+        machine_advance(1000000);
         for (unsigned k = 0; k < NR_CPUS; k++)
             machine_step(k, 0);
     }

@@ -250,5 +250,6 @@ void audit_end(void)
     REQUIRE(heap_objects_in_use() == lines_kept());
     REQUIRE(!heap_claimed_count());
     heap_audit();
+    heap_audit_clean();
     check_sched();
 }

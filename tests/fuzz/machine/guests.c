@@ -1,5 +1,6 @@
 #include "fuzz/machine/guests.h"
 #include "core/pte.h"
+#include "guest/event.h"
 #include "guest/grant.h"
 #include "guest/lifecycle.h"
 #include "guest/mmu.h"
@@ -13,7 +14,7 @@
 #include <xen/memory.h>
 
 #define DOM0_PAGES 64
-#define DOMU_PAGES 24
+#define DOMU_PAGES 28
 #define MAX_PAGES  64
 #define NR_TABLES  4
 #define RIP        0x1000UL
@@ -47,6 +48,16 @@ void guest_way_out(struct vcpu *v)
     }
 }
 
+/* Its handler has seen what is pending. */
+void guest_take_events(struct vcpu *v)
+{
+    struct vcpu_info *info = vcpu_info(v);
+
+    info->evtchn_upcall_pending = info->evtchn_upcall_mask = 0;
+    info->evtchn_pending_sel = 0;
+    v->domain->shared->evtchn_pending[0] = 0;
+}
+
 s64 guest_call(struct vcpu *v, unsigned nr, const u64 *a)
 {
     struct cpu_user_regs *regs = guest_regs();
@@ -66,8 +77,10 @@ s64 guest_call(struct vcpu *v, unsigned nr, const u64 *a)
         again = regs->rip == RIP - 2;
         if (boot)
             continue;
-        if (again)
+        if (again) {
             machine_border();
+            guest_take_events(v);
+        }
         guest_way_out(v);
     }
     return (s64)regs->rax;
@@ -101,7 +114,10 @@ bool guest_get(void *data, u64 va, u64 len)
 
 /* ---- memory of a new domain ---- */
 
-/* The last four pages become the tables that map all of them, themselves read-only. */
+/*
+ * The last four pages become the tables that map the first half and, read-only, themselves. What
+ * is not mapped may become anything.
+ */
 static u64 link_tables(const u64 *mfns, unsigned n)
 {
     u64 *l4 = mfn_to_virt(MFN(mfns[n - 4])), *l3 = mfn_to_virt(MFN(mfns[n - 3]));
@@ -113,7 +129,8 @@ static u64 link_tables(const u64 *mfns, unsigned n)
     l3[pt_index(VA_BASE, 3)] = mfns[n - 2] << PAGE_SHIFT | PTE_PAGE | GPTE_RW;
     l2[pt_index(VA_BASE, 2)] = mfns[n - 1] << PAGE_SHIFT | PTE_PAGE | GPTE_RW;
     for (unsigned i = 0; i < n; i++)
-        l1[i] = mfns[i] << PAGE_SHIFT | PTE_PAGE | (i < n - NR_TABLES ? GPTE_RW : 0);
+        if (i < n / 2 || i >= n - NR_TABLES)
+            l1[i] = mfns[i] << PAGE_SHIFT | PTE_PAGE | (i < n / 2 ? GPTE_RW : 0);
     return mfns[n - 4];
 }
 
@@ -216,7 +233,7 @@ static void pin(struct vcpu *v, u16 id, u64 mfn)
 
 static void give_context(struct vcpu *v, u16 id, unsigned vcpu, u64 table)
 {
-    struct vcpu_guest_context c = {.flags = VGCF_IN_KERNEL};
+    struct vcpu_guest_context c = {.flags = VGCF_IN_KERNEL | VGCF_online};
     struct xen_domctl op = {.cmd = XEN_DOMCTL_setvcpucontext, .domain = id};
     u64 at = guest_args(v) + 1024;
 
@@ -259,6 +276,44 @@ void guests_fill(struct vcpu *v, u16 id, unsigned vcpus, unsigned pages, u32 lea
         simple(v, id, XEN_DOMCTL_unpausedomain, 0);
 }
 
+/* Each has a port for each other one, and grants: pages of its own, entries that wait for one. */
+static void befriend(struct domain *d, u16 with)
+{
+    grant_entry_v1_t *e = mfn_to_virt(grant_frame(d, 0));
+    u64 page = 0;
+    u32 port;
+
+    REQUIRE(!event_alloc_unbound(d, with, &port));
+    for (unsigned i = with * 4U; i < with * 4U + 4; i++) {
+        static const u16 flags[4] = {GTF_permit_access, GTF_permit_access | GTF_readonly,
+                                     GTF_accept_transfer, GTF_permit_access};
+
+        while (ref_owner(frames[page].ref) != d->id || m2p[page] != FIRST_FREE + i)
+            page = (page + 1) % NR_FRAMES;
+        e[i] = (grant_entry_v1_t){flags[i % 4], with, (u32)page};
+    }
+}
+
+static void connect(struct domain *d, u16 with)
+{
+    u32 port;
+
+    REQUIRE(!event_alloc_unbound(d, with, &port));
+    REQUIRE(!event_bind_interdomain(domain_peek(with), d->id, port, &port));
+    REQUIRE(!event_bind_ipi(d, d->max_vcpus - 1, &port));
+}
+
+static void let_meet(void)
+{
+    for (u16 id = 0; id < 3; id++)
+        REQUIRE(!grant_grow(domain_peek(id), 1));
+    for (u16 id = 0; id < 9; id++)
+        if (id / 3 != id % 3)
+            befriend(domain_peek(id / 3), id % 3);
+    for (u16 id = 0; id < 3; id++)
+        connect(domain_peek(id), (id + 1) % 3);
+}
+
 void guests_build(void)
 {
     struct vcpu *v;
@@ -269,10 +324,9 @@ void guests_build(void)
     for (unsigned i = 0; i < 2; i++) {
         REQUIRE(guests_create(v, 0, 2 - i) == i + 1);
         guests_fill(v, (u16)(i + 1), 2 - i, DOMU_PAGES, BUILD_START);
-        REQUIRE(domain_peek((u16)(i + 1))->vcpus[0]->kernel_table.n);
+        REQUIRE(vcpu_is_up(domain_peek((u16)(i + 1))->vcpus[0]));
     }
-    for (u16 id = 0; id < 3; id++)
-        REQUIRE(!grant_grow(domain_peek(id), 1));
+    let_meet();
     for (u16 id = 1; id < 3; id++)
         simple(v, id, XEN_DOMCTL_unpausedomain, 0);
     lifecycle_vcpu_up(dom0->vcpus[0]);

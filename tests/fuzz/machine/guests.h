@@ -22,6 +22,9 @@ extern unsigned guest_calls_open;
 /* The way out of the hypervisor, with all that is due there. */
 void guest_way_out(struct vcpu *v);
 
+/* Its handler has seen what is pending. */
+void guest_take_events(struct vcpu *v);
+
 /* Guest memory of the current vcpu; false: not all of it is there. */
 bool guest_put(u64 va, const void *data, u64 len);
 bool guest_get(void *data, u64 va, u64 len);

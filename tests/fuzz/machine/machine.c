@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "fuzz/machine/machine.h"
 #include "guest/lifecycle.h"
 #include "guest/logdirty.h"
@@ -22,13 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define HOST_STACK  (256UL << 10)
 #define MAX_FIBERS  64
-#define POINTS_MAX  1000 /* some waits meet nothing else */
+#define POINTS_MAX  30 /* some waits meet nothing else */
 #define FIBER_MARK  0xf1be0000UL
 #define ARENA_BYTES (NR_FRAMES * PAGE_SIZE)
+#define NR_PAGES    ((ARENA_BYTES + TABLE_BYTES) / PAGE_SIZE)
 #define TABLE_BYTES ROUND_UP(NR_FRAMES * sizeof(struct frame), PAGE_SIZE)
 
 /* The first of these the hypervisor has; the rest is a heap. */
@@ -64,7 +63,13 @@ struct logical_cpu {
 struct stack_info *machine_stack;
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
-struct cpu_features cpu_features = {.nx = true, .maddr_bits = 40, .vendor = "AuthenticAMD"};
+struct cpu_features cpu_features = {.nx = true,
+                                    .xsave = true,
+                                    .rdtscp = true,
+                                    .xcr0 = 7,
+                                    .xsave_size = 832,
+                                    .maddr_bits = 40,
+                                    .vendor = "AuthenticAMD"};
 struct cpuid_host cpuid_host = {
     .vendor = CPU_VENDOR_AMD, .max_leaf = 0xd, .max_ext_leaf = 0x8000000a};
 
@@ -86,7 +91,8 @@ static u8 *stacks;
 static void (*guest_program)(struct vcpu *v);
 
 extern u8 __start_hv_bss[], __stop_hv_bss[], __start_hv_data[], __stop_hv_data[];
-static u8 *bss_ready, *data_ready;
+static u8 *bss_ready, *data_ready, *arena_ready;
+static bool was_zero[NR_PAGES];
 
 void machine_fail(const char *file, int line, const char *what)
 {
@@ -502,10 +508,10 @@ void paging_fill_guest_l4(u64 *l4)
 
 /* ---- start, and start again ---- */
 
-static void map_memory(int fd, int how)
+static void map_memory(void)
 {
-    u64 len = ARENA_BYTES + TABLE_BYTES;
-    void *p = mmap((void *)DIRECTMAP_BASE, len, PROT_READ | PROT_WRITE, how | MAP_FIXED, fd, 0);
+    void *p = mmap((void *)DIRECTMAP_BASE, ARENA_BYTES + TABLE_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
     REQUIRE(p == (void *)DIRECTMAP_BASE);
 }
@@ -575,6 +581,27 @@ static void copy_raw(u8 *to, const u8 *from, u64 n)
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
 
+/* Without the sanitizers: it reads all of memory before each run. */
+__attribute__((no_sanitize("address", "undefined"))) static bool is_zero(const u64 *page)
+{
+    u64 all = 0;
+
+    for (unsigned i = 0; i < PAGE_SIZE / 8; i++)
+        all |= page[i];
+    return !all;
+}
+
+/* Most pages are zero when the machine is ready, and again after a run. */
+static void reset_page(u64 i)
+{
+    u8 *page = (u8 *)DIRECTMAP_BASE + i * PAGE_SIZE;
+
+    if (!was_zero[i])
+        copy_raw(page, arena_ready + i * PAGE_SIZE, PAGE_SIZE);
+    else if (!is_zero((const u64 *)page))
+        memset(page, 0, PAGE_SIZE);
+}
+
 static void keep(u8 **copy, const u8 *start, const u8 *end)
 {
     *copy = malloc((size_t)(end - start));
@@ -583,10 +610,7 @@ static void keep(u8 **copy, const u8 *start, const u8 *end)
 
 void machine_init(void (*build)(void), void (*guest)(struct vcpu *v))
 {
-    int fd = memfd_create("machine", 0);
-
-    REQUIRE(fd >= 0 && !ftruncate(fd, ARENA_BYTES + TABLE_BYTES));
-    map_memory(fd, MAP_SHARED);
+    map_memory();
     stacks = mmap(NULL, MAX_FIBERS * HOST_STACK, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(stacks != MAP_FAILED);
@@ -601,14 +625,16 @@ void machine_init(void (*build)(void), void (*guest)(struct vcpu *v))
     m.cpu[0].cr3 = 0;
     keep(&bss_ready, __start_hv_bss, __stop_hv_bss);
     keep(&data_ready, __start_hv_data, __stop_hv_data);
+    keep(&arena_ready, (u8 *)DIRECTMAP_BASE, (u8 *)DIRECTMAP_BASE + NR_PAGES * PAGE_SIZE);
+    for (u64 i = 0; i < NR_PAGES; i++)
+        was_zero[i] = is_zero((const u64 *)(DIRECTMAP_BASE + i * PAGE_SIZE));
     m_ready = m;
-    /* What a run changes it has for itself. */
-    map_memory(fd, MAP_PRIVATE);
 }
 
 void machine_reset_all(void)
 {
-    REQUIRE(!madvise((void *)DIRECTMAP_BASE, ARENA_BYTES + TABLE_BYTES, MADV_DONTNEED));
+    for (u64 i = 0; i < NR_PAGES; i++)
+        reset_page(i);
     copy_raw(__start_hv_bss, bss_ready, (u64)(__stop_hv_bss - __start_hv_bss));
     copy_raw(__start_hv_data, data_ready, (u64)(__stop_hv_data - __start_hv_data));
     m = m_ready;

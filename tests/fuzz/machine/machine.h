@@ -75,6 +75,8 @@ u32 machine_locks_held(unsigned cpu);
 
 /* Checks of the heap (heap.c): its own, and what it gave out. */
 void heap_audit(void);
+/* What counts as clean is. */
+void heap_audit_clean(void);
 /* Pages that the hypervisor has for itself, and small objects in use. */
 u64 heap_pages_in_use(void);
 u64 heap_objects_in_use(void);

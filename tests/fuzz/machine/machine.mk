@@ -43,4 +43,20 @@ $(HC_BIN): $(HC_OBJ)
 	@echo '  CLANG   $@'
 	$(Q)$(CLANG) $(HC_FLAGS) -fsanitize=fuzzer $^ -o $@
 
+.PHONY: fuzz-sown
+fuzz-sown: $(HC_BIN)
+	tests/fuzz/machine/run
+
 -include $(HC_OBJ:.o=.d)
+
+# One source is another one (tests/fuzz/machine/run), by itself or where it is included.
+ifdef SOWN
+HC_SOWN  := $(HC_B)/sown/$(SOWN)
+HC_INCL  := $(filter $(notdir $(SOWN_FILE)),$(filter domain.c maptrack.c line.c heap.c,$(HC_OWN)))
+HC_WHERE := $(if $(HC_INCL),tests/fuzz/machine/$(HC_INCL),$(HC_SOWN)/hv/$(SOWN_FILE))
+HC_WAS   := $(HC_B)/$(if $(HC_INCL),$(HC_INCL:.c=.o),hv/$(SOWN_FILE:.c=.o))
+
+$(HC_SOWN)/fuzz_hypercalls: $(HC_OBJ) $(HC_SOWN)/hv/$(SOWN_FILE)
+	$(Q)$(CLANG) -I$(HC_SOWN)/hv $(HC_FLAGS) $(HC_COVER) $(HC_PLACE) -c $(HC_WHERE) -o $(HC_SOWN)/sown.o
+	$(Q)$(CLANG) $(HC_FLAGS) -fsanitize=fuzzer $(filter-out $(HC_WAS),$(HC_OBJ)) $(HC_SOWN)/sown.o -o $@
+endif

@@ -183,7 +183,7 @@ static void op_mmuext(struct vcpu *v)
     for (unsigned i = 0; i < n; i++) {
         bool names_va;
 
-        op[i] = (struct mmuext_op){.cmd = take_below(22)};
+        op[i] = (struct mmuext_op){.cmd = take_rare(2) ? take_below(22) : take_below(6)};
         names_va = op[i].cmd == MMUEXT_SET_LDT || op[i].cmd == MMUEXT_INVLPG_LOCAL;
         op[i].arg1.mfn = names_va ? take_va() : take_mfn(v).n;
         op[i].arg2.src_mfn = op[i].cmd == MMUEXT_COPY_PAGE ? take_mfn(v).n : take_number(v);
@@ -228,7 +228,7 @@ static void op_descriptors(struct vcpu *v)
     u64 list[2] = {take_mfn(v).n, take_mfn(v).n};
 
     if (take() & 1)
-        call_with(v, __HYPERVISOR_set_gdt, ARGS(HERE, take() * 4UL), list, sizeof(list));
+        call_with(v, __HYPERVISOR_set_gdt, ARGS(HERE, take() * 5UL), list, sizeof(list));
     else
         guest_call(v, __HYPERVISOR_update_descriptor,
                    ARGS(list[0] << PAGE_SHIFT | take_slot() * 8UL, 0x00cffb000000ffffUL));
@@ -289,11 +289,18 @@ static void op_resource(struct vcpu *v)
     call_with(v, __HYPERVISOR_memory_op, ARGS(XENMEM_acquire_resource, HERE), &r, sizeof(r));
 }
 
+static void op_claim(struct vcpu *v)
+{
+    struct xen_memory_reservation r = {.nr_extents = take(), .domid = take_domid(v)};
+
+    call_with(v, __HYPERVISOR_memory_op, ARGS(XENMEM_claim_pages, HERE), &r, sizeof(r));
+}
+
 static void op_memory(struct vcpu *v)
 {
     static const u8 cmds[] = {XENMEM_increase_reservation, XENMEM_decrease_reservation,
                               XENMEM_populate_physmap};
-    u8 what = take_below(8), words[128] = {0};
+    u8 what = take_below(9), words[128] = {0};
     u64 cmd;
 
     if (what < 4) {
@@ -302,6 +309,8 @@ static void op_memory(struct vcpu *v)
         op_exchange(v);
     } else if (what == 6) {
         op_resource(v);
+    } else if (what == 7) {
+        op_claim(v);
     } else {
         sprinkle(v, words, sizeof(words));
         cmd = take_below(32);
@@ -324,13 +333,17 @@ static void op_grant_entry(struct vcpu *v)
     static const u16 kinds[] = {GTF_permit_access, GTF_permit_access | GTF_readonly,
                                 GTF_accept_transfer, GTF_invalid};
     grant_entry_v1_t e = {.flags = kinds[take() & 3]}, *table;
+    const struct domain *d = v->domain, *other = domain_peek(take_below(3));
     u32 ref = take_ref();
 
     e.domid = take_domid(v);
     e.frame = (u32)take_mfn(v).n;
-    if (ref >= grant_nr_frames(v->domain) * GRANTS_PER_FRAME)
+    /* Another guest may do so at any time. */
+    if (take_rare(4) && other && !(other->stop & STOP_DYING))
+        d = other;
+    if (ref >= grant_nr_frames(d) * GRANTS_PER_FRAME)
         return;
-    table = mfn_to_virt(grant_frame(v->domain, ref / GRANTS_PER_FRAME));
+    table = mfn_to_virt(grant_frame(d, ref / GRANTS_PER_FRAME));
     table[ref % GRANTS_PER_FRAME] = e;
 }
 
@@ -616,10 +629,14 @@ static void op_small(struct vcpu *v)
         __HYPERVISOR_fpu_taskswitch, __HYPERVISOR_platform_op,     __HYPERVISOR_mca,
         __HYPERVISOR_set_trap_table, __HYPERVISOR_set_segment_base};
     u64 words[16] = {0}, cmd = take_below(20);
+    unsigned nr = numbers[take_below(ARRAY_SIZE(numbers))];
 
     sprinkle(v, words, sizeof(words));
-    call_with(v, numbers[take_below(ARRAY_SIZE(numbers))], ARGS(cmd, HERE, HERE), words,
-              sizeof(words));
+    if (nr == __HYPERVISOR_platform_op)
+        words[0] = (u64)XENPF_INTERFACE_VERSION << 32 | take_below(64);
+    else if (nr == __HYPERVISOR_mca)
+        words[0] = (u64)XEN_MCA_INTERFACE_VERSION << 32 | take_below(6);
+    call_with(v, nr, ARGS(cmd, HERE, HERE), words, sizeof(words));
 }
 
 static void op_time(struct vcpu *v)
