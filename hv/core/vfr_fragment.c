@@ -19,7 +19,10 @@ static u64 mix_addr(u64 h, struct vfr_addr a)
 void vfr_fragment_init(struct vfr_fragments *t, struct vfr_context *contexts, uint32_t n,
                        uint64_t key)
 {
-    *t = (struct vfr_fragments){.contexts = contexts, .key = key, .size = MIN(n, VFR_CONTEXTS)};
+    memset(t, 0, sizeof(*t)); /* too large for the stack */
+    t->contexts = contexts;
+    t->key = key;
+    t->size = MIN(n, VFR_CONTEXTS);
     t->free = t->oldest = t->youngest = VFR_NO_CONTEXT;
     for (u32 i = t->size; i-- > 0;) {
         contexts[i] = (struct vfr_context){.next = t->free};

@@ -1,11 +1,13 @@
 #include "core/vfr_log.h"
+#include "base/string.h"
 
 #define SECOND 1000000000L
 
 int vfr_log_init(struct vfr_log *l, struct vfr_log_ring *ring, void *data, u32 size,
                  const struct vfr_log_writer *who)
 {
-    *l = (struct vfr_log){.dice = who->seed};
+    memset(l, 0, sizeof(*l)); /* too large for the stack */
+    l->dice = who->seed;
     return vfr_log_stream_init(&l->out, ring, data, size, who);
 }
 
