@@ -23,5 +23,6 @@ int main(void)
     sched_cases();
     other_cases();
     vfr_rules_cases();
+    vfr_flow_cases();
     return 0;
 }

@@ -40,5 +40,6 @@ static inline void expect(bool ok, const char *name)
 void sched_cases(void);
 void other_cases(void);
 void vfr_rules_cases(void);
+void vfr_flow_cases(void);
 
 #endif
