@@ -25,5 +25,6 @@ int main(void)
     vfr_packet_cases();
     vfr_rules_cases();
     vfr_leases_cases();
+    vfr_flow_cases();
     return 0;
 }

@@ -42,5 +42,6 @@ void other_cases(void);
 void vfr_packet_cases(void);
 void vfr_rules_cases(void);
 void vfr_leases_cases(void);
+void vfr_flow_cases(void);
 
 #endif
