@@ -291,7 +291,7 @@ static void op_resource(struct vcpu *v)
 
 static void op_claim(struct vcpu *v)
 {
-    struct xen_memory_reservation r = {.nr_extents = take(), .domid = take_domid(v)};
+    struct xen_memory_reservation r = {.nr_extents = take() * 4UL, .domid = take_domid(v)};
 
     call_with(v, __HYPERVISOR_memory_op, ARGS(XENMEM_claim_pages, HERE), &r, sizeof(r));
 }
