@@ -31,7 +31,7 @@ SCENARIOS = {}
 TWO_CPUS = ["info", "listing", "pools", "pinning", "cap", "weights"]
 
 # Those of `make test`, which runs them on Serai alone: what they themselves expect.
-QUICK = ["create", "console", "pause", "save_restore", "migrate"]
+QUICK = ["create", "console", "pause", "save_restore"]
 
 
 def scenario(function):
