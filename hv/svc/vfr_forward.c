@@ -1,6 +1,7 @@
 #include "svc/vfr_forward.h"
 #include "core/vfr_checksum.h"
 #include "core/vfr_reply.h"
+#include "core/vfr_wire.h"
 #include "kern/timer.h"
 #include "svc/vfr.h"
 #include "svc/vfr_leases.h"
@@ -54,6 +55,29 @@ static bool is_own(struct vfr_addr a)
     return vfr_addr_equal(a, VFR_IP4(ROUTER_IP4)) || vfr_addr_equal(a, self.ip6);
 }
 
+/* Some interface's, other than the one the packet came by; or several interfaces'. */
+static bool is_elsewhere(const struct judgement *j, struct vfr_addr a)
+{
+    u16 index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), a);
+
+    return vfr_lease_is_shared(&vfr_leases, a) ||
+           (index != VFR_NOBODY && index != j->in->index);
+}
+
+/* On the wire the router speaks for what is behind it, and for nobody else. */
+static bool is_for_others(const struct judgement *j)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+    const u8 *nd = j->p->head + x->l4_offset + ND_TARGET;
+    struct vfr_addr target = x->tuple.dst;
+
+    if (j->in->kind != VFR_UPLINK)
+        return false;
+    if (x->class == VFR_C_IP6)
+        target = (struct vfr_addr){get_be64(nd), get_be64(nd + 8)};
+    return !is_elsewhere(j, target);
+}
+
 /* What is said to the router itself. */
 static enum vfr_reason answer(const struct judgement *j)
 {
@@ -61,6 +85,8 @@ static enum vfr_reason answer(const struct judgement *j)
     const struct vfr_packet *x = &p->parsed;
     u8 frame[VFR_REPLY_MAX];
 
+    if ((x->class == VFR_C_ARP || x->flags & VFR_P_ND) && is_for_others(j))
+        return VFR_R_CONSUMED;
     if (x->class == VFR_C_ARP)
         return say(j, frame, vfr_reply_arp(&self, &j->in->binding, x, frame));
     if (x->flags & VFR_P_ND)
@@ -286,12 +312,6 @@ static enum vfr_reason admit(const struct judgement *j)
     return (enum vfr_reason)rc;
 }
 
-static void put_mac(u8 *to, u64 mac)
-{
-    for (unsigned i = 0; i < 6; i++)
-        to[i] = (u8)(mac >> (40 - 8 * i));
-}
-
 /* On the way to or from the wire a router is seen. */
 static bool is_hop(const struct judgement *j)
 {
@@ -370,8 +390,10 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         return reason;
     if (x->class == VFR_C_ARP || x->flags & VFR_P_ND || is_own(x->tuple.dst))
         return answer(&j);
-    if (x->flags & (VFR_P_BROADCAST | VFR_P_MULTICAST))
-        return VFR_R_NO_ROUTE; /* nobody else is on the link */
+    if (x->eth_dst != ROUTER_MAC)
+        return VFR_R_NO_ROUTE; /* nobody else is on the link, or it is not for us */
+    if (j.in->kind == VFR_UPLINK && is_elsewhere(&j, x->tuple.src))
+        return x->class == VFR_C_IP4 ? VFR_R_SPOOF_IP4 : VFR_R_SPOOF_IP6;
     if (x->flags & VFR_P_FRAGMENT)
         return VFR_R_FRAG_ORPHAN;
     reason = check_source(&j);
