@@ -228,6 +228,32 @@ static void a_reader_that_lies(void **state)
     assert_true(l.out.produced - l.out.consumed <= SIZE);
 }
 
+static void a_reader_inside_a_word(void **state)
+{
+    const struct vfr_log_event e = event(0x01020304, 4100, 1);
+
+    while (vfr_log_flow_new(&l, &moment, &e))
+        ;
+    ring.consumed = 1004;
+    assert_false(vfr_log_has_room(&l, 64));
+    assert_int_equal(vfr_log_check(&l), 0);
+    ring.consumed = 1000;
+    assert_true(vfr_log_has_room(&l, 64));
+}
+
+/* Kinds that share a place are kept apart. */
+static void every_rule_tells(void **state)
+{
+    for (u32 rule = 0; rule < 500; rule++) {
+        const struct vfr_log_event e = event(0x01020304, 4100, rule);
+
+        vfr_log_deny(&l, &moment, &e);
+        assert_int_equal(take(), 64);
+        assert_int_equal(get_le32(record + 48), rule);
+    }
+    assert_int_equal(l.folded, 0);
+}
+
 static void denies_fold(void **state)
 {
     struct vfr_log_event e = event(0x01020304, 4100, 1), other = event(0x01020404, 4100, 1);
@@ -412,6 +438,8 @@ int main(void)
         TEST(every_loss_is_named),
         TEST(a_tick_names_a_loss),
         cmocka_unit_test_setup_teardown(a_reader_that_lies, start, release),
+        TEST(a_reader_inside_a_word),
+        TEST(every_rule_tells),
         TEST(denies_fold),
         TEST(many_kinds_of_denies),
         TEST(sampling),
