@@ -395,19 +395,3 @@ __init void domain_init(void)
 {
     irq_set_handler(VECTOR_IPI_EVENT, event_interrupt, NULL);
 }
-
-void domain_wait_for_cpus(void)
-{
-    unsigned self = this_cpu()->id;
-
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < nr_cpus; i++) {
-        u64 before = irq_count(i);
-
-        if (i == self)
-            continue;
-        irq_poke(i);
-        while (irq_count(i) == before)
-            preempt_point();
-    }
-}

@@ -339,12 +339,6 @@ static inline bool vcpu_must_stop(const struct vcpu *v)
  */
 void preempt_point(void);
 
-/*
- * Until no CPU is in the middle of something that it began before: each has been seen with
- * interrupts on, so outside of whatever meets no preemption point. No locks held.
- */
-void domain_wait_for_cpus(void);
-
 /* Lets others run first; 'to' is a sibling that should (NULL: whoever). */
 void vcpu_yield(struct vcpu *to);
 

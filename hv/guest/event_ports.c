@@ -1,7 +1,7 @@
 #include "guest/event.h"
 #include "guest/pirq.h"
+#include "guest/quiesce.h"
 #include "kern/heap.h"
-#include "kern/irq.h"
 
 #define CHUNK_BYTES     (PORTS_PER_CHUNK * sizeof(struct port))
 #define PORTS_PER_BREAK 16
@@ -344,7 +344,7 @@ static void detach(struct domain *d)
     for (unsigned i = 0; i < d->max_vcpus; i++)
         __atomic_store_n(&d->vcpus[i]->entry.info, (u8 *)&nowhere.vcpu_info[i],
                          __ATOMIC_SEQ_CST);
-    domain_wait_for_cpus();
+    quiesce_cpus();
     for (unsigned i = 0; i < PORT_CHUNKS; i++)
         if (chunks[i])
             heap_free(chunks[i], CHUNK_BYTES);

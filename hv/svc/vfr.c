@@ -1,5 +1,6 @@
 #include "svc/vfr.h"
 #include "guest/access.h"
+#include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "svc/vfr_leases.h"
 #include "x86/cpu.h"
@@ -205,7 +206,7 @@ static struct vfr_routes *other_table(void)
 static void swap_tables(void)
 {
     __atomic_store_n(&vfr.routes, other_table(), __ATOMIC_SEQ_CST);
-    domain_wait_for_cpus();
+    quiesce_cpus();
 }
 
 /* The binding's i'th prefix, IPv4 ones first; false: it has none, or others share that one. */

@@ -1,5 +1,6 @@
 #include "svc/vfr_rules.h"
 #include "guest/access.h"
+#include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "svc/vfr.h"
 #include "x86/cpu.h"
@@ -106,7 +107,7 @@ static int make_shared(void)
 static void inherit(struct vfr_ruleset *s, const struct vfr_ruleset *old)
 {
     u32 n = s->rules.image->nr_rules, was = old ? old->rules.image->nr_rules : 0;
-    u16 *to = (u16 *)s->born; /* borrowed until the ages are written */
+    u16 *to;
 
     for (u32 i = 0; i < n; i++)
         s->born[i] = (u64)time_now();
@@ -168,11 +169,14 @@ static int replace(struct vfr_ruleset *s, struct serai_vfr_rules *op)
     s->rules.added = sets;
     s->rules.buckets = &rates;
     rc = put_zones(op, s->generation);
-    if (rc)
+    if (rc) {
+        if (old)
+            vfr_sets_retain(sets, old->rules.image);
         return rc;
+    }
     inherit(s, old);
     __atomic_store_n(&vfr.ruleset, s, __ATOMIC_SEQ_CST);
-    domain_wait_for_cpus();
+    quiesce_cpus();
     vfr_sets_retain(sets, s->rules.image);
     drop(old);
     return 0;

@@ -130,6 +130,7 @@ int mutant_pirq_bind(struct domain *d, u32 pirq, u32 port, bool share);
 #include "../../hv/core/evtchn.c"
 #include "../../hv/guest/event.c"
 #define event_set_pending mutant_set_pending
+#include "../../hv/guest/quiesce.c"
 #include "../../hv/guest/event_ports.c"
 #undef event_set_pending
 #undef lock
