@@ -150,9 +150,37 @@ static void give_back(struct pieces *p)
         heap_free_pages(p->all[p->nr].at, p->all[p->nr].order);
 }
 
+/* No two calls find the counter in the same state of its lower bits, and none tells the next. */
 static u64 secret(void)
 {
-    return (rdtsc() ^ (u64)time_now() << 32) * 0x9e3779b97f4a7c15ul;
+    static u64 state;
+
+    for (unsigned i = 0; i < 64; i++) {
+        state = (state ^ rdtsc()) * 0x9e3779b97f4a7c15ul;
+        state ^= state >> 29;
+    }
+    return state;
+}
+
+/* Flows whose time is over make room, a part of the table at a time. */
+#define SWEEP_EVERY  100000000 /* ns */
+#define SWEEP_BUDGET 1024
+#define REKEY_BUDGET 64
+
+static struct timer sweep_timer;
+
+static void sweep(void *arg)
+{
+    const u64 keys[4] = {secret(), secret(), secret(), secret()};
+    ns_t now = time_now();
+
+    lock(&vfr.flow_lock);
+    (void)vfr_flow_sweep(&vfr.flows, now, SWEEP_BUDGET);
+    if (vfr_flow_wants_rekey(&vfr.flows))
+        (void)!vfr_flow_rekey(&vfr.flows, keys);
+    (void)!vfr_flow_rekey_step(&vfr.flows, REKEY_BUDGET);
+    unlock(&vfr.flow_lock);
+    timer_set(&sweep_timer, now + SWEEP_EVERY);
 }
 
 /* A flow ended; whoever wants to know reads it in the log. */
@@ -194,6 +222,8 @@ static int make_tables(void)
     }
     vfr_routes_init(&tables[0], routes[0], ROUTES_SIZE, secret());
     vfr_routes_init(&tables[1], routes[1], ROUTES_SIZE, secret());
+    timer_init(&sweep_timer, sweep, NULL);
+    timer_set(&sweep_timer, time_now() + SWEEP_EVERY);
     return 0;
 }
 
