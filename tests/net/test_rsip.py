@@ -271,6 +271,8 @@ def test_errors_of_policy_and_resources():
         if name != "ports, one taken":
             assert snapshot(leases, server) == before, name
     assert server.clients[1].binds == {}
+    # What had been had of a request that failed is given back.
+    assert leases.owner(X, 0, 441) == leases.owner(X, 0, 442) == 0x2001
     for name, wanted, local, remote in [
             ("IPv6", 308, b"\x03" + own * 4, b"\x01"), ("a name", 205, b"\x04host", b"\x01"),
             ("a mask", 205, b"\x02" + own, b"\x01"), ("another's", 312, b"\x01" + foreign, b"\x01"),
@@ -473,6 +475,16 @@ def test_registration_ends():
     (client, message), = server.tick()
     assert read(message)[0] == wire.DEREGISTER_RESPONSE and client.peer == "peer"
     assert error(host.say(wire.QUERY_REQUEST, host.me())) == 301
+
+
+def test_registration_lasts_as_long_as_what_was_ever_granted():
+    leases, server, host, _ = in_state("registered", UDP)
+    bind = host.assign((L, 1000))[1][B][0]
+    leases.advance(700)
+    assert host.say(wire.FREE_REQUEST, host.me(), (B, bind))[0] == wire.FREE_RESPONSE
+    assert server.tick() == []
+    leases.advance(300)
+    assert len(server.tick()) == 1
 
 
 def test_revocation():
