@@ -153,7 +153,7 @@ static void check_port(struct domain *d, u32 n, struct port p)
 {
     struct domain *other;
 
-    REQUIRE(p.state <= PORT_IPI && p.vcpu < MAX(d->max_vcpus, 1));
+    REQUIRE(p.state <= PORT_SERVICE && p.vcpu < MAX(d->max_vcpus, 1));
     switch (p.state) {
     case PORT_INTERDOMAIN:
         other = domain_peek(p.remote_dom);
@@ -168,6 +168,7 @@ static void check_port(struct domain *d, u32 n, struct port p)
     case PORT_UNBOUND:
     case PORT_PIRQ:
     case PORT_IPI:
+    case PORT_SERVICE:
         break;
     }
 }

@@ -12,7 +12,7 @@ HC_BIN := $(HC_B)/fuzz_hypercalls
 HC_OWN := $(notdir $(wildcard tests/fuzz/machine/*.c))
 HC_OUT := guest/dom0_build.c guest/dom0_console.c guest/emulate.c kern/panic.c kern/heap.c \
           kern/lock.c kern/line.c guest/maptrack.c guest/domain.c
-HC_SRC := $(filter-out $(HC_OUT),$(patsubst $(HC_HV)/%,%,$(foreach f,base core kern guest hcall, \
+HC_SRC := $(filter-out $(HC_OUT),$(patsubst $(HC_HV)/%,%,$(foreach f,base core kern guest svc hcall, \
             $(sort $(wildcard $(HC_HV)/$(f)/*.c)))))
 HC_OBJ := $(HC_SRC:%.c=$(HC_B)/hv/%.o) $(HC_OWN:%.c=$(HC_B)/%.o) $(HC_B)/fuzz_hypercalls.o \
           $(B)/fuzz/host_stubs.o
