@@ -75,7 +75,7 @@ static void rest_until(const bool *done)
 {
     for (unsigned round = 0; !machine_is_over() && (!is_quiet() || (done && !*done)); round++) {
         REQUIRE(round < ROUNDS_MAX);
-        machine_advance(100000UL << MIN(round / 64, 10));
+        machine_advance(100000UL << MIN(round / 64, 4));
         for (unsigned i = 0; i < NR_CPUS && !machine_is_over(); i++)
             machine_step(i, 0);
     }
