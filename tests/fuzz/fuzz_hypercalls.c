@@ -167,8 +167,9 @@ static void lift_caps(void)
         if (!d)
             continue;
         sched_get_params(&d->sched, &p);
+        if (!p.cap_ppm)
+            continue;
         p.cap_ppm = 0;
-        p.gang = GANG_OFF;
         REQUIRE(!sched_set_params(s, &d->sched, &p, time_now(), &kicks));
     }
     dispatch_unlock_all(kicks);
