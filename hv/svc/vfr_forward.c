@@ -44,7 +44,7 @@ static enum vfr_reason complain(const struct judgement *j, enum vfr_error e, u32
                                 enum vfr_reason reason)
 {
     const struct vif_packet *p = j->p;
-    u8 frame[VFR_REPLY_MAX];
+    u8 frame[VFR_REPLY_MAX] __unset;
 
     (void)say(j, frame, vfr_reply_error(&self, &p->parsed, p->head, p->have, e, mtu, frame));
     return reason;
@@ -83,7 +83,7 @@ static enum vfr_reason answer(const struct judgement *j)
 {
     const struct vif_packet *p = j->p;
     const struct vfr_packet *x = &p->parsed;
-    u8 frame[VFR_REPLY_MAX];
+    u8 frame[VFR_REPLY_MAX] __unset;
 
     if ((x->class == VFR_C_ARP || x->flags & VFR_P_ND) && is_for_others(j))
         return VFR_R_CONSUMED;
@@ -158,7 +158,7 @@ static enum vfr_reason find_way(struct judgement *j)
 static enum vfr_reason refuse(const struct judgement *j, const struct vfr_verdict *v)
 {
     const struct vif_packet *p = j->p;
-    u8 frame[VFR_REPLY_MAX];
+    u8 frame[VFR_REPLY_MAX] __unset;
     u32 len = 0;
 
     if (v->action != VFR_REJECT)

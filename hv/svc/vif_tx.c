@@ -119,7 +119,7 @@ static void unpin_parts(struct vif_packet *p)
 static enum vfr_reason read_chain(struct vif_queue *q, u32 prod, struct chain *c,
                                   struct vif_packet *p)
 {
-    struct netif_tx_request slots[VIF_SLOTS], *last = slots;
+    struct netif_tx_request slots[VIF_SLOTS] __unset, *last = slots;
     enum vfr_reason reason = VFR_R_OK;
     unsigned nr = 1;
     u32 others = 0;
@@ -185,7 +185,7 @@ static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_re
 static bool move_packet(struct vif_queue *q, u32 prod, struct touched *t, u32 *bytes)
 {
     struct chain c = {.begin = q->tx.next, .end = q->tx.next};
-    struct vif_packet p;
+    struct vif_packet p __unset;
     struct vif_queue *to = NULL;
     enum vfr_reason reason;
     bool waits = false;
