@@ -47,6 +47,8 @@ static struct vfr_route *find_entry(const struct vfr_routes *r, struct vfr_addr 
 void vfr_routes_init(struct vfr_routes *r, struct vfr_route *table, uint32_t size,
                      uint64_t seed)
 {
+    while (size & (size - 1))
+        size &= size - 1;
     *r = (struct vfr_routes){.table = table, .size = size, .seed = seed};
     for (uint32_t i = 0; i < size; i++)
         table[i].vif = VFR_NOBODY;

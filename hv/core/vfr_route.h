@@ -36,7 +36,7 @@ static inline struct vfr_addr vfr_ip4_mask(uint32_t mask)
     return (struct vfr_addr){~0ull, ~0ull << 32 | mask};
 }
 
-/* An empty table in the caller's memory, 'size' entries. */
+/* An empty table in the caller's memory, as many of the 'size' entries as are a power of two. */
 void vfr_routes_init(struct vfr_routes *r, struct vfr_route *table, uint32_t size,
                      uint64_t seed);
 

@@ -5,8 +5,7 @@
 #include "svc/vfr_leases.h"
 #include "x86/cpu.h"
 
-#define ROUTES_ORDER 5
-#define ROUTES_SIZE  ((PAGE_SIZE << ROUTES_ORDER) / sizeof(struct vfr_route))
+#define ROUTES_SIZE 4096 /* a power of two */
 #define VIFS_ORDER   3   /* pages for VFR_VIFS_MAX pointers */
 #define FLOWS_SHARE  256 /* of RAM, for flows */
 
