@@ -402,9 +402,10 @@ def network(t):
     t.sh("ping -c 3 -w 20 10.9.0.2")
     t.sh("ping -c 3 -w 20 -s 1400 10.9.0.2")
     t.sh("head -c 1000000 /dev/urandom > /tmp/out; nc -l -N -p 7000 < /tmp/out & echo started")
-    t.ask(f"nc {toolstack.ADDRESS} 7000 < /dev/null > /tmp/in")
+    # Busybox's nc ends when its standard input does: this one never does.
+    t.ask(f"mkfifo /tmp/silence; nc {toolstack.ADDRESS} 7000 <> /tmp/silence > /tmp/in")
     t.expect("what domain 0 sent is not what came", t.ask("sha256sum < /tmp/in") == t.sh("sha256sum < /tmp/out"))
-    t.ask("nc -l -p 7001 < /dev/null > /tmp/back &")
+    t.ask("nc -l -p 7001 <> /tmp/silence > /tmp/back &")
     t.until("/mnt/ask tiny 'grep -q :1B59 /proc/net/tcp /proc/net/tcp6'")
     t.sh("nc -N 10.9.0.2 7001 < /tmp/out")
     t.until("[ \"$(/mnt/ask tiny 'stat -c %s /tmp/back')\" = 1000000 ]")
