@@ -6,8 +6,8 @@
 #include "x86/cpu.h"
 
 #define ROUTES_SIZE 4096 /* a power of two */
-#define VIFS_ORDER   3   /* pages for VFR_VIFS_MAX pointers */
-#define FLOWS_SHARE  256 /* of RAM, for flows */
+#define VIFS_ORDER  3    /* pages for VFR_VIFS_MAX pointers */
+#define FLOWS_SHARE 256  /* of RAM, for flows */
 
 static struct spinlock vfr_lock = SPINLOCK(LOCK_VFR);
 static struct vif **vifs; /* (vfr; read by any) VFR_VIFS_MAX; what is there stays */
