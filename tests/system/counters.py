@@ -30,7 +30,7 @@ def test_counters():
         m.type("\x01\x01\x01")
         m.wait(r"keyboard: hypervisor")
         m.type("c")
-        m.wait(r"^\(SERAI\) pte\.mmu_update +\d+")
+        m.wait(r"^\(SERAI\) pte\.mmu_update +\d+\n")
         m.type("\x01\x01\x01")
         m.wait(r"keyboard: domain 0")
         answer = m.shell("echo back")

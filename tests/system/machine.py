@@ -145,7 +145,12 @@ class Machine:
                 raise Failure(f"{failure} while waiting for {what}\n{self.tail()}") from None
 
     def wait(self, pattern, seconds=120):
-        """Waits for the pattern in console output not yet consumed; consumes up to its end."""
+        """Waits for the pattern in console output not yet consumed; consumes up to its end.
+
+        Output comes in pieces, so a pattern must not end in a repetition: it would match a part
+        of the number that is still on its way."""
+        if re.search(r"[+*]\)*$", pattern):
+            raise ValueError(f"{pattern!r} ends in a repetition")
 
         def search():
             return re.compile(pattern, re.MULTILINE).search(self.console, self.seen)
