@@ -30,6 +30,15 @@ struct vfr_routes {
 /* The first 'length' bits, 0 to 128. */
 struct vfr_addr vfr_addr_mask(unsigned length);
 
+/* And back, of a mask that is one. */
+static inline unsigned vfr_addr_mask_length(struct vfr_addr mask)
+{
+    const bool long_one = !~mask.high;
+    const uint64_t rest = long_one ? ~mask.low : ~mask.high;
+
+    return 64 * long_one + (rest ? (unsigned)__builtin_clzl(rest) : 64);
+}
+
 /* The mask of an IPv4 prefix as one of 128 bits. */
 static inline struct vfr_addr vfr_ip4_mask(uint32_t mask)
 {

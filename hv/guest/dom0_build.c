@@ -51,21 +51,12 @@ struct builder {
     unsigned unpacked_order;
 };
 
-static unsigned order_for(u64 bytes)
-{
-    unsigned order = 0;
-
-    while (PAGE_SIZE << order < bytes)
-        order++;
-    return order;
-}
-
 static void unpack_kernel(struct builder *b)
 {
     const struct dom0_files *f = b->files;
     struct bzimage_payload payload;
     const char *reason = "";
-    unsigned work_order = order_for(unpack_work_size());
+    unsigned work_order = heap_order(unpack_work_size());
     void *work;
     size_t len;
 
@@ -76,7 +67,7 @@ static void unpack_kernel(struct builder *b)
             "the kernel of domain 0 claims %u MiB unpacked, more than %lu MiB: the file "
             "is damaged",
             payload.unpacked_len >> 20, MAX_KERNEL_BYTES >> 20);
-    b->unpacked_order = order_for(payload.unpacked_len);
+    b->unpacked_order = heap_order(payload.unpacked_len);
     b->unpacked = heap_alloc_pages(b->unpacked_order);
     work = heap_alloc_pages(work_order);
     if (!b->unpacked || !work)
@@ -363,7 +354,7 @@ static void plan_memory(struct builder *b, const struct cmdline *options)
         heap_free_count() + initrd_frames + (b->unpacked ? BIT(b->unpacked_order) : 0);
 
     /* The frame list comes back after the build: it is the heap's reserve then. */
-    b->p2m_order = order_for(available * 8);
+    b->p2m_order = heap_order(available * 8);
     if (available <= HEAP_RESERVE_FRAMES + BIT(b->p2m_order))
         cannot_start("there is no memory left for domain 0");
     available -= HEAP_RESERVE_FRAMES + BIT(b->p2m_order);

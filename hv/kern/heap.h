@@ -38,6 +38,12 @@ u64 heap_dirty_count(void);
 /* An idle CPU's share of the cleaning: a few pages; false: nothing to do, or not now. */
 bool heap_scrub_some(void);
 
+/* The smallest order of pages that hold so many bytes. */
+static inline unsigned heap_order(u64 bytes)
+{
+    return bytes <= PAGE_SIZE ? 0 : 64 - (unsigned)__builtin_clzl((bytes - 1) >> PAGE_SHIFT);
+}
+
 /* Pages for the hypervisor itself, zeroed, owned by DOMID_XEN; NULL when out of memory. */
 void *heap_alloc_pages(unsigned order) must_check;
 void heap_free_pages(void *page, unsigned order);

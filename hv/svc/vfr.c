@@ -111,15 +111,6 @@ void vfr_change_end(void)
     __atomic_store_n(&changing, false, __ATOMIC_RELEASE);
 }
 
-static unsigned order_for(u64 bytes)
-{
-    unsigned order = 0;
-
-    while (PAGE_SIZE << order < bytes)
-        order++;
-    return order;
-}
-
 /* Memory that the router keeps, in pages; what was had before is in 'all' for giving back. */
 struct pieces {
     unsigned nr;
@@ -132,7 +123,7 @@ struct pieces {
 
 static void *take_pages(struct pieces *p, u64 bytes)
 {
-    unsigned order = order_for(bytes);
+    unsigned order = heap_order(bytes);
     void *at = p->missing ? NULL : heap_alloc_pages(order);
 
     p->missing |= !at;
@@ -247,8 +238,7 @@ static bool get_prefix(const struct vfr_binding *b, unsigned i, struct vfr_addr 
         return false;
     *a = i < b->ip4s ? VFR_IP4(b->ip4[i].addr) : b->ip6[i - b->ip4s].addr;
     mask = i < b->ip4s ? vfr_ip4_mask(b->ip4[i].mask) : b->ip6[i - b->ip4s].mask;
-    for (*length = 0; !vfr_addr_equal(vfr_addr_mask(*length), mask); ++*length)
-        ;
+    *length = (u8)vfr_addr_mask_length(mask);
     return true;
 }
 
@@ -278,18 +268,13 @@ static int add_all(struct vfr_routes *r, const struct vif *f)
     return rc;
 }
 
-static u32 generation_now(void)
-{
-    return vfr.ruleset ? vfr.ruleset->generation : 0;
-}
-
 static int attach(struct vif *f, u32 generation, const u64 *zones)
 {
     int rc = make_tables();
 
     if (rc)
         return rc;
-    if (generation != generation_now())
+    if (generation != vfr_generation())
         return -XEN_EBUSY;
     if (f->kind == VFR_UPLINK && vfr.uplink != VFR_NOBODY)
         return -XEN_EEXIST;

@@ -35,6 +35,14 @@ struct vfr {
 
 extern struct vfr vfr;
 
+/* Of the rules in force; 0: there are none. */
+static inline u32 vfr_generation(void)
+{
+    const struct vfr_ruleset *s = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
+
+    return s ? s->generation : 0;
+}
+
 /* NULL: there is none with this number. The page stays; what it is may change at any time. */
 struct vif *vfr_find(u16 index);
 /*

@@ -7,8 +7,6 @@
 #include "svc/vfr_leases.h"
 #include "svc/vif_rx.h"
 
-#define ETH_HEADER 14
-
 /* The router on every link: a locally administered address, and link-local ones. */
 #define ROUTER_MAC 0x025345524149ull
 #define ROUTER_IP4 0xa9fe0001 /* 169.254.0.1 */
@@ -18,10 +16,6 @@ static const struct vfr_self self = {
     .ip4 = ROUTER_IP4,
     .ip6 = {0xfe80000000000000ull, 0x005345fffe524149ull}, /* made of the MAC: RFC 4291, A */
 };
-
-#define TCP_SYN    0x02
-#define ICMP_ECHO  8
-#define ICMP6_ECHO 128
 
 /* One packet's judgement. */
 struct judgement {
@@ -249,7 +243,7 @@ static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_p
                                   now->tuple.sport, now->tuple.proto};
     if (x->flags & VFR_P_ANSWER) {
         x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
-        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP_ECHO;
+        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP4_ECHO;
     }
 }
 
@@ -321,17 +315,15 @@ static bool is_hop(const struct judgement *j)
 static void take_hop(struct vif_packet *p)
 {
     u8 *ip = p->head + p->parsed.l3_offset;
-    u16 old, sum;
+    u16 old;
 
     if (p->parsed.class == VFR_C_IP6) {
         ip[7]--;
         return;
     }
-    old = (u16)(ip[8] << 8 | ip[9]);
+    old = get_be16(ip + 8);
     ip[8]--;
-    sum = vfr_checksum_update((u16)(ip[10] << 8 | ip[11]), old, (u16)(old - 0x100));
-    ip[10] = (u8)(sum >> 8);
-    ip[11] = (u8)sum;
+    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, (u16)(old - 0x100)));
 }
 
 /* One of the receiver's queues, the same one for all packets of a conversation. */

@@ -38,14 +38,11 @@ static int make(void)
 {
     const struct vfr_lease_sizes sizes = {.addresses = 8, .leases = 1024, .leaves = 256};
     const u64 key[2] = {rdtsc() * 0x9e3779b97f4a7c15ul, rdtsc() * 0xd6e8feb86659fd93ul};
-    unsigned order = 0;
     void *memory;
 
     if (vfr_leases.max)
         return 0;
-    while (PAGE_SIZE << order < vfr_lease_memory(&sizes))
-        order++;
-    memory = heap_alloc_pages(order);
+    memory = heap_alloc_pages(heap_order(vfr_lease_memory(&sizes)));
     if (!memory)
         return -XEN_ENOMEM;
     vfr_lease_init(&vfr_leases, &sizes, memory, key, time_now());

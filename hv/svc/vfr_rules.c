@@ -16,15 +16,6 @@
 static struct vfr_sets *sets;
 static struct vfr_rates rates;
 
-static unsigned order_for(u64 bytes)
-{
-    unsigned order = 0;
-
-    while (PAGE_SIZE << order < bytes)
-        order++;
-    return order;
-}
-
 static void drop(struct vfr_ruleset *s)
 {
     if (!s)
@@ -33,7 +24,7 @@ static void drop(struct vfr_ruleset *s)
         heap_free_pages(s->image, s->order);
     if (s->counters)
         heap_free_pages(s->counters, s->counters_order);
-    heap_free_pages(s, order_for(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
+    heap_free_pages(s, heap_order(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
 }
 
 static int copy_image(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
@@ -68,11 +59,11 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
 
     if (op->len < sizeof(struct vfr_image) || op->len > VFR_IMAGE_MAX)
         return -XEN_EINVAL;
-    s = heap_alloc_pages(order_for(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
+    s = heap_alloc_pages(heap_order(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
     if (!s)
         return -XEN_ENOMEM;
     *loaded = s;
-    s->order = order_for(op->len);
+    s->order = heap_order(op->len);
     s->image = heap_alloc_pages(s->order);
     rc = s->image ? copy_image(s, op) : -XEN_ENOMEM;
     if (!rc)
@@ -81,7 +72,7 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
         return rc;
     vfr_rules_open(&s->rules, s->image);
     counters = (s->rules.image->nr_rules + 1) * sizeof(struct vfr_counter) * nr_cpus;
-    s->counters_order = order_for(counters);
+    s->counters_order = heap_order(counters);
     s->counters = heap_alloc_pages(s->counters_order);
     return s->counters ? 0 : -XEN_ENOMEM;
 }
@@ -93,9 +84,9 @@ static int make_shared(void)
 
     if (sets)
         return 0;
-    slots = heap_alloc_pages(order_for(SETS_NR * sizeof(*slots)));
-    buckets = heap_alloc_pages(order_for(RATES_NR * sizeof(*buckets)));
-    sets = heap_alloc_pages(order_for(sizeof(*sets)));
+    slots = heap_alloc_pages(heap_order(SETS_NR * sizeof(*slots)));
+    buckets = heap_alloc_pages(heap_order(RATES_NR * sizeof(*buckets)));
+    sets = heap_alloc_pages(heap_order(sizeof(*sets)));
     if (!slots || !buckets || !sets)
         return -XEN_ENOMEM;
     vfr_sets_init(sets, slots, SETS_NR, rdtsc());
@@ -113,7 +104,7 @@ static void inherit(struct vfr_ruleset *s, const struct vfr_ruleset *old)
         s->born[i] = (u64)time_now();
     if (!old)
         return;
-    to = heap_alloc_pages(order_for((was + 1) * sizeof(*to)));
+    to = heap_alloc_pages(heap_order((was + 1) * sizeof(*to)));
     if (!to)
         return; /* they begin anew */
     vfr_rules_map(&old->rules, &s->rules, to);
@@ -125,7 +116,7 @@ static void inherit(struct vfr_ruleset *s, const struct vfr_ruleset *old)
         for (unsigned c = 0; c < nr_cpus; c++)
             s->counters[c * (n + 1) + to[i]] = old->counters[c * (was + 1) + i];
     }
-    heap_free_pages(to, order_for((was + 1) * sizeof(*to)));
+    heap_free_pages(to, heap_order((was + 1) * sizeof(*to)));
 }
 
 /* Who is in which zones by the new rules; nobody looks there before these are in force. */
@@ -149,16 +140,11 @@ static int put_zones(const struct serai_vfr_rules *op, u32 generation)
     return 0;
 }
 
-static u32 generation_now(void)
-{
-    return vfr.ruleset ? vfr.ruleset->generation : 0;
-}
-
 /* The change is this caller's. */
 static int replace(struct vfr_ruleset *s, struct serai_vfr_rules *op)
 {
     struct vfr_ruleset *old = vfr.ruleset;
-    int rc = op->generation == generation_now() ? make_shared() : -XEN_EBUSY;
+    int rc = op->generation == vfr_generation() ? make_shared() : -XEN_EBUSY;
 
     if (!rc)
         rc = vfr_sets_adopt(sets, s->rules.image, s->rules.life);
@@ -191,8 +177,8 @@ int vfr_rules_install(struct serai_vfr_rules *op, bool check_only)
         op->nr_rules = s->rules.image->nr_rules;
         vfr_change_begin();
         rc =
-            check_only ? (op->generation == generation_now() ? 0 : -XEN_EBUSY) : replace(s, op);
-        op->generation = generation_now();
+            check_only ? (op->generation == vfr_generation() ? 0 : -XEN_EBUSY) : replace(s, op);
+        op->generation = vfr_generation();
         vfr_change_end();
     }
     if (rc || check_only)
@@ -230,7 +216,7 @@ int vfr_rules_read(struct serai_vfr_rules *op)
     int rc = 0;
 
     vfr_change_begin();
-    op->generation = generation_now();
+    op->generation = vfr_generation();
     op->nr_rules = vfr.ruleset ? vfr.ruleset->rules.image->nr_rules : 0;
     if (vfr.ruleset)
         rc = give_counters(vfr.ruleset, op);

@@ -1,5 +1,6 @@
 #include "svc/vif.h"
 #include "base/string.h"
+#include "core/vfr_wire.h"
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr.h"
@@ -30,21 +31,6 @@ static void notify(struct domain *d, u16 number)
         vif_wake_waiters(q);
 }
 
-static u64 mac_from_bytes(const u8 *b)
-{
-    u64 mac = 0;
-
-    for (unsigned i = 0; i < 6; i++)
-        mac = mac << 8 | b[i];
-    return mac;
-}
-
-static void mac_to_bytes(u8 *b, u64 mac)
-{
-    for (unsigned i = 0; i < 6; i++)
-        b[i] = (u8)(mac >> (40 - 8 * i));
-}
-
 /* -XEN_EINVAL: too many of a family. */
 static int bind_prefix(struct vfr_binding *b, const struct serai_vfr_prefix *p)
 {
@@ -69,12 +55,10 @@ static int make_binding(struct vfr_binding *b, const struct serai_vfr_vif *op)
 {
     int rc = 0;
 
-    *b = (struct vfr_binding){.mac = mac_from_bytes(op->mac),
-                              .kind = op->kind,
-                              .flags = op->may,
-                              .macs = op->nr_macs};
+    *b = (struct vfr_binding){
+        .mac = get_mac(op->mac), .kind = op->kind, .flags = op->may, .macs = op->nr_macs};
     for (unsigned i = 0; i < op->nr_macs; i++)
-        b->extra_mac[i] = mac_from_bytes(op->macs[i]);
+        b->extra_mac[i] = get_mac(op->macs[i]);
     for (unsigned i = 0; !rc && i < op->nr_prefixes; i++)
         rc = bind_prefix(b, &op->prefixes[i]);
     return rc || vfr_binding_check(b) ? -XEN_EINVAL : 0;
@@ -85,19 +69,18 @@ static struct serai_vfr_prefix *describe_prefix(struct serai_vfr_vif *op, struct
 {
     struct serai_vfr_prefix *p = &op->prefixes[op->nr_prefixes++];
 
-    *p = (struct serai_vfr_prefix){.high = a.high, .low = a.low};
-    while (p->length < 128 && !vfr_addr_equal(vfr_addr_mask(p->length), mask))
-        p->length++;
+    *p = (struct serai_vfr_prefix){
+        .high = a.high, .low = a.low, .length = (u8)vfr_addr_mask_length(mask)};
     return p;
 }
 
 static void describe_binding(struct serai_vfr_vif *op, const struct vfr_binding *b)
 {
-    mac_to_bytes(op->mac, b->mac);
+    put_mac(op->mac, b->mac);
     op->may = b->flags;
     op->nr_macs = b->macs;
     for (unsigned i = 0; i < b->macs; i++)
-        mac_to_bytes(op->macs[i], b->extra_mac[i]);
+        put_mac(op->macs[i], b->extra_mac[i]);
     op->nr_prefixes = 0;
     for (unsigned i = 0; i < b->ip4s; i++)
         describe_prefix(op, VFR_IP4(b->ip4[i].addr), vfr_ip4_mask(b->ip4[i].mask))->shared =
@@ -205,30 +188,30 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->can = op->can;
     f->nr_queues = op->nr_queues;
     f->mtu = op->mtu;
-    f->next_hop = mac_from_bytes(op->next_hop);
+    f->next_hop = get_mac(op->next_hop);
     f->counters = (struct vif_counters){0};
     return make_binding(&f->binding, op);
 }
 
 static int connect(struct vif *f, const struct serai_vfr_vif *op)
 {
-    unsigned i;
-    int rc = 0;
+    unsigned nr = 0;
+    int rc;
 
-    for (i = 0; !f->queues[0].vif && i < VFR_QUEUES; i++)
+    for (unsigned i = 0; !f->queues[0].vif && i < VFR_QUEUES; i++)
         vif_queue_init(f, &f->queues[i]); /* the page's first use */
     rc = describe(f, op);
-    for (i = 0; !rc && i < op->nr_queues; i++)
-        rc = connect_queue(f, i, &op->queues[i]);
-    for (unsigned k = 0; !rc && k < op->nr_queues; k++)
-        start_queue(&f->queues[k]);
+    for (; !rc && nr < op->nr_queues; nr++)
+        rc = connect_queue(f, nr, &op->queues[nr]);
+    for (unsigned i = 0; !rc && i < nr; i++)
+        start_queue(&f->queues[i]);
     if (!rc)
         rc = vfr_attach(f, op->generation, op->zones);
     if (!rc)
         return 0;
-    for (unsigned k = 0; k < i; k++) {
-        stop_queue(&f->queues[k]);
-        disconnect_queue(f, &f->queues[k]);
+    for (unsigned i = 0; i < nr; i++) {
+        stop_queue(&f->queues[i]);
+        disconnect_queue(f, &f->queues[i]);
     }
     return rc;
 }
@@ -293,7 +276,7 @@ static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
     op->can = f->can;
     op->nr_queues = f->nr_queues;
     op->mtu = f->mtu;
-    mac_to_bytes(op->next_hop, f->next_hop);
+    put_mac(op->next_hop, f->next_hop);
     describe_binding(op, &f->binding);
     op->sent_packets = f->counters.sent_packets;
     op->sent_bytes = f->counters.sent_bytes;

@@ -31,6 +31,12 @@ static void test_longest_prefix(void **state)
     assert_int_equal(vfr_routes_check(&r), 0);
 }
 
+static void test_masks(void **state)
+{
+    for (unsigned length = 0; length <= 128; length++)
+        assert_int_equal(vfr_addr_mask_length(vfr_addr_mask(length)), length);
+}
+
 static void test_refused(void **state)
 {
     init();
@@ -129,9 +135,8 @@ static void test_odd_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_longest_prefix),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_longest_prefix), cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_random),
         cmocka_unit_test(test_odd_size),
     };
 
