@@ -1,0 +1,62 @@
+/*
+ * Front ends of the router's interfaces: rings, buffers, packets. Domain 0 has all of them, so that
+ * one kernel sees both ends of each packet.
+ */
+#ifndef GUEST_FRONT_H
+#define GUEST_FRONT_H
+
+#include "abi/serai.h"
+#include "abi/vfr_rules.h"
+#include "gnt.h"
+#include <xen/io/netif.h>
+
+#define FRONT_SLOTS  256U
+#define FRONT_ROUTER 0x02, 0x53, 0x45, 0x52, 0x41, 0x49
+
+struct front {
+    struct serai_vfr_vif vif;
+    struct netif_tx_sring *tx;
+    struct netif_rx_sring *rx;
+    u32 sent, answered; /* tx requests made, responses seen */
+    u32 posted, taken;  /* rx buffers given, responses seen */
+    u8 *buffers[FRONT_SLOTS];
+    u32 refs[FRONT_SLOTS]; /* of the buffers */
+};
+
+/* One rule, at most, without a condition. */
+struct front_image {
+    struct vfr_image head;
+    u64 gate;
+    struct vfr_rule rule;
+    u64 order;
+};
+
+extern struct front_image front_image; /* what was installed last */
+extern u32 front_generation;           /* of the rules in force */
+
+u32 front_grant(const void *p, u16 flags);
+long front_op(struct serai_vfr_vif *v, u16 what);
+/* An address 10.0.0.'last', or everything else when that is 0. */
+void front_prepare(struct front *f, u16 handle, u8 last);
+void front_notify(u32 port);
+u64 front_drops(struct front *f, enum vfr_reason r);
+
+void front_post(struct front *f);
+void front_push_buffers(struct front *f, unsigned n);
+void front_request(struct front *f, u32 ref, u32 offset, u32 size, u16 flags);
+void front_push(struct front *f);
+/* The status of the next response; 99: there is none. */
+int front_answer(struct front *f);
+/* The next packet's slot; NULL: there is none. */
+struct netif_rx_response *front_receive(struct front *f, u8 **data);
+
+/* A UDP datagram of 'len' bytes, Ethernet header included, from 10.0.0.'from' to 10.0.0.'to'. */
+void front_udp(u8 *p, u32 len, u8 from, u8 to);
+/* What was a datagram is a TCP segment with a header of 20 bytes. */
+void front_tcp(u8 *p, u8 flags);
+
+long front_rules(u32 what, struct serai_vfr_rules *r);
+/* One rule that does this with everything. */
+long front_install(u8 action);
+
+#endif
