@@ -60,6 +60,12 @@ void *memcpy(void *to, const void *from, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 bool has_prefix(const char *s, const char *prefix);
+/* Ticks: with QEMU's -icount shift=0 they are instructions. */
+static inline u64 tsc_now(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
 /* The value of the word key=... of the kernel command line, or NULL. Ends at a space. */
 const char *option(const char *key);
 u64 option_number(const char *key, u64 otherwise);
@@ -326,6 +332,7 @@ void test_smp_events(void);
 void test_smp_tlb(void);
 void test_twodom(void);
 void test_vif(void);
+void test_vif_bench(void);
 void test_grants(void);
 void test_grants2(void);
 void test_save(void);

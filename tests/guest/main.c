@@ -34,6 +34,7 @@ static const struct {
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
     {"vif", test_vif},
+    {"vif-bench", test_vif_bench},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},

@@ -421,14 +421,6 @@ static void many_mappings(void)
     ok(gnt_end(REF), "the grant is free");
 }
 
-static u64 ticks(void)
-{
-    u32 lo, hi;
-
-    asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
-    return (u64)hi << 32 | lo;
-}
-
 /* Ticks of operations, the least that was seen. */
 struct costs {
     u64 map, unmap, map_many, unmap_many, copy, move;
@@ -436,11 +428,11 @@ struct costs {
 
 static void least(u64 *cost, u64 *since, u64 n)
 {
-    u64 now = ticks(), took = (now - *since) / n;
+    u64 now = tsc_now(), took = (now - *since) / n;
 
     if (!*cost || took < *cost)
         *cost = took;
-    *since = ticks();
+    *since = tsc_now();
 }
 
 #define MANY 32
@@ -451,7 +443,7 @@ static struct gnttab_copy cost_copies[MANY];
 static void cost_round(struct costs *c, const void *from)
 {
     const u64 at = W0;
-    u64 t = ticks(), words = PAGE_SIZE / 8;
+    u64 t = tsc_now(), words = PAGE_SIZE / 8;
     void *to = page;
     u32 h;
 
@@ -463,7 +455,7 @@ static void cost_round(struct costs *c, const void *from)
     least(&c->map_many, &t, MANY);
     for (unsigned i = 0; i < MANY; i++)
         cost_unmaps[i].handle = cost_maps[i].handle;
-    t = ticks();
+    t = tsc_now();
     gnt_call(GNTTABOP_unmap_grant_ref, cost_unmaps, MANY);
     least(&c->unmap_many, &t, MANY);
     gnt_call(GNTTABOP_copy, cost_copies, MANY);

@@ -13,11 +13,6 @@
 static struct tiny all[MANY];
 static u64 cost[MANY];
 
-static u64 instructions(void)
-{
-    return __builtin_ia32_rdtsc();
-}
-
 /* Without memory of their own: what the hypervisor itself has to have. */
 static void overhead(void)
 {
@@ -56,10 +51,10 @@ static void make_all(void)
     u64 first, last;
 
     for (unsigned i = 0; i < MANY; i++) {
-        u64 begin = instructions();
+        u64 begin = tsc_now();
 
         tiny_make(&all[i], MANY_PAGES);
-        cost[i] = instructions() - begin;
+        cost[i] = tsc_now() - begin;
     }
     first = least_of(cost, 5);
     last = least_of(cost + MANY - 5, 5);
@@ -88,9 +83,9 @@ static void end_all(void)
 
     /* From the middle of the list first: nothing depends on the order. */
     for (unsigned i = 0; i < MANY; i++) {
-        begin = instructions();
+        begin = tsc_now();
         bad += !tiny_end(&all[(i * 37 + 11) % MANY]);
-        last = instructions() - begin;
+        last = tsc_now() - begin;
         first = i ? first : last;
     }
     is(bad, 0, "all go");
