@@ -8,7 +8,7 @@
 #include "base/types.h"
 #include "base/unpack.h"
 
-#define __inline_always static inline __attribute__((always_inline))
+#define __inline_always static must_inline
 
 /* One decompression. The decoders advance 'out_len' past what is complete. */
 struct unpack_job {

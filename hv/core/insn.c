@@ -162,7 +162,7 @@ struct cursor {
     ((struct insn){                                                                            \
         .addr_size = 8, .gpr = INSN_NO_REG, .base = INSN_NO_REG, .index = INSN_NO_REG})
 
-#define force_inline inline __attribute__((always_inline))
+#define force_inline must_inline
 
 /* The operand size: REX.W beats 66. */
 static inline u8 operand_size(const struct cursor *c)

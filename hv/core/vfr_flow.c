@@ -1,8 +1,5 @@
 #include "core/vfr_flow_impl.h"
 
-/* What is called once or twice and has to be there without a call. */
-#define __inlined inline __attribute__((always_inline))
-
 #define SECOND 1000000000L
 
 enum timer { SYN_SENT, CONNECTED, CLOSING, CLOSING_HELD, ONE_WAY, TWO_WAY, ICMP };
@@ -15,14 +12,14 @@ static const ns_t idle_max[] = {
 
 /* ---- keys ---- */
 
-static __inlined u64 fold(u64 a, u64 b)
+static must_inline u64 fold(u64 a, u64 b)
 {
     unsigned __int128 product = (unsigned __int128)a * b;
 
     return (u64)product ^ (u64)(product >> 64);
 }
 
-static __inlined u64 side(const u64 secret[4], struct vfr_addr a, u16 port)
+static must_inline u64 side(const u64 secret[4], struct vfr_addr a, u16 port)
 {
     u64 hash = fold(a.low ^ secret[0], a.high ^ secret[1]) + port * secret[2];
 
@@ -31,7 +28,7 @@ static __inlined u64 side(const u64 secret[4], struct vfr_addr a, u16 port)
 }
 
 /* Each side by itself, then their product, which knows no order, then what they share. */
-static __inlined u64 hash_of(const u64 secret[4], const struct vfr_tuple *x, u64 word)
+static must_inline u64 hash_of(const u64 secret[4], const struct vfr_tuple *x, u64 word)
 {
     u64 a = side(secret, x->src, x->sport);
 
@@ -71,7 +68,7 @@ void vfr_flow_key(const struct vfr_flow_table *t, const struct vfr_tuple *tuple,
 /* ---- finding ---- */
 
 /* The top bit of a group of 16 for each of four places with this tag. */
-static __inlined u64 places_with(const u16 tag[4], u64 wanted)
+static must_inline u64 places_with(const u16 tag[4], u64 wanted)
 {
     u64 ones = 0x0001000100010001UL, x;
 
@@ -80,7 +77,7 @@ static __inlined u64 places_with(const u16 tag[4], u64 wanted)
     return (x - ones) & ~x & ones << 15;
 }
 
-static __inlined bool equal(struct vfr_addr a, struct vfr_addr b)
+static must_inline bool equal(struct vfr_addr a, struct vfr_addr b)
 {
     return a.low == b.low && a.high == b.high;
 }
@@ -90,12 +87,14 @@ static inline u32 exchanged(u32 pair)
     return pair << 16 | pair >> 16;
 }
 
-static __inlined bool is_forward(const struct vfr_flow *f, u64 word, const struct vfr_tuple *x)
+static must_inline bool is_forward(const struct vfr_flow *f, u64 word,
+                                   const struct vfr_tuple *x)
 {
     return flow_word(f) == word && equal(f->src, x->src) && equal(f->dst, x->dst);
 }
 
-static __inlined bool is_reverse(const struct vfr_flow *f, u64 word, const struct vfr_tuple *x)
+static must_inline bool is_reverse(const struct vfr_flow *f, u64 word,
+                                   const struct vfr_tuple *x)
 {
     return (u32)flow_word(f) == exchanged((u32)word) && !((flow_word(f) ^ word) >> 32) &&
            equal(f->src, x->dst) && equal(f->dst, x->src);
@@ -222,13 +221,13 @@ bool vfr_flow_is_over(const struct vfr_flow *f, const struct vfr_flow_use *use, 
 
 /* ---- each packet ---- */
 
-static __inlined bool is_stale(const struct vfr_flow *f, const struct vfr_flow_use *use)
+static must_inline bool is_stale(const struct vfr_flow *f, const struct vfr_flow_use *use)
 {
     return (s32)(f->generation - use->oldest) < 0;
 }
 
-static __inlined void tell(const struct vfr_flow *f, u32 i, bool answer,
-                           struct vfr_flow_hit *hit)
+static must_inline void tell(const struct vfr_flow *f, u32 i, bool answer,
+                             struct vfr_flow_hit *hit)
 {
     hit->flow = i;
     hit->rule_index = f->rule_index;
@@ -236,7 +235,7 @@ static __inlined void tell(const struct vfr_flow *f, u32 i, bool answer,
     hit->answer = answer;
 }
 
-static __inlined void count(struct vfr_flow *f, const struct vfr_flow_use *use, bool answer)
+static must_inline void count(struct vfr_flow *f, const struct vfr_flow_use *use, bool answer)
 {
     f->packets[answer]++;
     f->bytes[answer] += use->bytes;
@@ -304,13 +303,17 @@ static __noinline enum vfr_flow_result look_closely(struct vfr_flow_table *t,
     return r;
 }
 
-/* In an open flow of valid rules, by the usual ways, in time, and no packet that changes its state. */
-static __inlined bool is_routine(const struct vfr_flow *f, const struct vfr_flow_use *use,
-                                 bool answer)
+/*
+ * In a flow of valid rules, by the usual ways, in time, and no packet that changes its state: one of
+ * an open flow, or one more of its beginner's.
+ */
+static must_inline bool is_routine(const struct vfr_flow *f, const struct vfr_flow_use *use,
+                                   bool answer)
 {
     const u32 ways = get_le32(&use->in);
 
-    return f->state == VFR_FLOW_OPEN && !(use->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
+    return (answer ? f->state == VFR_FLOW_OPEN : f->state != VFR_FLOW_CLOSING) &&
+           !(use->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
            get_le32(f->vif) == (answer ? exchanged(ways) : ways) && !is_stale(f, use) &&
            use->now - f->last <= idle_max[f->timer];
 }
@@ -319,7 +322,7 @@ static __inlined bool is_routine(const struct vfr_flow *f, const struct vfr_flow
  * What nearly every packet needs: look_closely() does the same with all the rest. In three parts
  * with the same arguments in the same registers, each small enough to need no others.
  */
-static __inlined enum vfr_flow_result
+static must_inline enum vfr_flow_result
 pass(struct vfr_flow_table *t, const struct vfr_flow_key *key, const struct vfr_flow_use *use,
      struct vfr_flow_hit *hit, struct vfr_flow_bucket *home, struct vfr_flow *f, bool answer)
 {

@@ -11,9 +11,8 @@
 #include "base/string.h"
 #include "base/types.h"
 
-/* On the path of every packet; and off it: compiled for size, and kept out of that path. */
-#define must_inline inline __attribute__((always_inline))
-#define rarely      __attribute__((noinline, cold))
+/* Off the path of every packet: compiled for size, and kept out of that path. */
+#define rarely __attribute__((noinline, cold))
 
 enum { ETH_HEADER = 14, IP4_HEADER = 20, IP6_HEADER = 40, ARP_LEN = 28 };
 enum { TCP_HEADER = 20, UDP_HEADER = 8, ICMP_HEADER = 8, SCTP_HEADER = 12, DCCP_HEADER = 12 };

@@ -3,25 +3,8 @@
 #include "kern/heap.h"
 #include "x86/paging.h"
 
-struct grant_frame {
-    grant_entry_v1_t *entries; /* shared with the guest */
-    u64 *pins;                 /* one word an entry */
-};
-
-/* A page. */
-struct grant_table {
-    u32 nr_frames; /* (grant; read by any) those below it are there and stay */
-    struct grant_frame frames[GRANT_FRAMES_LIMIT];
-};
-_Static_assert(sizeof(struct grant_table) <= PAGE_SIZE, "a page");
-
 /* A guest that keeps rewriting its entry while we mark it gets an error after so many tries. */
 #define CLAIM_TRIES 16
-
-static bool is_dying(const struct domain *d)
-{
-    return __atomic_load_n(&d->stop, __ATOMIC_SEQ_CST) & STOP_DYING;
-}
 
 u32 grant_nr_frames(const struct domain *d)
 {
@@ -35,29 +18,7 @@ mfn_t grant_frame(const struct domain *d, u32 i)
     return virt_to_mfn(d->grants->frames[i].entries);
 }
 
-/* Where a grant is; false: no such entry. */
-static inline __attribute__((always_inline)) bool find(const struct domain *d, u32 ref,
-                                                       struct grant_pin *p)
-{
-    const struct grant_table *t = __atomic_load_n(&d->grants, __ATOMIC_ACQUIRE);
-    u64 i = ref, nr, in_range;
-    const struct grant_frame *f;
-
-    if (unlikely(!t))
-        return false;
-    nr = (u64)__atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) * GRANTS_PER_FRAME;
-    if (unlikely(i >= nr))
-        return false;
-    /* All ones below the limit, also when the branch above is predicted wrong. */
-    asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
-    i &= in_range;
-    f = &t->frames[i / GRANTS_PER_FRAME];
-    p->word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
-    p->pins = &f->pins[i % GRANTS_PER_FRAME];
-    return true;
-}
-
-static inline __attribute__((always_inline)) bool try_lock_pins(u64 *slot, u64 *pins)
+static must_inline bool try_lock_pins(u64 *slot, u64 *pins)
 {
     *pins = __atomic_load_n(slot, __ATOMIC_RELAXED);
     return !(*pins & PINS_BUSY) &&
@@ -87,7 +48,7 @@ static void unlock_pins(u64 *slot, u64 pins)
 }
 
 /* With the entry's lock: marks the guest's word, if it lets us. */
-static int claim(u32 *word, u16 grantee, bool write)
+static must_inline int claim(u32 *word, u16 grantee, bool write)
 {
     u32 old = __atomic_load_n(word, __ATOMIC_RELAXED), next;
 
@@ -102,47 +63,41 @@ static int claim(u32 *word, u16 grantee, bool write)
     return GNTST_general_error;
 }
 
-/* With the entry's lock: the marks that no use needs any more. */
-static void unmark(u32 *word, u16 before, u16 after)
+/* With the entry's lock: the guest's word is marked, and the frame the granter's as long as it is. */
+static must_inline int begin_use(struct domain *granter, u32 *word, u64 pins, u16 grantee,
+                                 bool write, u32 *frame)
 {
-    if (before & ~after)
-        __atomic_fetch_and(&((grant_entry_v1_t *)word)->flags, (u16) ~(before & ~after),
-                           __ATOMIC_SEQ_CST);
-}
-
-static int pin_locked(struct domain *granter, u32 *word, u64 *pins, u16 grantee, bool write)
-{
-    const u64 old = *pins;
-    u32 frame = 0;
     int status;
 
-    if (is_dying(granter))
+    if (grant_is_dying(granter))
         return GNTST_bad_domain;
-    status = pins_may_add(old, grantee, write);
+    status = pins_may_add(pins, grantee, write);
     if (status == GNTST_okay)
         status = claim(word, grantee, write);
     if (status != GNTST_okay)
         return status;
-    if (!pins_any(old)) {
-        frame = __atomic_load_n(&((grant_entry_v1_t *)word)->frame, __ATOMIC_RELAXED);
-        if (!frame_get(granter->id, MFN(frame))) {
-            unmark(word, GTF_reading | GTF_writing, 0);
-            return GNTST_bad_page;
-        }
-    }
-    *pins = pins_add(old, grantee, frame, write);
-    return GNTST_okay;
+    *frame = (u32)pins_mfn(pins).n;
+    if (pins_any(pins))
+        return GNTST_okay;
+    *frame = __atomic_load_n(&((grant_entry_v1_t *)word)->frame, __ATOMIC_RELAXED);
+    if (frame_get(granter->id, MFN(*frame)))
+        return GNTST_okay;
+    grant_unmark(word, GTF_reading | GTF_writing, 0);
+    return GNTST_bad_page;
 }
 
 int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, struct grant_pin *p)
 {
+    u32 frame = 0;
     u64 pins;
     int status;
 
-    if (!find(granter, ref, p))
+    if (!grant_find(granter, ref, p))
         return GNTST_bad_gntref;
     pins = lock_pins(p->pins);
-    status = pin_locked(granter, p->word, &pins, grantee, write);
+    status = begin_use(granter, p->word, pins, grantee, write, &frame);
+    if (status == GNTST_okay)
+        pins = pins_add(pins, grantee, frame, write);
     unlock_pins(p->pins, pins);
     p->mfn = pins_mfn(pins);
     return status;
@@ -152,8 +107,8 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
 {
     const u64 before = lock_pins(p->pins), after = pins_drop(before, write);
 
-    if (!is_dying(granter))
-        unmark(p->word, pins_marks(before), pins_marks(after));
+    if (!grant_is_dying(granter))
+        grant_unmark(p->word, pins_marks(before), pins_marks(after));
     unlock_pins(p->pins, after);
     if (write)
         frame_note_write(granter->id, p->mfn);
@@ -161,12 +116,33 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
         frame_put(p->mfn);
 }
 
+int grant_hold_slowly(struct domain *granter, u16 grantee, bool write, struct grant_hold *h)
+{
+    u32 frame = 0;
+    int status;
+
+    h->before = lock_pins(h->at.pins);
+    status = begin_use(granter, h->at.word, h->before, grantee, write, &frame);
+    if (status != GNTST_okay)
+        unlock_pins(h->at.pins, h->before);
+    h->at.mfn = MFN(frame);
+    return status;
+}
+
+void grant_release_slowly(struct grant_hold *h, bool write)
+{
+    grant_unmark(h->at.word, GTF_reading | (write ? GTF_writing : 0), pins_marks(h->before));
+    unlock_pins(h->at.pins, h->before);
+    if (!pins_any(h->before))
+        frame_put(h->at.mfn);
+}
+
 void grant_note_writers(const struct domain *d)
 {
     u32 nr = grant_nr_frames(d) * GRANTS_PER_FRAME;
     struct grant_pin p;
 
-    for (u32 ref = 0; ref < nr && find(d, ref, &p); ref++) {
+    for (u32 ref = 0; ref < nr && grant_find(d, ref, &p); ref++) {
         u64 pins = __atomic_load_n(p.pins, __ATOMIC_RELAXED);
 
         if (pins_writers(pins))
@@ -192,7 +168,7 @@ static int take_over(struct domain *to, u32 *word, u16 giver, mfn_t mfn)
 {
     grant_entry_v1_t *e = (grant_entry_v1_t *)word;
 
-    if (is_dying(to))
+    if (grant_is_dying(to))
         return GNTST_bad_domain;
     if (!domain_add_pages(to, 1))
         return GNTST_general_error;
@@ -212,7 +188,7 @@ int grant_take_over(struct domain *to, u32 ref, u16 giver, mfn_t mfn)
     u64 pins;
     int status;
 
-    if (!find(to, ref, &p))
+    if (!grant_find(to, ref, &p))
         return GNTST_bad_gntref;
     pins = lock_pins(p.pins);
     /* An entry in use is a grant, whatever the guest makes of it. */
@@ -225,7 +201,7 @@ struct grant_pin grant_pin_find(const struct domain *granter, u32 ref)
 {
     struct grant_pin p;
 
-    BUG_ON(!find(granter, ref, &p));
+    BUG_ON(!grant_find(granter, ref, &p));
     p.mfn = pins_mfn(__atomic_load_n(p.pins, __ATOMIC_RELAXED));
     return p;
 }
@@ -257,7 +233,7 @@ int grant_grow(struct domain *d, u32 nr)
     if (nr > d->max_grant_frames)
         return -XEN_EINVAL;
     lock(&d->grant_lock);
-    if (is_dying(d))
+    if (grant_is_dying(d))
         rc = -XEN_ESRCH;
     if (!rc && !d->grants)
         __atomic_store_n(&d->grants, heap_alloc_pages(0), __ATOMIC_RELEASE);
@@ -279,7 +255,7 @@ void grant_close(struct domain *d)
     nr = grant_nr_frames(d) * GRANTS_PER_FRAME;
     unlock(&d->grant_lock);
     /* And whoever locks an entry from here on. */
-    for (u32 ref = 0; ref < nr && find(d, ref, &p); ref++) {
+    for (u32 ref = 0; ref < nr && grant_find(d, ref, &p); ref++) {
         while (__atomic_load_n(p.pins, __ATOMIC_SEQ_CST) & PINS_BUSY)
             tlb_relax();
         if (!(ref % GRANTS_PER_FRAME))

@@ -17,9 +17,22 @@
 
 #include "core/grant.h"
 #include "guest/domain.h"
+#include "guest/frame.h"
 
 #define GRANT_FRAMES_LIMIT 120
 #define GRANTS_PER_FRAME   (PAGE_SIZE / sizeof(grant_entry_v1_t))
+
+struct grant_frame {
+    grant_entry_v1_t *entries; /* shared with the guest */
+    u64 *pins;                 /* one word an entry */
+};
+
+/* A page. */
+struct grant_table {
+    u32 nr_frames; /* (grant; read by any) those below it are there and stay */
+    struct grant_frame frames[GRANT_FRAMES_LIMIT];
+};
+_Static_assert(sizeof(struct grant_table) <= PAGE_SIZE, "a page");
 
 /* A pin: where the entry and our word beside it are, and the frame. */
 struct grant_pin {
@@ -34,6 +47,97 @@ int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write,
 void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write);
 /* The pin of a grant that the caller has pinned. */
 struct grant_pin grant_pin_find(const struct domain *granter, u32 ref);
+
+/*
+ * A use that is over before anybody else may begin or end one of the same grant: for a copy of a page
+ * at most. The entry stays locked until then, so whoever holds one waits for no other grant. It
+ * costs a third of a pin, whose results it has.
+ */
+struct grant_hold {
+    struct grant_pin at;
+    u64 before; /* what our word was */
+};
+
+static inline bool grant_is_dying(const struct domain *d)
+{
+    return __atomic_load_n(&d->stop, __ATOMIC_SEQ_CST) & STOP_DYING;
+}
+
+/* Where a grant is; false: no such entry. */
+static must_inline bool grant_find(const struct domain *d, u32 ref, struct grant_pin *p)
+{
+    const struct grant_table *t = __atomic_load_n(&d->grants, __ATOMIC_ACQUIRE);
+    u64 i = ref, nr, in_range;
+    const struct grant_frame *f;
+
+    if (unlikely(!t))
+        return false;
+    nr = (u64)__atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) * GRANTS_PER_FRAME;
+    if (unlikely(i >= nr))
+        return false;
+    /* All ones below the limit, also when the branch above is predicted wrong. */
+    asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
+    i &= in_range;
+    f = &t->frames[i / GRANTS_PER_FRAME];
+    p->word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
+    p->pins = &f->pins[i % GRANTS_PER_FRAME];
+    return true;
+}
+
+/* With the entry's lock: the marks that no use needs any more. */
+static inline void grant_unmark(u32 *word, u16 before, u16 after)
+{
+    if (before & ~after)
+        __atomic_fetch_and(&((grant_entry_v1_t *)word)->flags, (u16) ~(before & ~after),
+                           __ATOMIC_SEQ_CST);
+}
+
+/* Somebody else uses the grant, or something is wrong. */
+int grant_hold_slowly(struct domain *granter, u16 grantee, bool write,
+                      struct grant_hold *h) must_check;
+void grant_release_slowly(struct grant_hold *h, bool write);
+
+static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u16 grantee,
+                                             bool write, struct grant_hold *h)
+{
+    u32 word, next;
+
+    if (unlikely(!grant_find(granter, ref, &h->at)))
+        return GNTST_bad_gntref;
+    h->before = 0;
+    if (unlikely(!__atomic_compare_exchange_n(h->at.pins, &h->before, PINS_BUSY, false,
+                                              __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
+        return grant_hold_slowly(granter, grantee, write, h);
+    word = __atomic_load_n(h->at.word, __ATOMIC_RELAXED);
+    h->at.mfn =
+        MFN(__atomic_load_n(&((grant_entry_v1_t *)h->at.word)->frame, __ATOMIC_RELAXED));
+    if (likely(!grant_is_dying(granter) &&
+               grant_claim(word, grantee, write, &next) == GNTST_okay && next != word &&
+               frame_get(granter->id, h->at.mfn))) {
+        if (likely(__atomic_compare_exchange_n(h->at.word, &word, next, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_RELAXED)))
+            return GNTST_okay;
+        frame_put(h->at.mfn);
+    }
+    __atomic_store_n(h->at.pins, 0, __ATOMIC_RELEASE);
+    return grant_hold_slowly(granter, grantee, write, h);
+}
+
+/* Also of a domain that is dying meanwhile: grant_close() waits for the entry's lock. */
+static must_inline void grant_release(const struct domain *granter, struct grant_hold *h,
+                                      bool write)
+{
+    if (write)
+        frame_note_write(granter->id, h->at.mfn);
+    if (unlikely(h->before)) {
+        grant_release_slowly(h, write);
+        return;
+    }
+    __atomic_fetch_and(&((grant_entry_v1_t *)h->at.word)->flags,
+                       (u16) ~(GTF_reading | (write ? GTF_writing : 0)), __ATOMIC_SEQ_CST);
+    __atomic_store_n(h->at.pins, 0, __ATOMIC_RELEASE);
+    frame_put(h->at.mfn);
+}
 
 /* Frames that others may write to now are dirty (guest/logdirty.h). */
 void grant_note_writers(const struct domain *d);

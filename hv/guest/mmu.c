@@ -130,8 +130,7 @@ static void l1_entry_put(u64 pte)
  * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form.
  * False: it is not that simple, nothing is done.
  */
-static inline __attribute__((always_inline)) bool l1_usual_entry_get(u16 owner, bool foreign,
-                                                                     u64 *pte)
+static must_inline bool l1_usual_entry_get(u16 owner, bool foreign, u64 *pte)
 {
     const mfn_t mfn = pte_mfn(*pte);
     /* First of all: a mark of ours that the guest wrote must not count below. */
@@ -205,8 +204,7 @@ static void entry_put(int level, u64 pte)
         frame_type_put(pte_mfn(pte));
 }
 
-static inline __attribute__((always_inline)) int entry_get(const struct pte_update *u,
-                                                           int level, u64 *pte)
+static must_inline int entry_get(const struct pte_update *u, int level, u64 *pte)
 {
     if (!(*pte & GPTE_P))
         return 0;
@@ -399,7 +397,7 @@ static bool is_guest_address(u64 va)
 }
 
 /* The entry for 'va' in the table of this level that *pte names; false: there is none. */
-static inline __attribute__((always_inline)) bool step(u64 *pte, u64 va, int level)
+static must_inline bool step(u64 *pte, u64 va, int level)
 {
     const u64 table = *pte & GPTE_ADDR;
 

@@ -32,8 +32,7 @@ struct side {
 #define KEY_NAME (BIT(40) - 1)
 #define NOTHING  BIT(46)
 
-static inline __attribute__((always_inline)) bool key_of(const struct gnttab_copy_ptr *p,
-                                                         bool is_ref, u64 *key)
+static must_inline bool key_of(const struct gnttab_copy_ptr *p, bool is_ref, u64 *key)
 {
     const u64 name = is_ref ? p->u.ref : p->u.gmfn;
 
@@ -96,8 +95,8 @@ static __noinline int change(struct vcpu *v, struct side *s, u64 key, bool write
     return status;
 }
 
-static inline __attribute__((always_inline)) int
-hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p, bool is_ref, bool write)
+static must_inline int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p,
+                            bool is_ref, bool write)
 {
     u64 key;
 

@@ -3,6 +3,7 @@
 #include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_ways.h"
 #include "x86/cpu.h"
 
 #define ROUTES_SIZE 4096 /* a power of two */
@@ -226,6 +227,7 @@ static struct vfr_routes *other_table(void)
 static void swap_tables(void)
 {
     __atomic_store_n(&vfr.routes, other_table(), __ATOMIC_SEQ_CST);
+    vfr_ways_changed();
     quiesce_cpus();
 }
 
@@ -284,8 +286,10 @@ static int attach(struct vif *f, u32 generation, const u64 *zones)
     vfr_zones_set(&f->zones[generation & 1], zones);
     swap_tables();
     BUG_ON(add_all(other_table(), f));
-    if (f->kind == VFR_UPLINK)
+    if (f->kind == VFR_UPLINK) {
         __atomic_store_n(&vfr.uplink, f->index, __ATOMIC_RELEASE);
+        vfr_ways_changed();
+    }
     return 0;
 }
 

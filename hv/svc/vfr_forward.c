@@ -5,6 +5,7 @@
 #include "kern/timer.h"
 #include "svc/vfr.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_ways.h"
 #include "svc/vif_rx.h"
 
 /* The router on every link: a locally administered address, and link-local ones. */
@@ -136,9 +137,15 @@ static enum vfr_reason find_owner(struct judgement *j)
 
 static enum vfr_reason find_way(struct judgement *j)
 {
+    const u64 version = __atomic_load_n(&vfr_ways_version, __ATOMIC_ACQUIRE);
     const struct vfr_addr to = j->p->parsed.tuple.dst;
+    struct vif_way *way = &j->p->from->way;
     u16 index;
 
+    if (likely(way->version == version && vfr_addr_equal(way->to, to))) {
+        j->out = way->out;
+        return VFR_R_OK;
+    }
     if (unlikely(vfr_lease_is_shared(&vfr_leases, to)))
         return find_owner(j);
     index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), to);
@@ -146,7 +153,10 @@ static enum vfr_reason find_way(struct judgement *j)
         index = __atomic_load_n(&vfr.uplink, __ATOMIC_ACQUIRE);
     if (index != VFR_NOBODY && index != j->in->index)
         j->out = vfr_find(index);
-    return j->out ? VFR_R_OK : complain(j, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
+    if (!j->out)
+        return complain(j, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
+    *way = (struct vif_way){.to = to, .version = version, .out = j->out};
+    return VFR_R_OK;
 }
 
 static enum vfr_reason refuse(const struct judgement *j, const struct vfr_verdict *v)
@@ -283,8 +293,8 @@ static enum vfr_reason admit(const struct judgement *j)
         .out = j->out->index,
         .tcp_flags = x->tcp_flags,
     };
-    struct vfr_flow_key key;
-    struct vfr_flow_hit hit;
+    struct vfr_flow_key key __unset;
+    struct vfr_flow_hit hit __unset;
     int rc = -XEN_EAGAIN;
 
     while (rc == -XEN_EAGAIN) {
@@ -370,7 +380,7 @@ static enum vfr_reason send_on(const struct judgement *j, struct vif_queue **to)
 
 enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
 {
-    struct judgement j = {.p = p, .in = p->from->vif, .now = time_now()};
+    struct judgement j = {.p = p, .in = p->from->vif, .now = p->now};
     const struct vfr_packet *x = &p->parsed;
     enum vfr_reason reason = vfr_packet_parse(&p->parsed, p->head, p->have, p->len);
 

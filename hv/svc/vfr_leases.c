@@ -2,6 +2,7 @@
 #include "kern/heap.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
+#include "svc/vfr_ways.h"
 #include "x86/cpu.h"
 
 /* Leases that end between two looks at the clock. */
@@ -62,6 +63,8 @@ int vfr_leases_change(struct vfr_lease_order *o, bool check_only, u32 *events)
     if (!rc && !check_only) {
         *events = vfr_lease_commit(&vfr_leases, o, now);
         set_clock();
+        if (o->op == VFR_LEASE_SHARE || o->op == VFR_LEASE_UNSHARE)
+            vfr_ways_changed();
     }
     unlock(&leases_lock);
     return rc;

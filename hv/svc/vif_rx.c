@@ -12,16 +12,6 @@ static struct netif_rx_sring *rx_shared(const struct vif_queue *q)
     return (struct netif_rx_sring *)q->rx.page;
 }
 
-/* What is delivered: the first bytes, and the rest of them in parts of which they are the beginning. */
-struct source {
-    const u8 *head;
-    u32 have, len;
-    const struct vif_part *parts;
-    unsigned nr;
-    bool csum_valid;
-    struct vfr_offload offload;
-};
-
 /* Where the next bytes of a packet come from: its head, then what follows that in its parts. */
 struct cursor {
     u32 done;
@@ -29,14 +19,14 @@ struct cursor {
     u32 offset;
 };
 
-static void skip_head(const struct source *p, struct cursor *at)
+static void skip_head(const struct vif_packet *p, struct cursor *at)
 {
     at->offset = p->have;
     while (at->part < p->nr && at->offset >= p->parts[at->part].size)
         at->offset -= p->parts[at->part++].size;
 }
 
-static void copy_out(u8 *to, u32 n, const struct source *p, struct cursor *at)
+static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *at)
 {
     u32 step;
 
@@ -61,27 +51,41 @@ static void copy_out(u8 *to, u32 n, const struct source *p, struct cursor *at)
     }
 }
 
-/* The next buffer of the receiver is filled; what to answer: bytes, or an error. */
-static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct source *p,
-                       struct cursor *at)
+/* A buffer of the receiver's, for writing; NULL: it gave none that it can. */
+static must_inline void *open_buffer(const struct vif_queue *to, u32 ref,
+                                     struct grant_hold *hold)
 {
     struct domain *d = to->vif->d;
-    struct cursor before = *at;
-    struct grant_pin pin;
 
-    if (grant_pin(d, ref, dom0->id, true, &pin) != GNTST_okay)
-        return NETIF_RSP_ERROR;
-    if (frame_type_get(d->id, pin.mfn, TYPE_WRITABLE)) {
-        grant_unpin(d, &pin, true);
-        return NETIF_RSP_ERROR;
-    }
-    copy_out(mfn_to_virt(pin.mfn), n, p, at);
-    frame_type_put(pin.mfn);
-    grant_unpin(d, &pin, true);
-    return at->done - before.done == n ? (s16)n : NETIF_RSP_ERROR;
+    if (unlikely(grant_hold(d, ref, dom0->id, true, hold) != GNTST_okay))
+        return NULL;
+    if (likely(!frame_type_get(d->id, hold->at.mfn, TYPE_WRITABLE)))
+        return mfn_to_virt(hold->at.mfn);
+    grant_release(d, hold, true);
+    return NULL;
 }
 
-static void put_gso(struct vif_queue *to, const struct source *p)
+static void close_buffer(const struct vif_queue *to, struct grant_hold *hold)
+{
+    frame_type_put(hold->at.mfn);
+    grant_release(to->vif->d, hold, true);
+}
+
+/* The next buffer of the receiver is filled; what to answer: bytes, or an error. */
+static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct vif_packet *p,
+                       struct cursor *at)
+{
+    struct grant_hold hold __unset;
+    void *buffer = open_buffer(to, ref, &hold);
+
+    if (!buffer)
+        return NETIF_RSP_ERROR;
+    copy_out(buffer, n, p, at);
+    close_buffer(to, &hold);
+    return (s16)n;
+}
+
+static void put_gso(struct vif_queue *to, const struct vif_packet *p)
 {
     struct netif_extra_info e = {
         .type = XEN_NETIF_EXTRA_TYPE_GSO,
@@ -90,7 +94,7 @@ static void put_gso(struct vif_queue *to, const struct source *p)
     memcpy(&rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)], &e, sizeof(e));
 }
 
-static u16 flags_of(const struct source *p, bool first, bool more)
+static u16 flags_of(const struct vif_packet *p, bool first, bool more)
 {
     u16 flags = more ? NETRXF_more_data : 0;
 
@@ -102,33 +106,62 @@ static u16 flags_of(const struct source *p, bool first, bool more)
     return flags;
 }
 
+/* The ring's memory is the guest's too: what was read once is not read again. */
+static struct netif_rx_request take_request(struct vif_queue *to,
+                                            union netif_rx_sring_entry **slot)
+{
+    *slot = &rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)];
+    return (struct netif_rx_request){
+        .id = __atomic_load_n(&(*slot)->req.id, __ATOMIC_RELAXED),
+        .gref = __atomic_load_n(&(*slot)->req.gref, __ATOMIC_RELAXED),
+    };
+}
+
+static void count_packet(struct vif *f, u32 len)
+{
+    f->counters.received_packets++;
+    f->counters.received_bytes += len;
+}
+
+/* With the rx lock, and a buffer. */
+static void put_small(struct vif_queue *to, const u8 *frame, u32 len, u16 flags)
+{
+    union netif_rx_sring_entry *slot;
+    const struct netif_rx_request r = take_request(to, &slot);
+    struct grant_hold hold __unset;
+    void *buffer = open_buffer(to, r.gref, &hold);
+
+    if (likely(buffer)) {
+        memcpy(buffer, frame, len);
+        close_buffer(to, &hold);
+    }
+    slot->rsp = (struct netif_rx_response){
+        .id = r.id, .flags = flags, .status = buffer ? (s16)len : NETIF_RSP_ERROR};
+    count_packet(to->vif, len);
+}
+
 /* With the rx lock, and buffers enough. */
-static void put_packet(struct vif_queue *to, const struct source *p)
+static void put_packet(struct vif_queue *to, const struct vif_packet *p)
 {
     struct cursor at = {0};
     u32 left = p->len;
 
     skip_head(p, &at);
     while (left) {
-        union netif_rx_sring_entry *slot =
-            &rx_shared(to)->ring[to->rx.next & (VIF_RING_SLOTS - 1)];
+        union netif_rx_sring_entry *slot;
+        const struct netif_rx_request r = take_request(to, &slot);
         u32 n = MIN(left, (u32)PAGE_SIZE);
-        struct netif_rx_request r;
 
-        memcpy(&r, slot, sizeof(r));
-        asm volatile("" ::: "memory");
         slot->rsp = (struct netif_rx_response){
             .id = r.id,
             .flags = flags_of(p, left == p->len, left > n),
             .status = fill_buffer(to, r.gref, n, p, &at),
         };
-        to->rx.next++;
         if (left == p->len && p->offload.gso_type)
             put_gso(to, p);
         left -= n;
     }
-    to->vif->counters.received_packets++;
-    to->vif->counters.received_bytes += p->len;
+    count_packet(to->vif, p->len);
 }
 
 /* Are there so many buffers? If not, the domain will tell when there are. */
@@ -159,31 +192,39 @@ static void wait_for(struct vif_queue *to, struct vif_queue *q)
     __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
 }
 
-/* With the rx lock. False: too few buffers. */
-static bool put_if_room(struct vif_queue *to, const struct source *p)
+/* One that takes more than a buffer, or of which more than the first bytes are needed. */
+static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
     if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
         return false;
-    to->timeouts = 0;
     put_packet(to, p);
+    return true;
+}
+
+/* With the rx lock. False: too few buffers. */
+static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
+{
+    u16 flags = (p->offload.csum_blank ? NETRXF_csum_blank : 0) |
+                (p->csum_valid ? NETRXF_data_validated : 0);
+
+    if (p->len > p->have || p->offload.gso_type)
+        return put_large(to, p);
+    if (unlikely(!has_buffers(to, 1)))
+        return false;
+    put_small(to, p->head, p->len, flags);
     return true;
 }
 
 static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)
 {
-    const struct source s = {.head = p->head,
-                             .have = p->have,
-                             .len = p->len,
-                             .parts = p->parts,
-                             .nr = p->nr,
-                             .csum_valid = p->csum_valid,
-                             .offload = p->offload};
     bool expired;
 
-    if (!to->rx_up)
+    if (unlikely(!to->rx_up))
         return VFR_R_VIF_DOWN;
-    if (likely(put_if_room(to, &s)))
+    if (likely(put_if_room(to, p))) {
+        to->timeouts = 0;
         return VFR_R_OK;
+    }
     expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
     if (to->timeouts == TIMEOUTS_MAX)
         return VFR_R_RX_SLOW;
@@ -195,11 +236,12 @@ static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p
 
 void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
 {
-    const struct source s = {.head = frame, .have = len, .len = len, .csum_valid = true};
     bool put;
 
     lock(&to->rx_lock);
-    put = to->rx_up && put_if_room(to, &s);
+    put = to->rx_up && has_buffers(to, 1);
+    if (put)
+        put_small(to, frame, len, NETRXF_data_validated);
     unlock(&to->rx_lock);
     if (put)
         vif_publish(to);

@@ -36,11 +36,19 @@ struct vif_ring {
 
 struct vif;
 
+/* Where the last packet that was routed went; so may the next, unless something has changed. */
+struct vif_way {
+    struct vfr_addr to;
+    u64 version; /* svc/vfr_ways.h */
+    struct vif *out;
+};
+
 struct vif_queue {
     struct vif *vif;
     struct spinlock tx_lock, rx_lock;
     struct vif_ring tx; /* (tx lock) from the domain */
     struct vif_ring rx; /* (rx lock) to it */
+    struct vif_way way; /* (tx lock) */
     bool tx_up, rx_up;  /* (the lock of that name) */
     u32 tx_port, rx_port;
     u16 tx_number, rx_number; /* what the ports were bound with */
@@ -88,6 +96,7 @@ struct vif_part {
 
 struct vif_packet {
     struct vif_queue *from;
+    ns_t now; /* or a turn ago */
     struct vfr_packet parsed;
     u8 head[VFR_SNAPSHOT]; /* the first 'have' bytes, judged and forwarded */
     u32 have, len;

@@ -57,12 +57,15 @@ struct chain {
 };
 
 /* The ring's memory is the guest's too: what was read once is not read again. */
-static struct netif_tx_request read_request(const struct vif_queue *q, u32 i)
+static must_inline struct netif_tx_request read_request(const struct vif_queue *q, u32 i)
 {
-    struct netif_tx_request r = tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)].req;
-
-    asm volatile("" : "+m"(r) : : "memory");
-    return r;
+    const struct netif_tx_request *from = &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)].req;
+    return (struct netif_tx_request){
+        .gref = __atomic_load_n(&from->gref, __ATOMIC_RELAXED),
+        .offset = __atomic_load_n(&from->offset, __ATOMIC_RELAXED),
+        .flags = __atomic_load_n(&from->flags, __ATOMIC_RELAXED),
+        .size = __atomic_load_n(&from->size, __ATOMIC_RELAXED),
+    };
 }
 
 static struct netif_extra_info read_extra(const struct vif_queue *q, u32 i)
@@ -115,16 +118,17 @@ static void unpin_parts(struct vif_packet *p)
         grant_unpin(p->from->vif->d, &p->parts[i].pin, false);
 }
 
-/* The requests of the next packet; its pages are pinned. The first one's size is the whole's. */
-static enum vfr_reason read_chain(struct vif_queue *q, u32 prod, struct chain *c,
-                                  struct vif_packet *p)
+/* A packet's requests from the second on; its pages are pinned. The first one's size is the whole's. */
+static __noinline enum vfr_reason read_chain(struct vif_queue *q,
+                                             const struct netif_tx_request *first, u32 prod,
+                                             struct chain *c, struct vif_packet *p)
 {
     struct netif_tx_request slots[VIF_SLOTS] __unset, *last = slots;
     enum vfr_reason reason = VFR_R_OK;
     unsigned nr = 1;
     u32 others = 0;
 
-    slots[0] = read_request(q, c->end++);
+    slots[0] = *first;
     if (slots[0].flags & NETTXF_extra_info)
         reason = read_extras(q, prod, c, p);
     for (; last->flags & NETTXF_more_data; nr++) {
@@ -136,9 +140,6 @@ static enum vfr_reason read_chain(struct vif_queue *q, u32 prod, struct chain *c
     }
     if (nr > VIF_SLOTS || others > slots[0].size)
         return VFR_R_RING_ERROR;
-    p->len = slots[0].size;
-    p->offload.csum_blank = slots[0].flags & NETTXF_csum_blank;
-    p->csum_valid = slots[0].flags & (NETTXF_csum_blank | NETTXF_data_validated);
     for (unsigned i = 0; reason == VFR_R_OK && i < nr; i++)
         reason = pin_part(p, &slots[i], i ? slots[i].size : p->len - others);
     return reason;
@@ -181,8 +182,45 @@ static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_re
         c->drops[reason]++;
 }
 
+/* A packet of one request whose bytes all are among the first: nothing stays pinned. */
+static enum vfr_reason read_small(struct vif_queue *q, const struct netif_tx_request *r,
+                                  struct vif_packet *p)
+{
+    struct grant_hold hold __unset;
+
+    if (r->offset > PAGE_SIZE - r->size)
+        return VFR_R_RING_ERROR;
+    if (grant_hold(q->vif->d, r->gref, dom0->id, false, &hold) != GNTST_okay)
+        return VFR_R_RING_ERROR;
+    memcpy(p->head, (const u8 *)mfn_to_virt(hold.at.mfn) + r->offset, r->size);
+    grant_release(q->vif->d, &hold, false);
+    p->have = r->size;
+    return VFR_R_OK;
+}
+
+/* The next packet's requests and first bytes. */
+static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *c,
+                                   struct vif_packet *p)
+{
+    const struct netif_tx_request first = read_request(q, c->end++);
+    enum vfr_reason reason;
+
+    p->from = q;
+    p->have = p->nr = 0;
+    p->len = first.size;
+    p->offload = (struct vfr_offload){.csum_blank = first.flags & NETTXF_csum_blank};
+    p->csum_valid = first.flags & (NETTXF_csum_blank | NETTXF_data_validated);
+    if (likely(!(first.flags & (NETTXF_extra_info | NETTXF_more_data)) &&
+               first.size <= VFR_SNAPSHOT))
+        return read_small(q, &first, p);
+    reason = read_chain(q, &first, prod, c, p);
+    if (reason == VFR_R_OK)
+        read_head(p);
+    return reason;
+}
+
 /* Judges and delivers. False: it has to wait, and nothing has happened. */
-static bool move_packet(struct vif_queue *q, u32 prod, struct touched *t, u32 *bytes)
+static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched *t, u32 *bytes)
 {
     struct chain c = {.begin = q->tx.next, .end = q->tx.next};
     struct vif_packet p __unset;
@@ -190,14 +228,10 @@ static bool move_packet(struct vif_queue *q, u32 prod, struct touched *t, u32 *b
     enum vfr_reason reason;
     bool waits = false;
 
-    p.from = q;
-    p.have = p.nr = p.len = 0;
-    p.offload = (struct vfr_offload){0};
-    reason = read_chain(q, prod, &c, &p);
-    if (reason == VFR_R_OK) {
-        read_head(&p);
+    p.now = now;
+    reason = read_packet(q, prod, &c, &p);
+    if (reason == VFR_R_OK)
         reason = vfr_forward(&p, &to);
-    }
     if (reason == VFR_R_OK) {
         reason = vif_deliver(to, &p);
         waits = q->waits_for;
@@ -249,13 +283,14 @@ static bool turn(struct vif_queue *q)
 {
     struct touched t = {.nr = 0};
     u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
+    const ns_t now = time_now();
 
     if (!q->tx_up || q->waits_for)
         return false;
     while ((prod = find_requests(q)) != q->tx.next) {
         if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
             break;
-        if (!move_packet(q, prod, &t, &bytes))
+        if (!move_packet(q, prod, now, &t, &bytes))
             break;
     }
     tell(&t);
