@@ -123,16 +123,38 @@ static void count_packet(struct vif *f, u32 len)
     f->counters.received_bytes += len;
 }
 
-/* With the rx lock, and a buffer. */
-static void put_small(struct vif_queue *to, const u8 *frame, u32 len, u16 flags)
+/* What follows a packet's head. */
+static void copy_rest(u8 *to, const struct vif_packet *p)
 {
+    u32 skip = p->have;
+
+    for (unsigned i = 0; i < p->nr; i++) {
+        u32 n = p->parts[i].size;
+
+        if (skip < n) {
+            memcpy(to, vif_part(&p->parts[i], skip), n - skip);
+            to += n - skip;
+            skip = 0;
+        } else {
+            skip -= n;
+        }
+    }
+}
+
+/* With the rx lock, and a buffer, which is enough: a head and the rest of its packet, if any. */
+static void put_one(struct vif_queue *to, const u8 *head, u32 have, u16 flags,
+                    const struct vif_packet *rest)
+{
+    const u32 len = rest ? rest->len : have;
     union netif_rx_sring_entry *slot;
     const struct netif_rx_request r = take_request(to, &slot);
     struct grant_hold hold __unset;
     void *buffer = open_buffer(to, r.gref, &hold);
 
     if (likely(buffer)) {
-        memcpy(buffer, frame, len);
+        memcpy(buffer, head, have);
+        if (len > have)
+            copy_rest((u8 *)buffer + have, rest);
         close_buffer(to, &hold);
     }
     slot->rsp = (struct netif_rx_response){
@@ -192,7 +214,7 @@ static void wait_for(struct vif_queue *to, struct vif_queue *q)
     __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
 }
 
-/* One that takes more than a buffer, or of which more than the first bytes are needed. */
+/* One that takes more than a buffer. */
 static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
     if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
@@ -207,11 +229,11 @@ static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
     u16 flags = (p->offload.csum_blank ? NETRXF_csum_blank : 0) |
                 (p->csum_valid ? NETRXF_data_validated : 0);
 
-    if (p->len > p->have || p->offload.gso_type)
+    if (unlikely(p->len > PAGE_SIZE || p->offload.gso_type))
         return put_large(to, p);
     if (unlikely(!has_buffers(to, 1)))
         return false;
-    put_small(to, p->head, p->len, flags);
+    put_one(to, p->head, p->have, flags, p);
     return true;
 }
 
@@ -241,7 +263,7 @@ void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
     lock(&to->rx_lock);
     put = to->rx_up && has_buffers(to, 1);
     if (put)
-        put_small(to, frame, len, NETRXF_data_validated);
+        put_one(to, frame, len, NETRXF_data_validated, NULL);
     unlock(&to->rx_lock);
     if (put)
         vif_publish(to);

@@ -183,8 +183,8 @@ static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_re
 }
 
 /* A packet of one request whose bytes all are among the first: nothing stays pinned. */
-static enum vfr_reason read_small(struct vif_queue *q, const struct netif_tx_request *r,
-                                  struct vif_packet *p)
+static must_inline enum vfr_reason
+read_small(struct vif_queue *q, const struct netif_tx_request *r, struct vif_packet *p)
 {
     struct grant_hold hold __unset;
 
@@ -210,10 +210,12 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
     p->len = first.size;
     p->offload = (struct vfr_offload){.csum_blank = first.flags & NETTXF_csum_blank};
     p->csum_valid = first.flags & (NETTXF_csum_blank | NETTXF_data_validated);
-    if (likely(!(first.flags & (NETTXF_extra_info | NETTXF_more_data)) &&
-               first.size <= VFR_SNAPSHOT))
+    if (unlikely(first.flags & (NETTXF_extra_info | NETTXF_more_data)))
+        reason = read_chain(q, &first, prod, c, p);
+    else if (first.size <= VFR_SNAPSHOT)
         return read_small(q, &first, p);
-    reason = read_chain(q, &first, prod, c, p);
+    else
+        reason = pin_part(p, &first, first.size);
     if (reason == VFR_R_OK)
         read_head(p);
     return reason;
