@@ -16,6 +16,9 @@
 #define STEPS_MAX  400
 #define ROUNDS_MAX 20000 /* of all CPUs, until a hypercall is done */
 
+/* Much less than a turn: else each step, which is short, would be a turn of its own. */
+#define ROUND_NS 100000
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -75,7 +78,7 @@ static void rest_until(const bool *done)
 {
     for (unsigned round = 0; !machine_is_over() && (!is_quiet() || (done && !*done)); round++) {
         REQUIRE(round < ROUNDS_MAX);
-        machine_advance(100000UL << MIN(round / 64, 10));
+        machine_advance(ROUND_NS);
         for (unsigned i = 0; i < NR_CPUS && !machine_is_over(); i++)
             machine_step(i, 0);
     }
@@ -154,23 +157,18 @@ static void end_dom0(void)
     is_done = true;
 }
 
-/* What was under way ends without waiting for the next share of a cap. */
-static void lift_caps(void)
+/* What was under way ends without waiting for its share, which may be next to nothing. */
+static void set_default_params(void)
 {
     struct sched *s = dispatch_lock_all();
     cpuset_t kicks = CPUSET_NONE;
 
     for (u16 id = 0; id < AUDIT_IDS; id++) {
         struct domain *d = domain_peek(id);
-        struct sched_params p;
+        struct sched_params p = {.weight = SCHED_WEIGHT_DEFAULT, .latency = LATENCY_NORMAL};
 
-        if (!d)
-            continue;
-        sched_get_params(&d->sched, &p);
-        if (!p.cap_ppm)
-            continue;
-        p.cap_ppm = 0;
-        REQUIRE(!sched_set_params(s, &d->sched, &p, time_now(), &kicks));
+        if (d)
+            REQUIRE(!sched_set_params(s, &d->sched, &p, time_now(), &kicks));
     }
     dispatch_unlock_all(kicks);
 }
@@ -178,7 +176,7 @@ static void lift_caps(void)
 static void finish(void)
 {
     machine_act_as(NULL);
-    lift_caps();
+    set_default_params();
     phase = PHASE_REST;
     rest_until(NULL);
     if (machine_is_over())
@@ -197,7 +195,7 @@ static void finish(void)
     unlock(&dom0->life_lock);
     for (unsigned i = 0; !lifecycle_is_stopped(dom0); i++) {
         REQUIRE(i < ROUNDS_MAX);
-        machine_advance(10000000); /* one with a cap may have a debt */
+        machine_advance(ROUND_NS);
         for (unsigned k = 0; k < NR_CPUS; k++)
             machine_step(k, 0);
     }

@@ -202,6 +202,37 @@ static void clusters_never_split_a_core(void **state)
     assert_int_equal(sched_cluster_of(&w.s, 16), 1);
 }
 
+/* All domains are given what they have, again and again: the CPUs come to rest as before. */
+static void what_changes_nothing_costs_a_kick(void **state)
+{
+    static const enum sched_gang modes[] = {GANG_OFF, GANG_ON, GANG_AUTO};
+    unsigned long before, after;
+    unsigned m, n, d;
+
+    for (m = 0; m < ARRAY_SIZE(modes); m++) {
+        world_init(&w, 1, 2, 3);
+        for (d = 0; d < 4; d++) {
+            world_domain(&w, 2);
+            WORLD_SET(&w, d, weight, 64U << 2 * d);
+            WORLD_SET(&w, d, gang, modes[m]);
+        }
+        world_wake_all(&w);
+        world_run(&w, 1000 * MS);
+        before = w.picks;
+        world_run(&w, w.now + 1000 * MS);
+        before = w.picks - before;
+        for (n = 0; n < 10; n++) {
+            for (d = 0; d < 4; d++)
+                WORLD_SET(&w, d, weight, 64U << 2 * d);
+            world_step(&w);
+            assert_true(cpuset_empty(w.kicked));
+        }
+        after = w.picks;
+        world_run(&w, w.now + 1000 * MS);
+        assert_true(w.picks - after <= before + before / 10 + 20);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +243,7 @@ int main(void)
         cmocka_unit_test(a_pinned_unit_survives_its_cpu),
         cmocka_unit_test(pools_dedicate_cpus),
         cmocka_unit_test(clusters_never_split_a_core),
+        cmocka_unit_test(what_changes_nothing_costs_a_kick),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
