@@ -238,6 +238,14 @@ void cpu_policy_keep_known(struct cpu_policy *p)
     p->arch_caps &= mask[WORD_ARCH_CAPS_LOW] | (u64)mask[WORD_ARCH_CAPS_HIGH] << 32;
 }
 
+void cpu_policy_tell_lfence(struct cpu_policy *p)
+{
+    u32 *max = &p->leaf[AT_EXT].eax;
+
+    *max = MAX(*max, 0x80000021U);
+    p->leaf[EXT_PLACE(0x80000021)].eax |= 1U << (XEN_X86_FEATURE_LFENCE_DISPATCH & 31);
+}
+
 static bool has(const struct cpu_policy *p, u32 feature)
 {
     return cpu_policy_features(p, feature / 32) >> (feature & 31) & 1;

@@ -63,6 +63,12 @@ u32 cpu_policy_features(const struct cpu_policy *p, u32 word);
 /* Takes away the features that the public list does not name: nobody knows what they need. */
 void cpu_policy_keep_known(struct cpu_policy *p);
 
+/*
+ * LFENCE waits for what is before it. The leaf that says so is newer than the CPUs of which it is
+ * true: the extended leaves go on up to it, as stock Xen's do, whose saved guests have it.
+ */
+void cpu_policy_tell_lfence(struct cpu_policy *p);
+
 /* The state components that its features come to; 'limit' are those there may be. */
 u64 cpu_policy_xcr0(const struct cpu_policy *p, u64 limit);
 

@@ -52,7 +52,7 @@ static void msr_input(const struct vcpu *v, struct msr_policy_in *in)
         .hwdom = v->domain->is_hardware,
         .rdtscp = cpu_features.rdtscp,
         .vcpu_id = v->id,
-        .mca_banks = 0,
+        .mca_banks = 2, /* as stock Xen's guests have, and go on to read when they come here */
         .efer = EFER_SCE | EFER_LME | EFER_LMA | (cpu_features.nx ? EFER_NXE : 0),
         .pat = HV_PAT,
     };

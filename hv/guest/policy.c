@@ -83,6 +83,8 @@ static __init void make_host(struct cpu_policy *p)
 
     *basic = MIN(*basic, CPU_POLICY_MAX_BASIC);
     *ext = MIN(*ext, CPU_POLICY_MAX_EXT);
+    if (cpu_features.lfence_waits)
+        cpu_policy_tell_lfence(p);
     cpu_policy_keep_known(p);
     cpu_policy_place(p, 1, 0)->ecx &= ~FEATURE(OSXSAVE); /* a state, not a feature */
 }
@@ -99,6 +101,8 @@ static __init void filter_for_guests(struct cpu_policy *p, const struct cpu_poli
     u32 cmp_legacy = cpu_policy_features(host, 3) & FEATURE(CMP_LEGACY);
 
     in.hwdom = in.kernel_mode = hwdom;
+    in.max_leaf = cpu_policy_leaf(host, 0, 0)->eax;
+    in.max_ext_leaf = cpu_policy_leaf(host, 0x80000000, 0)->eax;
     *p = *host;
     for (u32 i = 0; i < CPU_POLICY_LEAVES; i++) {
         u32 leaf, subleaf;

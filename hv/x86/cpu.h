@@ -55,6 +55,8 @@
 #define MSR_LSTAR           0xc0000082
 #define MSR_CSTAR           0xc0000083
 #define MSR_SYSCALL_MASK    0xc0000084
+#define MSR_DE_CFG          0xc0011029 /* AMD's */
+#define DE_CFG_LFENCE_WAITS BIT(1)
 #define IA32_FS_BASE        0xc0000100
 #define IA32_GS_BASE        0xc0000101
 #define IA32_KERNEL_GS_BASE 0xc0000102

@@ -262,6 +262,28 @@ static void load_syscall_msrs(struct cpu *c)
                                 RFLAGS_IF | RFLAGS_TF | RFLAGS_IOPL);
 }
 
+/*
+ * Guests' kernels rely on LFENCE against speculation. AMD's wait as Intel's do: always in families
+ * 0xF and 0x11, elsewhere when told to, unless that is out of reach.
+ */
+static bool make_lfence_wait(void)
+{
+    u32 a, b, c, d, family;
+    u64 v;
+
+    if (cpuid_host.vendor != CPU_VENDOR_AMD)
+        return false;
+    cpuid_count(1, 0, &a, &b, &c, &d);
+    family = (a >> 8 & 0xf) + (a >> 20 & 0xff);
+    if (family == 0xf || family == 0x11)
+        return true;
+    if (rdmsr_safe(MSR_DE_CFG, &v))
+        return false;
+    if (!(v & DE_CFG_LFENCE_WAITS) && wrmsr_safe(MSR_DE_CFG, v | DE_CFG_LFENCE_WAITS))
+        return false;
+    return !rdmsr_safe(MSR_DE_CFG, &v) && v & DE_CFG_LFENCE_WAITS;
+}
+
 void cpu_load(struct cpu *c)
 {
     const struct cpu_features *f = &cpu_features;
@@ -285,6 +307,7 @@ void cpu_load(struct cpu *c)
         wrmsr(IA32_TSC_AUX, 0);
     /* A guest's sysenter must find nothing, whatever the firmware left there. */
     (void)!wrmsr_safe(MSR_SYSENTER_CS, 0);
+    cpu_features.lfence_waits = make_lfence_wait();
 }
 
 void cpu_set_stack(struct cpu *c, struct stack_info *top)

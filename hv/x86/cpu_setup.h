@@ -11,6 +11,7 @@
 
 struct cpu_features {
     bool nx, smep, smap, fsgsbase, xsave, rdtscp, pat;
+    bool lfence_waits; /* AMD's: for all instructions before it */
     bool mwait; /* to be used: not below another hypervisor, where it often means spinning */
     u64 xcr0;   /* what we let guests enable */
     u32 xsave_size; /* bytes of an area for xcr0 */

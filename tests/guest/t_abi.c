@@ -297,6 +297,9 @@ static void some_msrs(void)
 
     ok(rdmsr(0x8b, &val), "rdmsr 8b, microcode revision");
     ok(rdmsr(0x179, &val), "rdmsr MCG_CAP");
+    is(val & 0xff, 2, "two banks for machine checks");
+    ok(rdmsr(0x401, &val) && !val && rdmsr(0x405, &val) && !val && wrmsr(0x405, 0),
+       "they are empty, and may be cleared");
     rdmsr(0x1b, &val);
     ok(!wrmsr(0x1b, val ^ 0x800) || (rdmsr(0x1b, &aux) && aux == val),
        "wrmsr APIC_BASE, switched off, has no effect");

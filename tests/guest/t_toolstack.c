@@ -381,6 +381,8 @@ static long policy(u32 index, u32 leaves, void *l, u32 msrs, void *m)
     return sysctl(XEN_SYSCTL_get_cpu_policy, &op);
 }
 
+#define AMD 0x68747541 /* the first letters of the maker's name */
+
 static void policies(void)
 {
     static xen_cpuid_leaf_t l[128];
@@ -396,6 +398,9 @@ static void policies(void)
     ok(ordered && op.u.cpu_policy.nr_leaves > 10, "%u leaves in order",
        op.u.cpu_policy.nr_leaves);
     ok(m[0].idx == 0xce && m[1].idx == 0x10a, "two registers");
+    ok(l[0].b != AMD || (l[op.u.cpu_policy.nr_leaves - 1].leaf == 0x80000021 &&
+                         l[op.u.cpu_policy.nr_leaves - 1].a & 1 << 2),
+       "AMD: the last leaf tells that LFENCE waits");
     is(policy(XEN_SYSCTL_cpu_policy_host, 3, l, 4, m), -XEN_ENOBUFS, "too little room");
     is(policy(XEN_SYSCTL_cpu_policy_host, 128, l, 1, m), -XEN_ENOBUFS, "for registers");
     is(policy(6, 128, l, 4, m), -XEN_EINVAL, "a policy of unknown kind");

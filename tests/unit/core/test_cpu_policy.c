@@ -372,6 +372,23 @@ static void unknown_features_are_dropped(void **state)
         assert_int_equal(cpuid_policy_allowed(w) & ~cpu_policy_features(&p, w), 0);
 }
 
+static void lfence_has_its_leaf_told(void **state)
+{
+    static struct cpu_policy p;
+
+    memset(&p, 0, sizeof(p));
+    cpu_policy_place(&p, 0x80000000, 0)->eax = 0x8000000a;
+    cpu_policy_tell_lfence(&p);
+    assert_int_equal(cpu_policy_leaf(&p, 0x80000000, 0)->eax, 0x80000021);
+    assert_int_equal(cpu_policy_leaf(&p, 0x80000021, 0)->eax, 1 << 2);
+    /* Not shorter, and nothing else, where the CPU has more. */
+    cpu_policy_place(&p, 0x80000000, 0)->eax = 0x80000022;
+    cpu_policy_place(&p, 0x80000021, 0)->eax = 1 << 6;
+    cpu_policy_tell_lfence(&p);
+    assert_int_equal(cpu_policy_leaf(&p, 0x80000000, 0)->eax, 0x80000022);
+    assert_int_equal(cpu_policy_leaf(&p, 0x80000021, 0)->eax, 1 << 6 | 1 << 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +403,7 @@ int main(void)
         cmocka_unit_test(limit_takes_away),
         cmocka_unit_test(check_names_the_culprit),
         cmocka_unit_test(unknown_features_are_dropped),
+        cmocka_unit_test(lfence_has_its_leaf_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,7 +187,7 @@ static const struct {
 } differences[] = {
     {0x80000000, 0, 0, 0x8000000a, "the host's highest leaf, instead of one made up"},
     {0x40000003, 0, 2, 0x00279d2f, "a guest's TSC frequency, 0 for a stock domain 0"},
-    {0x80000021, 0, 0, 0, "LFENCE dispatch is told only where the CPU tells it"},
+    {0x80000021, 0, 0, 0, "LFENCE dispatch comes from the host's policy"},
 };
 
 static u32 expected_word(u32 leaf, u32 subleaf, u32 reg, u32 word)
