@@ -64,7 +64,7 @@ $(B)/hv/nosyms.S: tools/symbols
 	$(Q)tools/symbols /dev/null > $@
 
 $(B)/hv/syms.S: $(B)/hv/pass1.elf tools/symbols
-	$(Q)nm -n $< | tools/symbols - > $@
+	$(Q)nm -n $< | tools/symbols /dev/stdin > $@
 
 $(B)/hv/%.o: $(B)/hv/%.S
 	$(Q)$(CC) -c $< -o $@

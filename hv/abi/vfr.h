@@ -115,6 +115,11 @@ struct serai_vfr_prefix {
 #define VFR_MAY_SERVE_DHCP     0x10
 #define VFR_MAY_ALL            0x1f
 
+/* Router advertisements: addresses, or other things, are to be asked of DHCP. */
+#define VFR_RA_MANAGED 0x01
+#define VFR_RA_OTHER   0x02
+#define VFR_RA_ALL     0x03
+
 struct serai_vfr_vif {
     uint16_t op;            /* in */
     uint16_t vif;           /* in; out with CONNECT and NEXT */
@@ -124,7 +129,8 @@ struct serai_vfr_vif {
     uint8_t mac[6];      /* the front end's */
     uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
     uint8_t may, nr_macs;
-    uint16_t reserved;
+    uint8_t ra; /* what is advertised to those who ask for routers */
+    uint8_t reserved;
     uint32_t generation; /* CONNECT: of the rules whose zones follow; -XEN_EBUSY: not theirs */
     uint32_t reserved2;
     uint64_t zones[VFR_ZONES / 64]; /* a bit per zone that it is in */

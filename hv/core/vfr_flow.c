@@ -372,6 +372,42 @@ enum vfr_flow_result vfr_flow_lookup(struct vfr_flow_table *t, const struct vfr_
     return look_closely(t, key, use, hit);
 }
 
+/* ---- whose it is ---- */
+
+static enum vfr_flow_result look_whose(struct vfr_flow_table *t, u64 hash,
+                                       const struct vfr_flow_key *key, ns_t now, u16 *vif)
+{
+    struct vfr_flow_bucket *home = &t->bucket[hash & t->mask];
+    enum vfr_flow_result r = VFR_FLOW_MISS;
+    bool answer;
+    u32 i;
+
+    if (!try_lock(home))
+        return VFR_FLOW_BUSY;
+    i = vfr_flow_find(t, home, hash, key, &answer);
+    if (i != VFR_FLOW_NONE && !vfr_flow_has_expired(&t->flow[i], now)) {
+        *vif = t->flow[i].vif[0];
+        r = VFR_FLOW_HIT;
+    }
+    unlock(home);
+    return r;
+}
+
+enum vfr_flow_result vfr_flow_whose(struct vfr_flow_table *t, const struct vfr_flow_key *key,
+                                    ns_t now, u16 *vif)
+{
+    enum vfr_flow_result r = look_whose(t, key->hash, key, now, vif);
+
+    if (r == VFR_FLOW_MISS && key->epoch & 1) {
+        r = look_whose(t, key->old_hash, key, now, vif);
+        if (r == VFR_FLOW_MISS)
+            r = look_whose(t, key->hash, key, now, vif);
+    }
+    if (r == VFR_FLOW_MISS && __atomic_load_n(&t->epoch, __ATOMIC_ACQUIRE) != key->epoch)
+        return VFR_FLOW_BUSY;
+    return r;
+}
+
 /* ---- first packets ---- */
 
 enum vfr_reason vfr_flow_check_first(const struct vfr_tuple *tuple, u16 flags, u8 tcp_flags,

@@ -199,6 +199,13 @@ struct vfr_flow_hit {
 enum vfr_flow_result vfr_flow_lookup(struct vfr_flow_table *t, const struct vfr_flow_key *key,
                                      const struct vfr_flow_use *use, struct vfr_flow_hit *hit);
 
+/*
+ * HIT: a flow of any interfaces that these ends have; *vif is who began it. MISS, BUSY. Nothing is
+ * counted.
+ */
+enum vfr_flow_result vfr_flow_whose(struct vfr_flow_table *t, const struct vfr_flow_key *key,
+                                    ns_t now, u16 *vif);
+
 /* ---- beginning, confirming, ending one ---- */
 
 /* May a packet like this begin a flow, whatever the rules say? VFR_R_OK, or why not. */

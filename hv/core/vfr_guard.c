@@ -244,6 +244,16 @@ static bool starts_up6(const struct vfr_packet *p)
     }
 }
 
+/* ---- complaints ---- */
+
+/* Only who got a packet complains about it, and who forwards for others. */
+static bool may_complain(const struct vfr_binding *b, const struct vfr_packet *p)
+{
+    if (!(p->flags & VFR_P_INNER))
+        return true;
+    return p->class == VFR_C_IP4 ? may_use4(b, p->inner.dst.low) : may_use6(b, p->inner.dst);
+}
+
 /* ---- all ---- */
 
 static enum vfr_reason check_uplink(const struct vfr_packet *p)
@@ -266,12 +276,12 @@ static rarely enum vfr_reason check_any(const struct vfr_binding *b, const struc
     if (p->class == VFR_C_ARP)
         return check_arp(b, p, bytes + p->l3_offset);
     if (p->class == VFR_C_IP4) {
-        if (!may_use4(b, p->tuple.src.low) && !asks_for_address4(p))
+        if ((!may_use4(b, p->tuple.src.low) && !asks_for_address4(p)) || !may_complain(b, p))
             return VFR_R_SPOOF_IP4;
         if (p->tuple.proto == PROTO_ICMP4)
             return check_icmp4(b, p);
     } else {
-        if (!may_use6(b, p->tuple.src) && !starts_up6(p))
+        if ((!may_use6(b, p->tuple.src) && !starts_up6(p)) || !may_complain(b, p))
             return VFR_R_SPOOF_IP6;
         if (p->flags & VFR_P_ND)
             return check_nd(b, p, bytes, have);

@@ -15,6 +15,7 @@
  *     neighbour advertisement are the interface's. Only those probes, a router solicitation, a group
  *     report and a DHCP client's question come from the unspecified address.
  *  7. It is not what only a router or a DHCP server says.
+ *  8. What it complains about, if it is an ICMP error, was sent to the interface.
  * An uplink is only kept from sending as several stations at once, and from redirecting.
  *
  * An address is the interface's if one of its prefixes holds it, or if it is a link-local one made of

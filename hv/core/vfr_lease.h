@@ -33,7 +33,7 @@
  * is where answers go that belong to no flow.
  *
  * The caller owns the memory and serialises all but vfr_lease_owner(), vfr_lease_owns() and
- * vfr_lease_is_shared(), which may be called at any time (core/vfr_ports.h).
+ * vfr_lease_shared(), which may be called at any time (core/vfr_ports.h).
  */
 #ifndef SERAI_CORE_VFR_LEASE_H
 #define SERAI_CORE_VFR_LEASE_H
@@ -105,9 +105,16 @@ static inline enum vfr_port_class vfr_lease_class(u8 proto)
     }
 }
 
+/* The ports of a shared address; NULL: it is none. */
+static inline const struct vfr_shared *vfr_lease_shared(const struct vfr_leases *l,
+                                                        struct vfr_addr addr)
+{
+    return vfr_addr_is_ip4(addr) ? vfr_ports_find(&l->ports, (u32)addr.low) : NULL;
+}
+
 static inline bool vfr_lease_is_shared(const struct vfr_leases *l, struct vfr_addr addr)
 {
-    return vfr_addr_is_ip4(addr) && vfr_ports_find(&l->ports, (u32)addr.low);
+    return vfr_lease_shared(l, addr);
 }
 
 /*
@@ -117,11 +124,8 @@ static inline bool vfr_lease_is_shared(const struct vfr_leases *l, struct vfr_ad
 static inline u16 vfr_lease_owner(const struct vfr_leases *l, struct vfr_addr addr,
                                   enum vfr_port_class class, u16 port)
 {
-    const struct vfr_shared *s;
+    const struct vfr_shared *s = vfr_lease_shared(l, addr);
 
-    if (!vfr_addr_is_ip4(addr))
-        return VFR_PORT_NOBODY;
-    s = vfr_ports_find(&l->ports, (u32)addr.low);
     return s ? vfr_ports_look(&l->ports, s, class, port) : VFR_PORT_NOBODY;
 }
 

@@ -71,6 +71,20 @@ static void drop_leaf(struct vfr_ports *p, u16 i, ns_t now)
 
 /* ---- ranges ---- */
 
+bool vfr_ports_has_any(const struct vfr_ports *p, const struct vfr_shared *s,
+                       enum vfr_port_class class, u16 vif)
+{
+    const u16 draining = VFR_PORT(VFR_PORT_DRAINING, 0);
+
+    for (u32 port = 0; port < 65536; port++) {
+        if ((vfr_ports_look(p, s, class, (u16)port) & ~draining) == vif)
+            return true;
+        if (!(__atomic_load_n(&s->map[class][port >> 8], __ATOMIC_RELAXED) & VFR_PORT_LEAF))
+            port |= 255;
+    }
+    return false;
+}
+
 u16 vfr_ports_taken(const struct vfr_ports *p, const struct vfr_shared *s,
                     enum vfr_port_class class, struct vfr_port_range r)
 {

@@ -97,6 +97,10 @@ static inline u16 vfr_ports_look(const struct vfr_ports *p, const struct vfr_sha
     return word;
 }
 
+/* Does the interface own any number of this class, OWNED or DRAINING? Looks at each leaf there is. */
+bool vfr_ports_has_any(const struct vfr_ports *p, const struct vfr_shared *s,
+                       enum vfr_port_class class, u16 vif);
+
 /* 1 << log2 ports from 'start' on; those of a block are aligned. */
 struct vfr_port_range {
     u16 start;

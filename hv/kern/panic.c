@@ -11,8 +11,10 @@
 #include "x86/reboot.h"
 
 extern const u8 text_start[], text_end[];
+#define SYMBOL_MAX 48
+
 extern const u32 symtable_count, symtable_addr[], symtable_name[];
-extern const char symtable_text[];
+extern const u8 symtable_pair[][2], symtable_text[];
 
 static const struct acpi_info *acpi_for_reset;
 static u32 ended_by; /* (atomic) number + 1 of the CPU that ends the machine; 0: none */
@@ -58,13 +60,26 @@ void machine_end(bool reboot)
     cpu_stop();
 }
 
-const char *symbol_find(u64 address, u64 *offset)
+/* A byte from 0x80 on stands for two, which may stand for more. */
+static char *unpack(u8 byte, char *at, const char *end)
+{
+    if (byte < 0x80) {
+        *at = (char)byte;
+        return at + (at != end);
+    }
+    at = unpack(symtable_pair[byte - 0x80][0], at, end);
+    return unpack(symtable_pair[byte - 0x80][1], at, end);
+}
+
+/* Name and offset of the function that holds a text address; false outside the text. */
+static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
 {
     u32 lo = 0, hi = symtable_count, low = (u32)address;
-    const char *name;
+    char *const end = name + SYMBOL_MAX - 1;
+    const u8 *text;
 
     if (address < (u64)text_start || address >= (u64)text_end || !hi)
-        return NULL;
+        return false;
     while (hi - lo > 1) {
         u32 mid = lo + (hi - lo) / 2;
 
@@ -74,10 +89,13 @@ const char *symbol_find(u64 address, u64 *offset)
             hi = mid;
     }
     *offset = low - symtable_addr[lo];
-    name = symtable_text + symtable_name[lo / 16];
+    text = symtable_text + symtable_name[lo / 16];
     for (lo %= 16; lo; lo--)
-        name += strlen(name) + 1;
-    return name;
+        text += strlen((const char *)text) + 1;
+    while (*text)
+        name = unpack(*text++, name, end);
+    *name = 0;
+    return true;
 }
 
 /* Words on the stack that look like return addresses: no frame pointers are kept. */
@@ -90,9 +108,9 @@ static void dump_stack(u64 rsp)
         return;
     for (u64 p = rsp; p < end && shown < 24; p += 8) {
         u64 word = *(const u64 *)p, offset;
-        const char *name = symbol_find(word, &offset);
+        char name[SYMBOL_MAX];
 
-        if (name) {
+        if (find_symbol(word, &offset, name)) {
             log_at(LOG_ERROR, "  [%016lx] %s+%#lx\n", word, name, offset);
             shown++;
         }
@@ -101,10 +119,11 @@ static void dump_stack(u64 rsp)
 
 void dump_regs(const struct cpu_user_regs *r)
 {
+    char name[SYMBOL_MAX] = "";
     u64 offset;
-    const char *name = symbol_find(r->rip, &offset);
 
-    log_at(LOG_ERROR, "rip %04x:%016lx %s\n", r->cs, r->rip, name ? name : "");
+    (void)find_symbol(r->rip, &offset, name);
+    log_at(LOG_ERROR, "rip %04x:%016lx %s\n", r->cs, r->rip, name);
     log_at(LOG_ERROR, "rsp %04x:%016lx rflags %08lx vector %u error %x cr2 %016lx\n", r->ss,
            r->rsp, r->rflags, r->entry_vector, r->error_code, read_cr2());
     log_at(LOG_ERROR, "rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", r->rax, r->rbx, r->rcx,

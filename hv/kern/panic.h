@@ -25,9 +25,6 @@ void nmi_interrupt(void);
 /* Registers and, for the hypervisor's own, the stack with names. */
 void dump_regs(const struct cpu_user_regs *regs);
 
-/* Name and offset of the function that holds a text address; NULL outside the text. */
-const char *symbol_find(u64 address, u64 *offset);
-
 /* Reset or halt, as 'noreboot' says. */
 __noreturn void machine_end(bool reboot);
 void machine_end_setup(const struct acpi_info *acpi, bool noreboot);

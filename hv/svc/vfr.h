@@ -12,6 +12,7 @@
 
 #include "core/vfr_flow.h"
 #include "core/vfr_route.h"
+#include "svc/vfr_leases.h"
 #include "svc/vif_state.h"
 
 /* The rules of a generation, and what belongs to them. */
@@ -41,6 +42,14 @@ static inline u32 vfr_generation(void)
     const struct vfr_ruleset *s = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
 
     return s ? s->generation : 0;
+}
+
+/* Some interface's other than this one, or several interfaces'. */
+static inline bool vfr_is_elsewhere(const struct vif *in, struct vfr_addr a)
+{
+    u16 index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), a);
+
+    return vfr_lease_is_shared(&vfr_leases, a) || (index != VFR_NOBODY && index != in->index);
 }
 
 /* NULL: there is none with this number. The page stays; what it is may change at any time. */

@@ -178,6 +178,7 @@ static bool is_valid(const struct serai_vfr_vif *op)
 
     bad |=
         op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
+    bad |= op->ra & ~VFR_RA_ALL;
     bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
     return !bad;
 }
@@ -185,6 +186,7 @@ static bool is_valid(const struct serai_vfr_vif *op)
 static int describe(struct vif *f, const struct serai_vfr_vif *op)
 {
     f->kind = op->kind;
+    f->ra = op->ra;
     f->can = op->can;
     f->nr_queues = op->nr_queues;
     f->mtu = op->mtu;
@@ -273,6 +275,7 @@ static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
     op->domid = f->d->id;
     op->handle = f->handle;
     op->kind = f->kind;
+    op->ra = f->ra;
     op->can = f->can;
     op->nr_queues = f->nr_queues;
     op->mtu = f->mtu;

@@ -76,9 +76,10 @@ struct vif {
     enum vif_state state;
     struct domain *d; /* not while FREE: a reference */
     u16 index, handle;
-    u8 kind, can, nr_queues;
+    u8 kind, can, nr_queues, ra;
     u32 mtu;
-    u64 next_hop;               /* as vfr_packet.eth_src */
+    ns_t speech_due; /* (atomic) what the router has said to it is paid for by then */
+    u64 next_hop;    /* as vfr_packet.eth_src */
     struct vfr_binding binding; /* whose name it may speak in */
     struct vfr_zones zones[2];  /* by the generation of rules, odd or even */
     struct vif_counters counters;
