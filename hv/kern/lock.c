@@ -1,10 +1,8 @@
 #include "kern/lock.h"
 
-static u32 held_ranks[MAX_CPUS];
-
 void lock_rank_acquire(enum lock_rank rank)
 {
-    u32 *held = &held_ranks[this_cpu()->id];
+    u32 *held = &this_cpu()->lock_ranks;
 
     BUG_ON(*held >> rank);
     *held |= 1U << rank;
@@ -12,5 +10,5 @@ void lock_rank_acquire(enum lock_rank rank)
 
 void lock_rank_release(enum lock_rank rank)
 {
-    held_ranks[this_cpu()->id] &= ~(1U << rank);
+    this_cpu()->lock_ranks &= ~(1U << rank);
 }

@@ -254,16 +254,17 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
 {
     struct vif_packet *p = j->p;
     struct vif *out = j->out;
+    const bool hop = is_hop(j);
     enum vfr_reason reason;
 
-    if (is_hop(j) && p->parsed.ttl <= 1)
+    if (unlikely(hop) && p->parsed.ttl <= 1)
         return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
     reason = fit(j);
     if (reason == VFR_R_OK)
         reason = admit(j);
     if (reason != VFR_R_OK)
         return reason;
-    if (is_hop(j))
+    if (unlikely(hop))
         take_hop(p);
     put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->binding.mac);
     put_mac(p->head + 6, VFR_ROUTER_MAC);

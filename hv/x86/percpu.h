@@ -80,6 +80,7 @@ struct cpu {
     struct sched_unit *unit;  /* what runs here, NULL: idle; read by others as a hint */
     struct sched_unit *guest; /* whose page table and registers are loaded, NULL: nobody's */
     u64 idle_sp;              /* where the idle loop left its stack */
+    u32 lock_ranks;           /* bit per rank of the locks held: kern/lock.h */
 
     /* Translations: see kern/tlb.h. Other CPUs read these and set 'flush_asked' and 'stale'. */
     u64 flushed_at;  /* flush clock of the last complete flush */

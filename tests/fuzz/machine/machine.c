@@ -237,7 +237,7 @@ void machine_step(unsigned cpu, unsigned stop_after)
 /* Where CPUs may interleave: nobody waits for a lock that we hold. */
 static void point(void)
 {
-    REQUIRE(!machine_locks_held(m.current));
+    REQUIRE(!this_cpu()->lock_ranks);
     if (m.runs && !--m.points_left)
         stop(STOPPED_POINT);
 }

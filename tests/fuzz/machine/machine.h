@@ -70,9 +70,6 @@ void machine_act_as(struct vcpu *v);
 /* Guest memory by the loaded page table; NULL: not mapped, or not writable. */
 void *machine_translate(u64 va, bool write);
 
-/* Locks that this CPU holds, as bits by rank (locks.c). */
-u32 machine_locks_held(unsigned cpu);
-
 /* Checks of the heap (heap.c): its own, and what it gave out. */
 void heap_audit(void);
 /* What counts as clean is. */

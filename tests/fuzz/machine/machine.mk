@@ -11,7 +11,7 @@ HC_BIN := $(HC_B)/fuzz_hypercalls
 # its own file in tests/fuzz/machine is included there, with a look inside.
 HC_OWN := $(notdir $(wildcard tests/fuzz/machine/*.c))
 HC_OUT := guest/dom0_build.c guest/dom0_console.c guest/emulate.c kern/panic.c kern/heap.c \
-          kern/lock.c kern/line.c guest/maptrack.c guest/domain.c
+          kern/line.c guest/maptrack.c guest/domain.c
 HC_SRC := $(filter-out $(HC_OUT),$(patsubst $(HC_HV)/%,%,$(foreach f,base core kern guest svc hcall, \
             $(sort $(wildcard $(HC_HV)/$(f)/*.c)))))
 HC_OBJ := $(HC_SRC:%.c=$(HC_B)/hv/%.o) $(HC_OWN:%.c=$(HC_B)/%.o) $(HC_B)/fuzz_hypercalls.o \
@@ -25,7 +25,7 @@ HC_COVER := -fsanitize-coverage=inline-8bit-counters,pc-table
 HC_PLACE := -include fuzz/machine/sections.h
 
 # These are the hypervisor's too.
-$(addprefix $(HC_B)/,heap.o locks.o line.o maptrack.o domain.o): HC_OF_HV := $(HC_COVER) $(HC_PLACE)
+$(addprefix $(HC_B)/,heap.o line.o maptrack.o domain.o): HC_OF_HV := $(HC_COVER) $(HC_PLACE)
 
 $(HC_B)/hv/%.o: $(HC_HV)/%.c
 	@mkdir -p $(@D)
