@@ -87,7 +87,7 @@ static void sample(struct image_source *s, const char *name, struct vfr_trace *t
 
     expect(!vfr_rules_check(&p, image, image->len, ~0u), name);
     vfr_rules_open(&rules, image);
-    expect(!vfr_sets_adopt(&added, image, rules.life), name);
+    expect(!vfr_sets_adopt(&added, image, NULL, rules.life), name);
     rules.added = &added;
     rules.buckets = &rates;
     for (unsigned n = 0; n < SAMPLES; n++) {

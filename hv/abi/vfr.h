@@ -141,6 +141,8 @@ struct serai_vfr_vif {
     uint64_t sent_packets, sent_bytes; /* by the domain */
     uint64_t received_packets, received_bytes;
     uint64_t drops[64]; /* of what it sent, by enum vfr_reason */
+    /* in, CONNECT: while rules wait for their confirmation, its zones by the ones before */
+    uint64_t zones_before[VFR_ZONES / 64];
 };
 
 /*
@@ -148,9 +150,16 @@ struct serai_vfr_vif {
  * moment for all packets. -XEN_EBUSY: that is not the one the caller knows; -XEN_EINVAL: the image
  * is not good, 'part' and 'at' say where (core/vfr_rules.h).
  */
-#define VFR_RULES_INSTALL 0
-#define VFR_RULES_CHECK   1 /* what INSTALL would say */
-#define VFR_RULES_READ    2 /* which generation is in force, and its rules' counters */
+#define VFR_RULES_INSTALL   0
+#define VFR_RULES_CHECK     1 /* what INSTALL would say */
+#define VFR_RULES_READ      2 /* which generation is in force, and its rules' counters */
+/*
+ * Rules installed with 'seconds' not 0 wait for their confirmation. Without it the ones before are
+ * back after that time, as a new generation, whatever becomes of domain 0. Until then there is
+ * no other INSTALL (-XEN_EAGAIN). -XEN_ENOENT: none wait.
+ */
+#define VFR_RULES_CONFIRM   3 /* they stay */
+#define VFR_RULES_ROLL_BACK 4 /* the ones before are back at once */
 
 struct serai_vfr_zones {
     uint16_t vif;
@@ -168,7 +177,7 @@ struct serai_vfr_rules {
     uint64_t counters; /* in, READ: where to; pairs of packets and bytes, the default's last */
     uint32_t nr_rules; /* out */
     uint32_t part, at; /* out, when the image is not good */
-    uint32_t reserved;
+    uint32_t seconds;  /* in, INSTALL: at most a day; out, READ: left, 0: none wait */
 };
 
 #endif

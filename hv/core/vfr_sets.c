@@ -169,108 +169,68 @@ static const struct vfr_set *sets_of(const struct vfr_image *image)
     return (const void *)((const u8 *)image + image->sets_at);
 }
 
-static struct vfr_life *find_life(struct vfr_sets *s, u32 id, u32 kind)
+static struct vfr_life *find_life(const struct vfr_sets *s, u32 id, u32 kind)
 {
-    for (unsigned i = 0; i < VFR_SETS_MAX; i++) {
-        struct vfr_life *l = &s->lives[i];
-
-        if (l->owner && l->id == id && l->kind == kind)
-            return l;
+    for (u32 i = 0; i < s->nr_lives; i++) {
+        if (s->lives[i].id == id && s->lives[i].kind == kind)
+            return (struct vfr_life *)&s->lives[i];
     }
     return NULL;
 }
 
-static int check_adopt(struct vfr_sets *s, const struct vfr_image *image)
+u32 vfr_sets_find(const struct vfr_sets *s, u32 id, u32 kind)
 {
-    u64 nr = 0, size = 0;
+    const struct vfr_life *l = find_life(s, id, kind);
 
-    for (unsigned i = 0; i < VFR_SETS_MAX; i++) {
-        nr += s->lives[i].owner != 0;
-        size += s->lives[i].owner ? s->lives[i].size : 0;
-    }
-    for (u32 i = 0; i < image->nr_sets; i++) {
-        const struct vfr_set *set = &sets_of(image)[i];
-        const struct vfr_life *l = set->size ? find_life(s, set->id, set->kind) : NULL;
-
-        nr += set->size && !l;
-        size += !l ? set->size : MAX(set->size, l->size) - l->size;
-    }
-    return nr <= VFR_SETS_MAX && size <= s->nr_slots / 2 ? 0 : -XEN_ENOSPC;
+    return l ? l->owner : 0;
 }
 
-static struct vfr_life *begin_life(struct vfr_sets *s, const struct vfr_set *set)
+static u32 size_of(const struct vfr_set *set, const struct vfr_sets *before)
 {
-    struct vfr_life *l = s->lives;
+    const struct vfr_life *l =
+        before && set->size ? find_life(before, set->id, set->kind) : NULL;
 
-    while (l->owner)
-        l++;
-    s->last_owner += VFR_SETS_MAX;
-    *l = (struct vfr_life){
-        .id = set->id, .kind = set->kind, .owner = s->last_owner + (u32)(l - s->lives)};
-    return l;
+    return l ? MAX(set->size, l->nr) : set->size;
 }
 
-int vfr_sets_adopt(struct vfr_sets *s, const struct vfr_image *image, u16 of[VFR_SETS_MAX])
+u64 vfr_sets_need(const struct vfr_image *image, const struct vfr_sets *before)
 {
-    int rc = check_adopt(s, image);
+    u64 size = 0;
 
-    if (rc)
-        return rc;
+    for (u32 i = 0; i < image->nr_sets; i++)
+        size += size_of(&sets_of(image)[i], before);
+    return size;
+}
+
+int vfr_sets_adopt(struct vfr_sets *s, const struct vfr_image *image,
+                   const struct vfr_sets *before, u16 of[VFR_SETS_MAX])
+{
+    if (vfr_sets_need(image, before) > s->nr_slots / 2)
+        return -XEN_ENOSPC;
     for (u32 i = 0; i < image->nr_sets; i++) {
         const struct vfr_set *set = &sets_of(image)[i];
-        struct vfr_life *l;
 
         of[i] = 0;
         if (!set->size)
             continue;
-        l = find_life(s, set->id, set->kind) ?: begin_life(s, set);
-        l->size = MAX(l->size, set->size);
-        l->timeout = set->timeout ? set->timeout * 1000000000UL : VFR_FOREVER;
-        of[i] = 1 + (u16)(l - s->lives);
+        of[i] = (u16)++s->nr_lives;
+        s->lives[of[i] - 1] = (struct vfr_life){
+            .owner = of[i],
+            .id = set->id,
+            .kind = set->kind,
+            .size = size_of(set, before),
+            .timeout = set->timeout ? set->timeout * 1000000000UL : VFR_FOREVER,
+        };
     }
     return 0;
 }
 
-static const struct vfr_set *set_of_life(const struct vfr_image *image,
-                                         const struct vfr_life *l)
-{
-    for (u32 i = 0; i < image->nr_sets; i++) {
-        const struct vfr_set *set = &sets_of(image)[i];
-
-        if (set->size && set->id == l->id && set->kind == l->kind)
-            return set;
-    }
-    return NULL;
-}
-
-void vfr_sets_retain(struct vfr_sets *s, const struct vfr_image *image)
-{
-    for (unsigned i = 0; i < VFR_SETS_MAX; i++) {
-        struct vfr_life *l = &s->lives[i];
-        const struct vfr_set *set = l->owner ? set_of_life(image, l) : NULL;
-
-        if (set)
-            l->size = MAX(set->size, l->nr);
-        else
-            l->owner = 0;
-    }
-}
-
 /* ---- elements ---- */
-
-static struct vfr_life *life_of(struct vfr_sets *s, u32 owner)
-{
-    struct vfr_life *l = &s->lives[owner % VFR_SETS_MAX];
-
-    return owner && l->owner == owner ? l : NULL;
-}
 
 static void give_up(struct vfr_sets *s, struct vfr_set_slot *slot)
 {
-    struct vfr_life *l = slot->until ? life_of(s, slot->owner) : NULL;
-
-    if (l)
-        l->nr--;
+    if (slot->until)
+        s->lives[slot->owner - 1].nr--;
     __atomic_store_n(&slot->until, 0, __ATOMIC_RELEASE);
 }
 
@@ -294,7 +254,7 @@ static struct vfr_set_slot *find_slot(struct vfr_sets *s, const struct vfr_life 
 
         if (is_element(slot, l, e, rest))
             return slot;
-        if (!room && (slot->until <= now || !life_of(s, slot->owner)))
+        if (!room && slot->until <= now)
             room = slot;
         if (!slot->rest)
             break;
@@ -305,7 +265,7 @@ static struct vfr_set_slot *find_slot(struct vfr_sets *s, const struct vfr_life 
 static int find_element(struct vfr_sets *s, u32 life, const struct vfr_element *e,
                         struct vfr_life **l)
 {
-    if (!life || life > VFR_SETS_MAX || !s->lives[life - 1].owner)
+    if (!life || life > s->nr_lives)
         return -XEN_ENOENT;
     *l = &s->lives[life - 1];
     return vfr_element_check((*l)->kind, e) ? 0 : -XEN_EINVAL;
@@ -322,17 +282,11 @@ static void fill(struct vfr_set_slot *slot, const struct vfr_life *l,
     __atomic_store_n(&slot->until, until, __ATOMIC_RELEASE);
 }
 
-int vfr_sets_add(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 now)
+static int put(struct vfr_sets *s, struct vfr_life *l, const struct vfr_element *e, u64 until,
+               u64 now)
 {
-    struct vfr_set_slot *slot;
-    struct vfr_life *l;
-    int rc = find_element(s, life, e, &l);
-    u64 until;
+    struct vfr_set_slot *slot = find_slot(s, l, e, now);
 
-    if (rc)
-        return rc;
-    until = l->timeout < VFR_FOREVER - now ? now + l->timeout : VFR_FOREVER;
-    slot = find_slot(s, l, e, now);
     if (slot && is_element(slot, l, e, vfr_element_rest(l->kind, e))) {
         __atomic_store_n(&slot->until, until, __ATOMIC_RELEASE);
         return 0;
@@ -346,6 +300,18 @@ int vfr_sets_add(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 
     fill(slot, l, e, until);
     l->nr++;
     return 0;
+}
+
+int vfr_sets_add(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 timeout,
+                 u64 now)
+{
+    struct vfr_life *l;
+    int rc = find_element(s, life, e, &l);
+
+    if (rc)
+        return rc;
+    timeout = timeout ?: l->timeout;
+    return put(s, l, e, timeout < VFR_FOREVER - now ? now + timeout : VFR_FOREVER, now);
 }
 
 int vfr_sets_remove(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 now)
@@ -364,12 +330,52 @@ int vfr_sets_remove(struct vfr_sets *s, u32 life, const struct vfr_element *e, u
     return rc;
 }
 
+static struct vfr_element element_of(const struct vfr_set_slot *slot)
+{
+    return (struct vfr_element){
+        {slot->high, slot->low}, (u16)slot->rest, (u8)(slot->rest >> 16)};
+}
+
+bool vfr_sets_next(const struct vfr_sets *s, u32 life, u64 *at, u64 budget, u64 now,
+                   struct vfr_element *e, u64 *until)
+{
+    for (; budget && *at < s->nr_slots; budget--) {
+        const struct vfr_set_slot *slot = &s->slots[(*at)++];
+
+        if (slot->until <= now || slot->owner != life)
+            continue;
+        *e = element_of(slot);
+        *until = slot->until;
+        return true;
+    }
+    return false;
+}
+
+int vfr_sets_inherit(struct vfr_sets *s, const struct vfr_sets *before, u64 *at, u64 budget,
+                     u64 now)
+{
+    int rc = 0;
+
+    for (; !rc && budget && *at < before->nr_slots; budget--, ++*at) {
+        const struct vfr_set_slot *slot = &before->slots[*at];
+        const struct vfr_life *old = &before->lives[slot->owner - !!slot->owner];
+        const struct vfr_element e = element_of(slot);
+        struct vfr_life *l;
+
+        if (slot->until <= now)
+            continue;
+        l = find_life(s, old->id, old->kind);
+        rc = l ? put(s, l, &e, slot->until, now) : 0;
+    }
+    return rc ?: *at < before->nr_slots ? -XEN_EAGAIN : 0;
+}
+
 bool vfr_sets_sweep(struct vfr_sets *s, u64 now, u64 budget)
 {
     for (; budget && s->swept < s->nr_slots; budget--, s->swept++) {
         struct vfr_set_slot *slot = &s->slots[s->swept];
 
-        if (slot->until && (slot->until <= now || !life_of(s, slot->owner)))
+        if (slot->until && slot->until <= now)
             give_up(s, slot);
     }
     if (s->swept < s->nr_slots)

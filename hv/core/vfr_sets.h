@@ -1,9 +1,9 @@
 /*
- * The sets that rules ask: what a ruleset's image lists for good, and what is added at run time,
- * which outlives the ruleset as long as its successor has a set of that id and kind.
+ * The sets that rules ask: what a ruleset's image lists for good, and what is added at run time.
  *
- * The elements of all sets share one table; each set has a life in it:
- *  1. A slot counts while its 'owner' is a life in use and its 'until' has not come.
+ * The elements that were added to a ruleset's sets share one table; each set has a life in it. The
+ * table of the next ruleset begins with those whose set that has too, by id and kind.
+ *  1. A slot counts until its 'until' has come; its 'owner' is a life.
  *  2. A life has at most 'size' slots, expired ones that nobody swept included; the lives' sizes
  *     together are at most half of the table.
  *  3. No two slots that count are the same element.
@@ -36,7 +36,7 @@ struct vfr_set_slot {
 #define VFR_FOREVER (~0UL)
 
 struct vfr_life {
-    u32 owner; /* 0: free; else a number never used before, times VFR_SETS_MAX, plus the index */
+    u32 owner; /* 1 + its index */
     u32 id, kind;
     u32 nr, size;
     u64 timeout; /* ns; VFR_FOREVER */
@@ -47,7 +47,7 @@ struct vfr_sets {
     struct vfr_set_slot *slots;
     u64 nr_slots; /* a power of two */
     u64 secret;
-    u32 last_owner;
+    u32 nr_lives;
     u64 swept; /* slots so far, of this round */
     struct vfr_life lives[VFR_SETS_MAX];
 };
@@ -55,22 +55,35 @@ struct vfr_sets {
 /* 'nr' slots, all 0, a power of two and at least VFR_SET_PROBE; 'secret' is random. */
 void vfr_sets_init(struct vfr_sets *s, struct vfr_set_slot *slots, u64 nr, u64 secret);
 
+/* How many elements a table must have room for, twice, for this image after those of 'before'. */
+u64 vfr_sets_need(const struct vfr_image *image, const struct vfr_sets *before);
 /*
- * A checked image's sets get lives; of[set] is 1 + the life's index, 0 for a set that takes no
- * elements at run time. -XEN_ENOSPC, and nothing changed: too many, or too big for the table.
+ * The sets of a checked image get lives in a new table; of[set] is 1 + the life's index, 0 for a set
+ * that takes no elements at run time. -XEN_ENOSPC: too big for the table. 'before' may be NULL.
  */
 int vfr_sets_adopt(struct vfr_sets *s, const struct vfr_image *image,
-                   u16 of[VFR_SETS_MAX]) must_check;
-/* Lives that this image does not need end: there is no way back to an image that did. */
-void vfr_sets_retain(struct vfr_sets *s, const struct vfr_image *image);
+                   const struct vfr_sets *before, u16 of[VFR_SETS_MAX]) must_check;
+/*
+ * Copies elements among the next 'budget' slots of 'before' from *at on, 0 to begin with.
+ * -XEN_EAGAIN: there are more; -XEN_ENOSPC: one finds no place: a larger table would have one.
+ */
+int vfr_sets_inherit(struct vfr_sets *s, const struct vfr_sets *before, u64 *at, u64 budget,
+                     u64 now) must_check;
+/* The life of the set with this id and kind; 0: there is none. */
+u32 vfr_sets_find(const struct vfr_sets *s, u32 id, u32 kind);
 
 /*
  * -XEN_ENOENT: no such life. -XEN_EINVAL: nothing this kind of set can have. -XEN_ENOSPC: full;
  * sweep, and try again. To add what is there renews it; to remove what is not is -XEN_ESRCH.
+ * 'timeout' is in ns; 0: the set's own.
  */
-int vfr_sets_add(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 now) must_check;
+int vfr_sets_add(struct vfr_sets *s, u32 life, const struct vfr_element *e, u64 timeout,
+                 u64 now) must_check;
 int vfr_sets_remove(struct vfr_sets *s, u32 life, const struct vfr_element *e,
                     u64 now) must_check;
+/* The next element among 'budget' slots from *at on; false: none there. *at is then further on. */
+bool vfr_sets_next(const struct vfr_sets *s, u32 life, u64 *at, u64 budget, u64 now,
+                   struct vfr_element *e, u64 *until);
 
 /* Gives up expired elements among the next 'budget' slots; true: a round is complete. */
 bool vfr_sets_sweep(struct vfr_sets *s, u64 now, u64 budget);

@@ -2,6 +2,7 @@
 #include "guest/access.h"
 #include "hcall/hcall.h"
 #include "kern/heap.h"
+#include "svc/vfr_elements.h"
 #include "svc/vfr_leases.h"
 #include "svc/vfr_rules.h"
 #include "svc/vif.h"
@@ -45,15 +46,21 @@ s64 hcall_vfr_rules(u64 u_arg)
 
     if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
         return -XEN_EFAULT;
-    if (op.reserved || op.op > VFR_RULES_READ)
-        return -XEN_EINVAL;
-    if (op.op == VFR_RULES_READ)
-        rc = vfr_rules_read(&op);
-    else
-        rc = vfr_rules_install(&op, op.op == VFR_RULES_CHECK);
+    rc = vfr_rules_call(&op);
     copied =
         copy_to_guest((void *)u_arg, &op, sizeof(op)); /* also where an image is not good */
     return rc ? rc : copied;
+}
+
+s64 hcall_vfr_set(u64 u_arg)
+{
+    struct serai_vfr_set op;
+    int rc;
+
+    if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
+        return -XEN_EFAULT;
+    rc = vfr_elements_call(&op);
+    return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
 }
 
 static int list_leases(struct serai_vfr_lease *op)

@@ -31,6 +31,7 @@
 #include "kern/tlb.h"
 #include "main/early_memory.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_rules.h"
 #include "svc/vif.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
@@ -304,6 +305,7 @@ static __init void start_cpus(void)
     lifecycle_init();
     vif_init();
     vfr_leases_init();
+    vfr_rules_init();
 }
 
 /* What domain 0 may not touch among the devices. */

@@ -2,9 +2,9 @@
 #include "guest/access.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
+#include "kern/random.h"
 #include "svc/vfr_leases.h"
 #include "svc/vfr_ways.h"
-#include "x86/cpu.h"
 
 #define ROUTES_SIZE 4096 /* a power of two */
 #define VIFS_ORDER  3    /* pages for VFR_VIFS_MAX pointers */
@@ -107,6 +107,11 @@ void vfr_change_begin(void)
         preempt_point();
 }
 
+bool vfr_change_try(void)
+{
+    return !__atomic_exchange_n(&changing, true, __ATOMIC_ACQUIRE);
+}
+
 void vfr_change_end(void)
 {
     __atomic_store_n(&changing, false, __ATOMIC_RELEASE);
@@ -141,18 +146,6 @@ static void give_back(struct pieces *p)
         heap_free_pages(p->all[p->nr].at, p->all[p->nr].order);
 }
 
-/* No two calls find the counter in the same state of its lower bits, and none tells the next. */
-static u64 secret(void)
-{
-    static u64 state;
-
-    for (unsigned i = 0; i < 64; i++) {
-        state = (state ^ rdtsc()) * 0x9e3779b97f4a7c15ul;
-        state ^= state >> 29;
-    }
-    return state;
-}
-
 /* Flows whose time is over make room, a part of the table at a time. */
 #define SWEEP_EVERY  100000000 /* ns */
 #define SWEEP_BUDGET 1024
@@ -162,7 +155,7 @@ static struct timer sweep_timer;
 
 static void sweep(void *arg)
 {
-    const u64 keys[4] = {secret(), secret(), secret(), secret()};
+    const u64 keys[4] = {random_u64(), random_u64(), random_u64(), random_u64()};
     ns_t now = time_now();
 
     lock(&vfr.flow_lock);
@@ -183,7 +176,7 @@ static int make_flows(struct pieces *p)
 {
     struct vfr_flow_memory m = {
         .nr_flows = VFR_FLOWS_MIN, .nr_vifs = VFR_VIFS_MAX, .ended = flow_ended};
-    const u64 keys[4] = {secret(), secret(), secret(), secret()};
+    const u64 keys[4] = {random_u64(), random_u64(), random_u64(), random_u64()};
     u64 room = max_mfn * PAGE_SIZE / FLOWS_SHARE;
 
     while (2 * m.nr_flows * sizeof(*m.flow) <= room && 2 * m.nr_flows <= VFR_FLOWS_MAX)
@@ -211,8 +204,8 @@ static int make_tables(void)
         give_back(&p);
         return rc;
     }
-    vfr_routes_init(&tables[0], routes[0], ROUTES_SIZE, secret());
-    vfr_routes_init(&tables[1], routes[1], ROUTES_SIZE, secret());
+    vfr_routes_init(&tables[0], routes[0], ROUTES_SIZE, random_u64());
+    vfr_routes_init(&tables[1], routes[1], ROUTES_SIZE, random_u64());
     timer_init(&sweep_timer, sweep, NULL);
     timer_set(&sweep_timer, time_now() + SWEEP_EVERY);
     return 0;
@@ -270,20 +263,21 @@ static int add_all(struct vfr_routes *r, const struct vif *f)
     return rc;
 }
 
-static int attach(struct vif *f, u32 generation, const u64 *zones)
+static int attach(struct vif *f, const struct serai_vfr_vif *op)
 {
     int rc = make_tables();
 
     if (rc)
         return rc;
-    if (generation != vfr_generation())
+    if (op->generation != vfr_generation())
         return -XEN_EBUSY;
     if (f->kind == VFR_UPLINK && vfr.uplink != VFR_NOBODY)
         return -XEN_EEXIST;
     rc = add_all(other_table(), f);
     if (rc)
         return rc;
-    vfr_zones_set(&f->zones[generation & 1], zones);
+    vfr_zones_set(&f->zones[op->generation & 1], op->zones);
+    vfr_zones_set(&f->zones[!(op->generation & 1)], op->zones_before);
     swap_tables();
     BUG_ON(add_all(other_table(), f));
     if (f->kind == VFR_UPLINK) {
@@ -293,12 +287,12 @@ static int attach(struct vif *f, u32 generation, const u64 *zones)
     return 0;
 }
 
-int vfr_attach(struct vif *f, u32 generation, const u64 *zones)
+int vfr_attach(struct vif *f, const struct serai_vfr_vif *op)
 {
     int rc;
 
     vfr_change_begin();
-    rc = attach(f, generation, zones);
+    rc = attach(f, op);
     vfr_change_end();
     return rc;
 }

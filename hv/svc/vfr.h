@@ -18,9 +18,10 @@
 /* The rules of a generation, and what belongs to them. */
 struct vfr_ruleset {
     u32 generation;
-    unsigned order; /* of the image's pages */
+    unsigned own_order, order; /* of its pages, and its image's */
     void *image;
     struct vfr_rules rules;
+    struct vfr_sets *sets;        /* (change) elements added at run time; looked into by any */
     struct vfr_counter *counters; /* nr_rules + 1 for each CPU */
     unsigned counters_order;
     u64 born[]; /* of each rule */
@@ -29,7 +30,9 @@ struct vfr_ruleset {
 struct vfr {
     struct vfr_routes *routes;   /* (atomic) */
     struct vfr_ruleset *ruleset; /* (atomic) NULL: none was installed, nothing passes */
-    u16 uplink;                  /* (atomic) where everything else goes; VFR_NOBODY */
+    struct vfr_ruleset
+        *before; /* (change) which comes back if this one is not confirmed; NULL */
+    u16 uplink;  /* (atomic) where everything else goes; VFR_NOBODY */
     struct spinlock flow_lock;
     struct vfr_flow_table flows; /* (T) functions: with the lock */
 };
@@ -69,11 +72,13 @@ bool vfr_take(struct vif *f) must_check;
  * goes, and all its flows with it. -XEN_EBUSY: other rules are in force; -XEN_EEXIST: an address
  * is somebody else's; -XEN_ENOSPC, -XEN_ENOMEM.
  */
-int vfr_attach(struct vif *f, u32 generation, const u64 *zones) must_check;
+int vfr_attach(struct vif *f, const struct serai_vfr_vif *op) must_check;
 void vfr_detach(struct vif *f);
 
 /* Between these a change is this caller's; preemption points may be met. */
 void vfr_change_begin(void);
+/* For who may not wait; false: somebody else is at it. */
+bool vfr_change_try(void) must_check;
 void vfr_change_end(void);
 
 #endif

@@ -1,9 +1,9 @@
 #include "svc/vfr_leases.h"
 #include "kern/heap.h"
 #include "kern/lock.h"
+#include "kern/random.h"
 #include "kern/timer.h"
 #include "svc/vfr_ways.h"
-#include "x86/cpu.h"
 
 /* Leases that end between two looks at the clock. */
 #define DUE_AT_ONCE 64
@@ -38,7 +38,7 @@ static void tick(void *arg)
 static int make(void)
 {
     const struct vfr_lease_sizes sizes = {.addresses = 8, .leases = 1024, .leaves = 256};
-    const u64 key[2] = {rdtsc() * 0x9e3779b97f4a7c15ul, rdtsc() * 0xd6e8feb86659fd93ul};
+    const u64 key[2] = {random_u64(), random_u64()};
     void *memory;
 
     if (vfr_leases.max)

@@ -2,35 +2,41 @@
 #include "guest/access.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
-#include "svc/vfr.h"
-#include "x86/cpu.h"
+#include "kern/random.h"
+#include "svc/vfr_elements.h"
 
 /* Between two preemption points. */
 #define COPY_BYTES   KIB(64)
 #define CHECK_BUDGET 1024
 
-#define SETS_NR  1024 /* elements added at run time: places */
-#define RATES_NR 4096
+#define RATES_NR    4096
+#define SECONDS_MAX 86400
+#define SECOND      1000000000l
+#define RETRY       1000000 /* ns */
 
-/* What outlives rulesets. */
-static struct vfr_sets *sets;
+/* These outlive rulesets. */
 static struct vfr_rates rates;
+
+static struct timer patience; /* (change) for the confirmation */
+static ns_t patience_ends;    /* (change) */
+static struct vfr_ruleset
+    *gone; /* (change) not in force any more, but perhaps still looked at */
 
 static void drop(struct vfr_ruleset *s)
 {
     if (!s)
         return;
-    if (s->image)
-        heap_free_pages(s->image, s->order);
+    vfr_elements_free(s);
+    heap_free_pages(s->image, s->order);
     if (s->counters)
         heap_free_pages(s->counters, s->counters_order);
-    heap_free_pages(s, heap_order(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
+    heap_free_pages(s, s->own_order);
 }
 
-static int copy_image(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
+static int copy_image(u8 *image, const struct serai_vfr_rules *op)
 {
     for (u64 at = 0; at < op->len; at += COPY_BYTES) {
-        if (copy_from_guest((u8 *)s->image + at, (const u8 *)op->image + at,
+        if (copy_from_guest(image + at, (const u8 *)op->image + at,
                             MIN(COPY_BYTES, op->len - at)))
             return -XEN_EFAULT;
         preempt_point();
@@ -38,59 +44,76 @@ static int copy_image(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
     return 0;
 }
 
-static int check_image(const struct vfr_ruleset *s, struct serai_vfr_rules *op)
+static int check_image(const void *image, struct serai_vfr_rules *op)
 {
     struct vfr_rules_progress progress = {0};
     int rc;
 
-    while ((rc = vfr_rules_check(&progress, s->image, op->len, CHECK_BUDGET)) == -XEN_EAGAIN)
+    while ((rc = vfr_rules_check(&progress, image, op->len, CHECK_BUDGET)) == -XEN_EAGAIN)
         preempt_point();
     op->part = progress.part;
     op->at = progress.at;
     return rc;
 }
 
-/* A copy of the image that is known to be good, and room for what belongs to it. */
+/* What belongs to a good image; NULL: no memory. */
+static struct vfr_ruleset *surround(struct vfr_image *image, unsigned order)
+{
+    const u64 size = sizeof(struct vfr_ruleset) + image->nr_rules * sizeof(u64);
+    const u64 counters = (image->nr_rules + 1) * sizeof(struct vfr_counter) * nr_cpus;
+    struct vfr_ruleset *s = heap_alloc_pages(heap_order(size));
+
+    if (!s)
+        return NULL;
+    s->own_order = heap_order(size);
+    s->counters_order = heap_order(counters);
+    s->counters = heap_alloc_pages(s->counters_order);
+    if (!s->counters) {
+        heap_free_pages(s, s->own_order);
+        return NULL;
+    }
+    s->image = image;
+    s->order = order;
+    vfr_rules_open(&s->rules, image);
+    s->rules.born = s->born;
+    s->rules.buckets = &rates;
+    return s;
+}
+
+/* A copy of the image that is known to be good, and what belongs to it. */
 static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
 {
-    struct vfr_ruleset *s;
-    u64 counters;
+    const unsigned order = heap_order(op->len);
+    void *image;
     int rc;
 
     if (op->len < sizeof(struct vfr_image) || op->len > VFR_IMAGE_MAX)
         return -XEN_EINVAL;
-    s = heap_alloc_pages(heap_order(sizeof(*s) + VFR_RULES_MAX * sizeof(s->born[0])));
-    if (!s)
+    image = heap_alloc_pages(order);
+    if (!image)
         return -XEN_ENOMEM;
-    *loaded = s;
-    s->order = heap_order(op->len);
-    s->image = heap_alloc_pages(s->order);
-    rc = s->image ? copy_image(s, op) : -XEN_ENOMEM;
+    rc = copy_image(image, op);
     if (!rc)
-        rc = check_image(s, op);
+        rc = check_image(image, op);
+    if (!rc)
+        *loaded = surround(image, order);
+    if (!rc && !*loaded)
+        rc = -XEN_ENOMEM;
     if (rc)
-        return rc;
-    vfr_rules_open(&s->rules, s->image);
-    counters = (s->rules.image->nr_rules + 1) * sizeof(struct vfr_counter) * nr_cpus;
-    s->counters_order = heap_order(counters);
-    s->counters = heap_alloc_pages(s->counters_order);
-    return s->counters ? 0 : -XEN_ENOMEM;
+        heap_free_pages(image, order);
+    return rc;
 }
 
-static int make_shared(void)
+static int make_rates(void)
 {
-    struct vfr_set_slot *slots;
     struct vfr_bucket *buckets;
 
-    if (sets)
+    if (rates.buckets)
         return 0;
-    slots = heap_alloc_pages(heap_order(SETS_NR * sizeof(*slots)));
     buckets = heap_alloc_pages(heap_order(RATES_NR * sizeof(*buckets)));
-    sets = heap_alloc_pages(heap_order(sizeof(*sets)));
-    if (!slots || !buckets || !sets)
+    if (!buckets)
         return -XEN_ENOMEM;
-    vfr_sets_init(sets, slots, SETS_NR, rdtsc());
-    vfr_rates_init(&rates, buckets, RATES_NR, rdtsc());
+    vfr_rates_init(&rates, buckets, RATES_NR, random_u64());
     return 0;
 }
 
@@ -98,10 +121,11 @@ static int make_shared(void)
 static void inherit(struct vfr_ruleset *s, const struct vfr_ruleset *old)
 {
     u32 n = s->rules.image->nr_rules, was = old ? old->rules.image->nr_rules : 0;
+    const u64 now = (u64)time_now();
     u16 *to;
 
     for (u32 i = 0; i < n; i++)
-        s->born[i] = (u64)time_now();
+        s->born[i] = now;
     if (!old)
         return;
     to = heap_alloc_pages(heap_order((was + 1) * sizeof(*to)));
@@ -140,51 +164,128 @@ static int put_zones(const struct serai_vfr_rules *op, u32 generation)
     return 0;
 }
 
-/* The change is this caller's. */
-static int replace(struct vfr_ruleset *s, struct serai_vfr_rules *op)
+/* ---- in force, and out of it ---- */
+
+/* What a rollback left behind: nobody looks at it once all CPUs have passed by. */
+static void clean_up(void)
+{
+    if (!gone)
+        return;
+    quiesce_cpus();
+    drop(gone);
+    gone = NULL;
+}
+
+/*
+ * The rules before come back, under a new number: what the others let pass is judged again. Their
+ * zones are still there, for a ruleset is not replaced while it waits.
+ */
+static void roll_back(void)
+{
+    struct vfr_ruleset *back = vfr.before;
+
+    gone = vfr.ruleset;
+    vfr.before = NULL;
+    back->generation = gone->generation + 1;
+    __atomic_store_n(&vfr.ruleset, back, __ATOMIC_SEQ_CST);
+}
+
+static void out_of_patience(void *arg)
+{
+    if (!vfr_change_try()) {
+        timer_set(&patience, time_now() + RETRY);
+        return;
+    }
+    /* It may have been set for others, that were decided about meanwhile. */
+    if (vfr.before && time_now() < patience_ends)
+        timer_set(&patience, patience_ends);
+    else if (vfr.before)
+        roll_back();
+    vfr_change_end();
+}
+
+static void settle(struct vfr_ruleset *old, u32 seconds)
+{
+    if (seconds) {
+        vfr.before = old;
+        patience_ends = time_now() + seconds * SECOND;
+        timer_set(&patience, patience_ends);
+        return;
+    }
+    quiesce_cpus();
+    drop(old);
+}
+
+static int check_replace(const struct serai_vfr_rules *op)
+{
+    if (op->generation != vfr_generation())
+        return -XEN_EBUSY;
+    if (vfr.before)
+        return -XEN_EAGAIN;
+    return op->seconds > SECONDS_MAX || (op->seconds && !vfr.ruleset) ? -XEN_EINVAL : 0;
+}
+
+static int replace(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
 {
     struct vfr_ruleset *old = vfr.ruleset;
-    int rc = op->generation == vfr_generation() ? make_shared() : -XEN_EBUSY;
+    int rc = make_rates();
 
     if (!rc)
-        rc = vfr_sets_adopt(sets, s->rules.image, s->rules.life);
+        rc = vfr_elements_make(s, old);
+    if (!rc)
+        rc = put_zones(op, op->generation + 1);
     if (rc)
         return rc;
     s->generation = op->generation + 1;
-    s->rules.born = s->born;
-    s->rules.added = sets;
-    s->rules.buckets = &rates;
-    rc = put_zones(op, s->generation);
-    if (rc) {
-        if (old)
-            vfr_sets_retain(sets, old->rules.image);
-        return rc;
-    }
     inherit(s, old);
     __atomic_store_n(&vfr.ruleset, s, __ATOMIC_SEQ_CST);
-    quiesce_cpus();
-    vfr_sets_retain(sets, s->rules.image);
-    drop(old);
+    settle(old, op->seconds);
     return 0;
 }
 
-int vfr_rules_install(struct serai_vfr_rules *op, bool check_only)
+static int install(struct serai_vfr_rules *op)
 {
     struct vfr_ruleset *s = NULL;
     int rc = load(op, &s);
 
-    if (!rc) {
-        op->nr_rules = s->rules.image->nr_rules;
-        vfr_change_begin();
-        rc =
-            check_only ? (op->generation == vfr_generation() ? 0 : -XEN_EBUSY) : replace(s, op);
-        op->generation = vfr_generation();
-        vfr_change_end();
-    }
-    if (rc || check_only)
+    if (rc)
+        return rc;
+    op->nr_rules = s->rules.image->nr_rules;
+    vfr_change_begin();
+    clean_up();
+    rc = check_replace(op);
+    if (!rc && op->op == VFR_RULES_INSTALL)
+        rc = replace(s, op);
+    op->generation = vfr_generation();
+    vfr_change_end();
+    if (rc || op->op == VFR_RULES_CHECK)
         drop(s);
     return rc;
 }
+
+/* The rules stay, or the ones before come back. */
+static int decide(struct serai_vfr_rules *op)
+{
+    int rc;
+
+    vfr_change_begin();
+    clean_up();
+    rc = op->generation == vfr_generation() ? 0 : -XEN_EBUSY;
+    if (!rc && !vfr.before)
+        rc = -XEN_ENOENT;
+    if (!rc && op->op == VFR_RULES_ROLL_BACK)
+        roll_back();
+    if (!rc && vfr.before) {
+        quiesce_cpus();
+        drop(vfr.before);
+        vfr.before = NULL;
+    }
+    op->generation = vfr_generation();
+    vfr_change_end();
+    return rc;
+}
+
+/* ---- counters ---- */
 
 static struct vfr_counter sum(const struct vfr_ruleset *s, u32 rule)
 {
@@ -211,15 +312,40 @@ static int give_counters(const struct vfr_ruleset *s, const struct serai_vfr_rul
     return 0;
 }
 
-int vfr_rules_read(struct serai_vfr_rules *op)
+static int read(struct serai_vfr_rules *op)
 {
     int rc = 0;
 
     vfr_change_begin();
+    clean_up();
     op->generation = vfr_generation();
     op->nr_rules = vfr.ruleset ? vfr.ruleset->rules.image->nr_rules : 0;
+    op->seconds = 0;
+    if (vfr.before)
+        op->seconds = (u32)(MAX(patience_ends - time_now(), 0) / SECOND) + 1;
     if (vfr.ruleset)
         rc = give_counters(vfr.ruleset, op);
     vfr_change_end();
     return rc;
+}
+
+int vfr_rules_call(struct serai_vfr_rules *op)
+{
+    switch (op->op) {
+    case VFR_RULES_INSTALL:
+    case VFR_RULES_CHECK:
+        return install(op);
+    case VFR_RULES_READ:
+        return read(op);
+    case VFR_RULES_CONFIRM:
+    case VFR_RULES_ROLL_BACK:
+        return decide(op);
+    default:
+        return -XEN_EINVAL;
+    }
+}
+
+__init void vfr_rules_init(void)
+{
+    timer_init(&patience, out_of_patience, NULL);
 }

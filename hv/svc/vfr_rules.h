@@ -1,4 +1,7 @@
-/* Rulesets: from domain 0's memory into force. */
+/*
+ * Rulesets: from domain 0's memory into force. One that waits for its confirmation has the one before
+ * it at hand, and makes room for that by the hypervisor's own clock.
+ */
 #ifndef SERAI_SVC_VFR_RULES_H
 #define SERAI_SVC_VFR_RULES_H
 
@@ -6,7 +9,8 @@
 #include "base/types.h"
 
 /* As abi/vfr.h says; 'op' is the caller's copy. Long. */
-int vfr_rules_install(struct serai_vfr_rules *op, bool check_only) must_check;
-int vfr_rules_read(struct serai_vfr_rules *op) must_check;
+int vfr_rules_call(struct serai_vfr_rules *op) must_check;
+
+void vfr_rules_init(void);
 
 #endif

@@ -208,7 +208,7 @@ static int connect(struct vif *f, const struct serai_vfr_vif *op)
     for (unsigned i = 0; !rc && i < nr; i++)
         start_queue(&f->queues[i]);
     if (!rc)
-        rc = vfr_attach(f, op->generation, op->zones);
+        rc = vfr_attach(f, op);
     if (!rc)
         return 0;
     for (unsigned i = 0; i < nr; i++) {

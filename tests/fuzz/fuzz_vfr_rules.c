@@ -168,7 +168,7 @@ static void judge_all(const struct vfr_image *image)
     r.born = born;
     r.added = &sets;
     r.buckets = &rates;
-    if (vfr_sets_adopt(&sets, image, r.life))
+    if (vfr_sets_adopt(&sets, image, NULL, r.life))
         memset(r.life, 0, sizeof(r.life));
     for (u64 n = 0; n < QUESTIONS; n++)
         judge(&r, n);

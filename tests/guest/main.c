@@ -35,6 +35,7 @@ static const struct {
     {"twodom", test_twodom},
     {"vif", test_vif},
     {"vif-bench", test_vif_bench},
+    {"vif-policy", test_vif_policy},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},

@@ -34,10 +34,10 @@ static void ruleset(void)
     r.image = (u64)&front_image;
     front_image.rule.from = 7; /* its gate says otherwise */
     is(front_rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "one that contradicts itself");
-    r.reserved = 1;
-    is(front_rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "a reserved field");
-    r.reserved = 0;
-    is(front_rules(3, &r), -XEN_EINVAL, "an unknown operation");
+    r.seconds = 86401;
+    is(front_rules(VFR_RULES_INSTALL, &r), -XEN_EINVAL, "more than a day to confirm it");
+    r.seconds = 0;
+    is(front_rules(5, &r), -XEN_EINVAL, "an unknown operation");
     is(front_rules(VFR_RULES_READ, &r), 0, "read again");
     is(r.generation, 1, "the first ones are in force");
 }

@@ -66,12 +66,12 @@ int judge_load(const void *bytes, u64 len)
     rules.born = born;
     rules.added = &sets;
     rules.buckets = &rates;
-    return vfr_sets_adopt(&sets, image, rules.life);
+    return vfr_sets_adopt(&sets, image, NULL, rules.life);
 }
 
 int judge_add(u32 set, const struct vfr_element *e, u64 now)
 {
-    return vfr_sets_add(&sets, rules.life[set], e, now);
+    return vfr_sets_add(&sets, rules.life[set], e, 0, now);
 }
 
 int judge_remove(u32 set, const struct vfr_element *e, u64 now)

@@ -104,7 +104,7 @@ static int adopt(struct world *w)
 {
     free(w->image);
     w->image = image_finish(w->source);
-    return vfr_sets_adopt(&w->sets, w->image, w->life);
+    return vfr_sets_adopt(&w->sets, w->image, NULL, w->life);
 }
 
 static int start(void **state)
@@ -168,7 +168,7 @@ static void forget_expired(struct world *w)
 static void add(struct world *w, const struct vfr_element *e)
 {
     struct known *k = find(w, e);
-    int rc = vfr_sets_add(&w->sets, w->life[1], e, w->now);
+    int rc = vfr_sets_add(&w->sets, w->life[1], e, 0, w->now);
 
     if (rc) {
         /* Expired ones may be in the way, until a sweep. */
@@ -177,7 +177,7 @@ static void add(struct world *w, const struct vfr_element *e)
         while (!vfr_sets_sweep(&w->sets, w->now, 7))
             ;
         forget_expired(w);
-        rc = vfr_sets_add(&w->sets, w->life[1], e, w->now);
+        rc = vfr_sets_add(&w->sets, w->life[1], e, 0, w->now);
         assert_int_equal(rc, w->nr < SIZE ? 0 : -XEN_ENOSPC);
     }
     if (rc)
@@ -221,36 +221,63 @@ static void test_random_life(void **state)
     }
 }
 
+/* The next ruleset's table, with what it takes over; the result of the last step. */
+static int succeed(struct world *w, struct world *old)
+{
+    u64 at = 0;
+    int rc;
+
+    free(w->image);
+    w->image = image_finish(w->source);
+    memset(w->slots, 0, sizeof(w->slots));
+    vfr_sets_init(&w->sets, w->slots, SLOTS, 815);
+    rc = vfr_sets_adopt(&w->sets, w->image, &old->sets, w->life);
+    while (!rc && (rc = vfr_sets_inherit(&w->sets, &old->sets, &at, 5, w->now)) == -XEN_EAGAIN)
+        rc = 0;
+    return rc;
+}
+
 static void test_lives(void **state)
 {
-    struct world *w = *state;
+    struct world *old = *state, next = {.source = old->source, .now = old->now};
     const struct vfr_element e = {VFR_IP4(0x0a000000), 0, 104};
-    u16 life = w->life[1];
+    const struct vfr_element brief = {VFR_IP4(0x0b000000), 0, 104};
+    struct vfr_element found;
+    u64 at = 0, until;
 
-    assert_int_equal(vfr_sets_add(&w->sets, life, &e, w->now), 0);
+    assert_int_equal(vfr_sets_add(&old->sets, old->life[1], &e, 0, old->now), 0);
+    assert_int_equal(vfr_sets_add(&old->sets, old->life[1], &brief, 3, old->now - 4), 0);
     /* A ruleset with the same set, somewhere else in it, finds its elements. */
-    w->source->sets[0] = w->source->sets[1];
-    w->source->sets[1].id = 7;
-    assert_int_equal(adopt(w), 0);
-    assert_int_equal(w->life[0], life);
-    assert_true(vfr_sets_has(&w->sets, w->life[0], &e, w->now));
-    assert_false(vfr_sets_has(&w->sets, w->life[1], &e, w->now));
-    /* Too big for the table together with what is there: nothing changes. */
-    w->source->sets[1] = (struct vfr_set){.id = 8, .kind = VFR_SET_IP, .size = SLOTS / 2 - 30};
-    assert_int_equal(adopt(w), -XEN_ENOSPC);
-    assert_int_equal(vfr_sets_check(&w->sets, w->now), 0);
-    assert_true(vfr_sets_has(&w->sets, life, &e, w->now));
-    /* One that a successor does not have is gone, and a new one of that name is empty. */
-    w->source->head.nr_sets = 0;
-    assert_int_equal(adopt(w), 0);
-    vfr_sets_retain(&w->sets, w->image);
-    assert_false(vfr_sets_has(&w->sets, life, &e, w->now));
-    w->source->head.nr_sets = 1;
-    assert_int_equal(adopt(w), 0);
-    assert_false(vfr_sets_has(&w->sets, w->life[0], &e, w->now));
-    assert_int_equal(vfr_sets_check(&w->sets, w->now), 0);
-    assert_int_equal(vfr_sets_add(&w->sets, w->life[0], &e, w->now), 0);
-    assert_true(vfr_sets_has(&w->sets, w->life[0], &e, w->now));
+    next.source->sets[0] = next.source->sets[1];
+    next.source->sets[1].id = 7;
+    assert_int_equal(succeed(&next, old), 0);
+    assert_int_equal(vfr_sets_check(&next.sets, next.now), 0);
+    assert_int_equal(vfr_sets_find(&next.sets, 6, VFR_SET_NET), next.life[0]);
+    assert_int_equal(vfr_sets_find(&next.sets, 6, VFR_SET_IP), 0);
+    assert_true(vfr_sets_has(&next.sets, next.life[0], &e, next.now));
+    assert_false(vfr_sets_has(&next.sets, next.life[1], &e, next.now));
+    assert_true(vfr_sets_next(&next.sets, next.life[0], &at, SLOTS, next.now, &found, &until));
+    assert_true(vfr_addr_equal(found.addr, e.addr) && found.length == 104);
+    assert_int_equal(until, next.now + 5 * 1000000000UL);
+    assert_false(vfr_sets_next(&next.sets, next.life[0], &at, SLOTS, next.now, &found, &until));
+    assert_int_equal(at, SLOTS);
+    /* It stays as it was for the ruleset before. */
+    assert_true(vfr_sets_has(&old->sets, old->life[1], &e, old->now));
+    /* Smaller than what it has, it keeps that and takes no more. */
+    next.source->sets[0].size = 1;
+    assert_int_equal(vfr_sets_add(&old->sets, old->life[1], &brief, 0, old->now), 0);
+    assert_int_equal(succeed(&next, old), 0);
+    assert_true(vfr_sets_has(&next.sets, next.life[0], &brief, next.now));
+    assert_int_equal(vfr_sets_add(&next.sets, next.life[0],
+                                  &(struct vfr_element){VFR_IP4(0x0c000000), 0, 104}, 0, 5),
+                     -XEN_ENOSPC);
+    next.source->sets[1] = (struct vfr_set){.id = 8, .kind = VFR_SET_IP, .size = SLOTS / 2 - 1};
+    assert_int_equal(succeed(&next, old), -XEN_ENOSPC);
+    next.source->head.nr_sets = 0;
+    assert_int_equal(succeed(&next, old), 0);
+    assert_false(vfr_sets_has(&next.sets, 1, &e, next.now));
+    assert_int_equal(vfr_sets_check(&next.sets, next.now), 0);
+    free(next.image);
 }
 
 static void test_errors(void **state)
@@ -258,12 +285,12 @@ static void test_errors(void **state)
     struct world *w = *state;
     struct vfr_element e = {VFR_IP4(0x0a000001), 0, 104};
 
-    assert_int_equal(vfr_sets_add(&w->sets, 0, &e, w->now), -XEN_ENOENT);
-    assert_int_equal(vfr_sets_add(&w->sets, VFR_SETS_MAX + 1, &e, w->now), -XEN_ENOENT);
+    assert_int_equal(vfr_sets_add(&w->sets, 0, &e, 0, w->now), -XEN_ENOENT);
+    assert_int_equal(vfr_sets_add(&w->sets, VFR_SETS_MAX + 1, &e, 0, w->now), -XEN_ENOENT);
     assert_int_equal(vfr_sets_remove(&w->sets, 200, &e, w->now), -XEN_ENOENT);
-    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, w->now), -XEN_EINVAL);
+    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, 0, w->now), -XEN_EINVAL);
     e.length = 129;
-    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, w->now), -XEN_EINVAL);
+    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, 0, w->now), -XEN_EINVAL);
     assert_false(vfr_sets_has(&w->sets, 0, &e, w->now));
     assert_false(vfr_sets_has(&w->sets, 77777, &e, w->now));
 }
@@ -274,8 +301,10 @@ static void test_forever(void **state)
     const struct vfr_element e = {VFR_IP4(0x0a000000), 0, 104};
 
     w->source->sets[1].timeout = 0;
+    memset(w->slots, 0, sizeof(w->slots));
+    vfr_sets_init(&w->sets, w->slots, SLOTS, 1);
     assert_int_equal(adopt(w), 0);
-    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, w->now), 0);
+    assert_int_equal(vfr_sets_add(&w->sets, w->life[1], &e, 0, w->now), 0);
     assert_true(vfr_sets_has(&w->sets, w->life[1], &e, ~0UL - 1));
 }
 

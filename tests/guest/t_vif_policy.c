@@ -1,0 +1,299 @@
+/*
+ * The virtual firewall router's policy at run time: rules that wait for their confirmation, elements of
+ * sets, 8,192 rules at once. Two front ends of one kernel.
+ */
+#include "abi/vfr_set.h"
+#include "front.h"
+
+static struct front a, b;
+static u8 *page; /* what is sent */
+static u32 page_ref;
+
+/* One packet from a, which is sent or dropped for this reason. */
+static bool goes(enum vfr_reason reason)
+{
+    u64 before = front_drops(&a, reason);
+    u32 taken = b.taken;
+    u8 *got;
+
+    front_udp(page, 60, 1, 2);
+    front_request(&a, page_ref, 0, 60, 0);
+    front_push(&a);
+    front_answer(&a);
+    while (front_receive(&b, &got))
+        front_push_buffers(&b, 1);
+    return reason ? front_drops(&a, reason) == before + 1 && b.taken == taken
+                  : b.taken == taken + 1;
+}
+
+static void begin(void)
+{
+    gnt_init(4);
+    page = page_alloc();
+    page_ref = front_grant(page, GTF_readonly);
+    is(front_install(VFR_PASS), 0, "rules");
+    front_prepare(&a, 1, 1);
+    front_prepare(&b, 2, 2);
+    is(front_op(&a.vif, VFR_VIF_CONNECT), 0, "a");
+    is(front_op(&b.vif, VFR_VIF_CONNECT), 0, "b");
+    front_push_buffers(&b, 8);
+    ok(goes(VFR_R_OK), "a packet passes");
+}
+
+/* For so long, or a bit longer. */
+static void pass_time(u64 ns)
+{
+    u64 end = clock_ns() + ns;
+    u32 port = 1; /* nobody sends to it */
+
+    while (clock_ns() < end)
+        poll_port(port, end);
+}
+
+/* ---- confirmation ---- */
+
+static long install_for(u8 action, u32 seconds)
+{
+    struct serai_vfr_rules r = {
+        .generation = front_generation,
+        .image = (u64)&front_image,
+        .len = sizeof(front_image),
+        .seconds = seconds,
+    };
+
+    front_image.rule.action = action;
+    return front_rules(VFR_RULES_INSTALL, &r);
+}
+
+static u32 seconds_left(void)
+{
+    struct serai_vfr_rules r = {0};
+
+    is(front_rules(VFR_RULES_READ, &r), 0, "read");
+    return r.seconds;
+}
+
+static long decide(u32 what)
+{
+    struct serai_vfr_rules r = {.generation = front_generation};
+
+    return front_rules(what, &r);
+}
+
+static void confirming(void)
+{
+    u32 generation;
+
+    group("confirmation");
+    is(decide(VFR_RULES_CONFIRM), -XEN_ENOENT, "nothing waits for it");
+    is(install_for(VFR_DROP, 86401), -XEN_EINVAL, "more than a day");
+    is(install_for(VFR_DROP, 100), 0, "rules that have to be confirmed");
+    ok(seconds_left() > 90, "they have their time");
+    ok(goes(VFR_R_RULE), "and are in force");
+    is(install_for(VFR_PASS, 0), -XEN_EAGAIN, "no others meanwhile");
+    front_generation--;
+    is(decide(VFR_RULES_CONFIRM), -XEN_EBUSY, "confirmed by one who means others");
+    seconds_left(); /* also tells the generation */
+    is(decide(VFR_RULES_CONFIRM), 0, "confirmed");
+    is(seconds_left(), 0, "nothing waits");
+    ok(goes(VFR_R_RULE), "they stay");
+    is(install_for(VFR_PASS, 100), 0, "others");
+    ok(goes(VFR_R_OK), "are in force");
+    generation = front_generation;
+    is(decide(VFR_RULES_ROLL_BACK), 0, "taken back");
+    is(front_generation, generation + 1, "that is a generation, too");
+    ok(goes(VFR_R_RULE), "what they let pass is judged again");
+    is(decide(VFR_RULES_ROLL_BACK), -XEN_ENOENT, "once");
+    is(install_for(VFR_PASS, 1), 0, "others, for a second");
+    generation = front_generation;
+    ok(goes(VFR_R_OK), "are in force");
+    pass_time(1010000000);
+    is(seconds_left(), 0, "a second later");
+    is(front_generation, generation + 1, "they are gone by themselves");
+    ok(goes(VFR_R_RULE), "and what they let pass is judged again");
+    is(decide(VFR_RULES_CONFIRM), -XEN_ENOENT, "too late");
+    is(install_for(VFR_PASS, 0), 0, "for good");
+    ok(goes(VFR_R_OK), "as it was");
+}
+
+/* ---- sets ---- */
+
+#define SET_ID   77
+#define SET_SIZE 100
+
+static struct {
+    struct front_image start;
+    struct vfr_match match;
+    struct vfr_set set;
+} with_set;
+
+/* The rule holds for sources in a set that the image itself leaves empty. */
+static long install_set(u32 timeout, u32 seconds)
+{
+    struct serai_vfr_rules r = {
+        .generation = front_generation,
+        .image = (u64)&with_set,
+        .len = sizeof(with_set),
+        .seconds = seconds,
+    };
+    struct vfr_image *head = &with_set.start.head;
+
+    with_set.start = front_image;
+    head->len = sizeof(with_set);
+    head->nr_matches = head->nr_sets = 1;
+    head->matches_at = offsetof(typeof(with_set), match);
+    head->sets_at = offsetof(typeof(with_set), set);
+    head->rates_at = head->slots_at = sizeof(with_set);
+    with_set.start.rule.clause[VFR_SRC_IP] = (struct vfr_clause){0, 1};
+    with_set.match = (struct vfr_match){.kind = VFR_M_SET};
+    with_set.set = (struct vfr_set){
+        .id = SET_ID, .kind = VFR_SET_NET, .size = SET_SIZE, .timeout = timeout};
+    return front_rules(VFR_RULES_INSTALL, &r);
+}
+
+static struct serai_vfr_set set;
+
+static long change(u32 op, u32 address, u8 length, u64 seconds)
+{
+    set = (struct serai_vfr_set){
+        .op = op,
+        .id = SET_ID,
+        .kind = VFR_SET_NET,
+        .element = {0, 0xffff00000000 | address, 0, (u8)(96 + length), {0}, seconds},
+    };
+    return HC(arch_7, SERAI_OP_VFR_SET, &set, 0, 0, 0);
+}
+
+static struct serai_vfr_element listed[SET_SIZE];
+
+static u32 list(void)
+{
+    set = (struct serai_vfr_set){.op = VFR_SET_LIST,
+                                 .id = SET_ID,
+                                 .kind = VFR_SET_NET,
+                                 .capacity = SET_SIZE,
+                                 .entries = (u64)listed};
+    return HC(arch_7, SERAI_OP_VFR_SET, &set, 0, 0, 0) ? ~0u : set.count;
+}
+
+static void elements(void)
+{
+    u32 n = 0;
+
+    group("elements");
+    is(change(VFR_SET_ADD, 0x0a000000, 24, 0), -XEN_ENOENT, "a set that there is not");
+    is(install_set(0, 0), 0, "rules with a set");
+    ok(goes(VFR_R_DEFAULT), "which is empty");
+    is(change(VFR_SET_ADD, 0x0a000000, 24, 0), 0, "an element");
+    is(list(), 1, "is listed");
+    is(listed[0].low, 0xffff0a000000, "as it is");
+    is(listed[0].seconds, ~0UL, "for ever");
+    ok(goes(VFR_R_OK), "and lets its packets pass");
+    is(install_set(0, 0), 0, "the next rules have it too");
+    ok(goes(VFR_R_OK), "they pass");
+    is(change(VFR_SET_REMOVE, 0x0a000000, 24, 0), 0, "taken out");
+    is(change(VFR_SET_REMOVE, 0x0a000000, 24, 0), -XEN_ESRCH, "once");
+    is(list(), 0, "the list is empty");
+    is(change(VFR_SET_ADD, 0x0a000001, 24, 0), -XEN_EINVAL, "bits behind a prefix");
+    is(change(VFR_SET_ADD, 0x0a000000, 24, 1UL << 32), -XEN_EINVAL, "too long a life");
+    is(change(3, 0x0a000000, 24, 0), -XEN_EINVAL, "an unknown operation");
+    while (n < 2 * SET_SIZE && !change(VFR_SET_ADD, 0x0b000000 | n << 8, 24, 0))
+        n++;
+    is(n, SET_SIZE, "as many as it has room for");
+    is(change(VFR_SET_ADD, 0x0c000000, 24, 0), -XEN_ENOSPC, "and no more");
+    is(list(), SET_SIZE, "all of them are listed");
+    while (n--)
+        is(change(VFR_SET_REMOVE, 0x0b000000 | n << 8, 24, 0), 0, "and taken out");
+
+    is(change(VFR_SET_ADD, 0x0a000000, 24, 1), 0, "one for a second");
+    pass_time(1000000000);
+    is(list(), 0, "is gone by itself");
+    is(install_set(7, 100), 0, "rules that wait, the set has a timeout now");
+    is(change(VFR_SET_ADD, 0x0a000000, 24, 0), 0, "an element meanwhile");
+    is(list(), 1, "is listed");
+    ok(listed[0].seconds && listed[0].seconds <= 7, "with its time");
+    is(decide(VFR_RULES_ROLL_BACK), 0, "the ones before are back");
+    is(list(), 1, "and have it too");
+    ok(goes(VFR_R_OK), "packets pass");
+    set.reserved = 1;
+    is(HC(arch_7, SERAI_OP_VFR_SET, &set, 0, 0, 0), -XEN_EINVAL, "a reserved field");
+    is(HC(arch_7, SERAI_OP_VFR_SET, UNMAPPED, 0, 0, 0), -XEN_EFAULT, "a bad pointer");
+    set = (struct serai_vfr_set){.op = VFR_SET_LIST,
+                                 .id = SET_ID,
+                                 .kind = VFR_SET_NET,
+                                 .capacity = 1,
+                                 .entries = UNMAPPED};
+    is(HC(arch_7, SERAI_OP_VFR_SET, &set, 0, 0, 0), -XEN_EFAULT, "a list to nowhere");
+}
+
+/* ---- many rules ---- */
+
+struct many {
+    struct vfr_image head;
+    u64 gates[VFR_RULES_MAX];
+    struct vfr_rule rules[VFR_RULES_MAX];
+    u16 order[VFR_RULES_MAX];
+    struct vfr_match matches[VFR_RULES_MAX];
+};
+
+/* All but the last one are about other ports. */
+static void make_many(struct many *m)
+{
+    m->head = (struct vfr_image){
+        .magic = VFR_IMAGE_MAGIC,
+        .version = VFR_IMAGE_VERSION,
+        .header = sizeof(struct vfr_image),
+        .len = sizeof(*m),
+        .nr_rules = VFR_RULES_MAX,
+        .nr_matches = VFR_RULES_MAX,
+        .gates_at = offsetof(struct many, gates),
+        .rules_at = offsetof(struct many, rules),
+        .order_at = offsetof(struct many, order),
+        .matches_at = offsetof(struct many, matches),
+        .sets_at = sizeof(*m),
+        .rates_at = sizeof(*m),
+        .slots_at = sizeof(*m),
+    };
+    for (u32 i = 0; i < VFR_RULES_MAX; i++) {
+        u16 port = i == VFR_RULES_MAX - 1 ? 9 : (u16)(1000 + i);
+
+        m->matches[i] =
+            (struct vfr_match){.kind = VFR_M_PORT, .low_low = port, .high_low = port};
+        m->rules[i] = (struct vfr_rule){.id = 1 + i,
+                                        .digest = 5,
+                                        .action = VFR_PASS,
+                                        .protos = 0xffff,
+                                        .dscp = VFR_DSCP_NONE,
+                                        .clause = {[VFR_DST_PORT] = {(u16)i, 1}},
+                                        .port_low = port};
+        m->gates[i] = vfr_rule_gate(&m->rules[i]);
+        m->order[i] = (u16)i;
+    }
+}
+
+static void many_rules(void)
+{
+    static struct many many;
+    struct serai_vfr_rules r = {.image = (u64)&many, .len = sizeof(many)};
+    u64 t;
+
+    group("8192 rules");
+    make_many(&many);
+    for (unsigned i = 0; i < 3; i++) {
+        r.generation = front_generation;
+        t = tsc_now();
+        is(front_rules(i ? VFR_RULES_INSTALL : VFR_RULES_CHECK, &r), 0,
+           i ? "put in force" : "checked");
+        note("%s: %lu ticks", i ? "installed" : "checked", tsc_now() - t);
+        is(r.nr_rules, VFR_RULES_MAX, "all of them");
+    }
+    ok(goes(VFR_R_OK), "the last one lets the packet pass");
+}
+
+void test_vif_policy(void)
+{
+    begin();
+    confirming();
+    elements();
+    many_rules();
+}
