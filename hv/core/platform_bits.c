@@ -120,23 +120,12 @@ u64 pci_bar_address(u32 lo, u32 hi, bool has_hi)
 u64 mul_div(u64 a, u64 b, u64 c)
 {
     unsigned __int128 product = (unsigned __int128)a * b;
-    u64 high = product >> 64, low = (u64)product, quotient = 0;
-    unsigned i;
+    u64 high = product >> 64, low = (u64)product;
 
-    if (c == 0 || high >= c)
+    if (high >= c)
         return ~0UL;
-    for (i = 0; i < 64; i++) {
-        bool carry = high >> 63;
-
-        high = high << 1 | low >> 63;
-        low <<= 1;
-        quotient <<= 1;
-        if (carry || high >= c) {
-            high -= c;
-            quotient |= 1;
-        }
-    }
-    return quotient;
+    asm("divq %2" : "+a"(low), "+d"(high) : "r"(c) : "cc");
+    return low;
 }
 
 u32 counter_delta(u32 from, u32 to, unsigned bits)

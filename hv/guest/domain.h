@@ -91,10 +91,10 @@ struct vcpu {
     u32 flush_pending;          /* (atomic) flush before it runs again */
 
     struct walk walk;            /* (own) */
+    struct walk runstate_walk;   /* (switch) to the area at runstate_va */
     struct seen_store stores[4]; /* (own) by address */
     mfn_t kernel_table; /* (own) page table in CR3 in guest kernel mode, type and ref held */
     mfn_t user_table;   /* (own) 0: none */
-    u64 kernel_ss;      /* (own) */
     struct trap_gate traps[256];                        /* (own) */
     struct callback event_cb, syscall_cb, syscall32_cb; /* (own) */
     struct callback failsafe_cb; /* (own) for whoever asks: never entered */

@@ -16,10 +16,7 @@
 #include "kern/timer.h"
 #include "x86/cpu.h"
 #include "x86/cpu_setup.h"
-#include "x86/guest_mem.h"
 #include "x86/tsc.h"
-
-#define RDMSR_OPCODE 0x320f /* as a little-endian word */
 
 static void do_cpuid(struct vcpu *v, struct cpu_user_regs *regs)
 {
@@ -270,33 +267,12 @@ static bool emulate_kernel_only(struct vcpu *v, const struct insn *insn,
     }
 }
 
-/*
- * Linux reads its inactive GS base by rdmsr at each context switch of some tasks: no need for
- * the decoder then.
- */
-static bool emulate_gs_read(struct cpu_user_regs *regs)
-{
-    u64 a, b, base;
-
-    if (regs->ecx != IA32_KERNEL_GS_BASE || !guest_range_ok(regs->rip, 16) ||
-        !guest_read_pair((const void *)regs->rip, &a, &b) || (u16)a != RDMSR_OPCODE)
-        return false;
-    base = rdmsr(IA32_KERNEL_GS_BASE);
-    regs->rax = (u32)base;
-    regs->rdx = base >> 32;
-    regs->rip += 2;
-    count(COUNT_EMUL_RDMSR);
-    return true;
-}
-
 bool emulate_privileged(struct vcpu *v, struct cpu_user_regs *regs)
 {
     u8 bytes[INSN_MAX_LEN];
     struct insn insn;
     struct insn_regs r;
 
-    if (vcpu_is_kernel(v) && emulate_gs_read(regs))
-        return true;
     if (insn_decode(bytes, guest_fetch(regs->rip, bytes), &insn))
         return false;
     if (insn.op == INSN_IN || insn.op == INSN_OUT || insn.op == INSN_INS ||

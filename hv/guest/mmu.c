@@ -423,12 +423,12 @@ u64 mmu_walk(mfn_t root, u64 va)
 }
 
 /* The L2 entry as in struct walk; 0: there is none. */
-static u64 walk_afresh(struct vcpu *v, u64 va)
+static __noinline u64 walk_afresh(const struct vcpu *v, struct walk *w, u64 va)
 {
     const u64 now = __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
     u64 pte = v->kernel_table.n << PAGE_SHIFT, rights = GPTE_RW;
 
-    if (!is_guest_address(va))
+    if (!v->kernel_table.n || !is_guest_address(va))
         return 0;
     for (int level = 4; level > 1; level--) {
         if (!step(&pte, va, level))
@@ -437,18 +437,16 @@ static u64 walk_afresh(struct vcpu *v, u64 va)
     }
     if (pte_mfn(pte).n >= max_mfn)
         return 0;
-    v->walk = (struct walk){v->kernel_table.n, va >> 21, now, pte & (rights | ~GPTE_RW)};
-    return v->walk.entry;
+    *w = (struct walk){v->kernel_table.n, va >> 21, now, pte & (rights | ~GPTE_RW)};
+    return w->entry;
 }
 
-static inline u64 l2_entry(struct vcpu *v, u64 va)
+static inline u64 l2_entry(const struct vcpu *v, struct walk *w, u64 va)
 {
-    const struct walk *w = &v->walk;
-
     if (likely(w->region == va >> 21 && w->root == v->kernel_table.n &&
                w->changes == __atomic_load_n(&changes, __ATOMIC_ACQUIRE)))
         return w->entry;
-    return walk_afresh(v, va);
+    return walk_afresh(v, w, va);
 }
 
 static inline u64 *l1_slot(u64 l2, u64 va)
@@ -456,9 +454,9 @@ static inline u64 *l1_slot(u64 l2, u64 va)
     return (u64 *)phys_to_virt(l2 & GPTE_ADDR) + pt_index(va, 1);
 }
 
-u64 mmu_walk_kernel(struct vcpu *v, u64 va)
+u64 mmu_walk_kernel(const struct vcpu *v, struct walk *w, u64 va)
 {
-    const u64 l2 = l2_entry(v, va);
+    const u64 l2 = l2_entry(v, w, va);
     u64 pte;
 
     if (!(l2 & GPTE_P))
@@ -469,7 +467,7 @@ u64 mmu_walk_kernel(struct vcpu *v, u64 va)
 
 u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
 {
-    const u64 l2 = l2_entry(v, va);
+    const u64 l2 = l2_entry(v, &v->walk, va);
 
     /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
     if (!(l2 & GPTE_P) || frame_type_get(v->domain->id, pte_mfn(l2), TYPE_L1))

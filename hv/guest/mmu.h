@@ -47,8 +47,8 @@ u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table) must_check;
  * 0 when there is none.
  */
 u64 mmu_walk(mfn_t root, u64 va);
-/* The same in v's kernel page table, by v itself: it remembers where the last walk ended. */
-u64 mmu_walk_kernel(struct vcpu *v, u64 va);
+/* The same in v's kernel page table; 'w', its own, remembers where the last walk ended. */
+u64 mmu_walk_kernel(const struct vcpu *v, struct walk *w, u64 va);
 
 /* Device memory and what of it no guest may have or may only read. */
 void mmu_deny_io(u64 phys, u64 size);

@@ -145,7 +145,7 @@ static bool hold_l1(const struct vcpu *v, mfn_t mfn)
 
 bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
 {
-    u64 pte = mmu_walk_kernel(v, va), *table;
+    u64 pte = mmu_walk_kernel(v, &v->walk, va), *table;
     mfn_t mfn = pte_mfn(pte);
     enum common_result result = COMMON_OTHER;
     bool done;

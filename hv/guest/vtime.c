@@ -167,15 +167,6 @@ static void change(struct vcpu *v, int state)
     v->runstate.state_entry_time = now;
 }
 
-void vtime_runstate_set(struct vcpu *v, int state)
-{
-    u32 version = begin_change(v);
-
-    change(v, state);
-    __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
-    vtime_runstate_publish(v, v->kernel_table);
-}
-
 void vtime_runstate_down(struct vcpu *v)
 {
     u32 version = begin_change(v);
@@ -202,6 +193,11 @@ void vtime_runstate_get(const struct vcpu *v, struct vcpu_runstate_info *r)
         r->time[r->state] += now - r->state_entry_time;
 }
 
+static bool wants_mark(const struct vcpu *v)
+{
+    return vm_assist_on(v->domain, VMASST_TYPE_runstate_update_flag);
+}
+
 /* The area as a guest may place it, in one page. */
 struct runstate_area {
     struct vcpu_runstate_info info;
@@ -219,51 +215,66 @@ static void write_marked(struct runstate_area *area, const struct vcpu_runstate_
     area->info.state_entry_time = r->state_entry_time;
 }
 
-/* The usual place, found once for all that is written. */
-static void publish_in_page(struct vcpu *v, mfn_t root, const struct vcpu_runstate_info *r,
-                            bool flag)
+/* The usual place, all of it in the page that this entry maps. */
+static void publish_in_page(const struct vcpu *v, u64 pte)
 {
-    const u64 va = v->runstate_va, pte = mmu_walk(root, va);
     const mfn_t mfn = pte_mfn(pte);
     struct runstate_area *area;
 
     if (!(pte & GPTE_P) || frame_type_get(v->domain->id, mfn, TYPE_WRITABLE))
         return;
-    area = (void *)((u8 *)mfn_to_virt(mfn) + (va & (PAGE_SIZE - 1)));
-    if (flag)
-        write_marked(area, r);
+    area = (void *)((u8 *)mfn_to_virt(mfn) + (v->runstate_va & (PAGE_SIZE - 1)));
+    if (wants_mark(v))
+        write_marked(area, &v->runstate);
     else
-        area->info = *r;
+        area->info = v->runstate;
     frame_type_put(mfn);
 }
 
-static void publish_across_pages(struct vcpu *v, mfn_t root, struct vcpu_runstate_info *r,
-                                 bool flag)
-{
-    const u64 va = v->runstate_va,
-              entry = va + offsetof(struct vcpu_runstate_info, state_entry_time);
-
-    if (flag) {
-        r->state_entry_time |= XEN_RUNSTATE_UPDATE;
-        if (!write_at(v, root, entry, &r->state_entry_time, sizeof(r->state_entry_time)))
-            return;
-    }
-    if (!write_at(v, root, va, r, sizeof(*r)) || !flag)
-        return;
-    r->state_entry_time &= ~XEN_RUNSTATE_UPDATE;
-    (void)!write_at(v, root, entry, &r->state_entry_time, sizeof(r->state_entry_time));
-}
-
-void vtime_runstate_publish(struct vcpu *v, mfn_t root)
+static void publish_across_pages(const struct vcpu *v, mfn_t root)
 {
     struct vcpu_runstate_info r = v->runstate;
-    const u64 off = v->runstate_va & (PAGE_SIZE - 1);
-    bool flag = vm_assist_on(v->domain, VMASST_TYPE_runstate_update_flag);
+    const u64 va = v->runstate_va,
+              entry = va + offsetof(struct vcpu_runstate_info, state_entry_time);
+    const bool mark = wants_mark(v);
 
+    if (mark) {
+        r.state_entry_time |= XEN_RUNSTATE_UPDATE;
+        if (!write_at(v, root, entry, &r.state_entry_time, sizeof(r.state_entry_time)))
+            return;
+    }
+    if (!write_at(v, root, va, &r, sizeof(r)) || !mark)
+        return;
+    r.state_entry_time &= ~XEN_RUNSTATE_UPDATE;
+    (void)!write_at(v, root, entry, &r.state_entry_time, sizeof(r.state_entry_time));
+}
+
+static bool is_in_page(const struct vcpu *v)
+{
+    return (v->runstate_va & (PAGE_SIZE - 1)) <= PAGE_SIZE - sizeof(v->runstate);
+}
+
+void vtime_runstate_publish(const struct vcpu *v, mfn_t root)
+{
     if (!v->runstate_va)
         return;
-    if (likely(off <= PAGE_SIZE - sizeof(r)))
-        publish_in_page(v, root, &r, flag);
+    if (is_in_page(v))
+        publish_in_page(v, mmu_walk(root, v->runstate_va));
     else
-        publish_across_pages(v, root, &r, flag);
+        publish_across_pages(v, root);
+}
+
+void vtime_runstate_set(struct vcpu *v, int state)
+{
+    u32 version = begin_change(v);
+
+    change(v, state);
+    __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
+    /* Without siblings nobody reads it until the vcpu runs again. */
+    if (!v->runstate_va || (state != RUNSTATE_running && v->domain->max_vcpus == 1))
+        return;
+    if (likely(is_in_page(v)))
+        publish_in_page(v, mmu_walk_kernel(v, &v->runstate_walk, v->runstate_va));
+    else
+        publish_across_pages(v, v->kernel_table);
 }

@@ -27,7 +27,8 @@ void vtime_stop_periodic(struct vcpu *v);
 
 /*
  * The vcpu goes into another run-state (RUNSTATE_ of xen/vcpu.h), now; the area that the guest
- * registered is brought up to date. Only on the CPU that runs or switches the vcpu.
+ * registered is brought up to date, unless nobody can see it. Only on the CPU that runs or switches
+ * the vcpu.
  */
 void vtime_runstate_set(struct vcpu *v, int state);
 /* A vcpu that went down while it waited for a CPU is not runnable any more: any CPU. */
@@ -35,6 +36,6 @@ void vtime_runstate_down(struct vcpu *v);
 /* The run-state with its times up to now, of any vcpu. */
 void vtime_runstate_get(const struct vcpu *v, struct vcpu_runstate_info *r);
 /* Writes the registered area, an address in the page table 'root'. */
-void vtime_runstate_publish(struct vcpu *v, mfn_t root);
+void vtime_runstate_publish(const struct vcpu *v, mfn_t root);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "guest/domain.h"
 
-#define HYPERCALL(name) s64 hcall_##name(struct vcpu *v, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+#define HYPERCALL(name) s64 hcall_##name(u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, struct vcpu *v)
 
 HYPERCALL(set_trap_table);
 HYPERCALL(mmu_update);

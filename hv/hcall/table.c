@@ -76,5 +76,5 @@ s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
     asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "i"(NR_HYPERCALLS), "r"(nr));
     nr &= in_range;
     this_cpu()->hypercalls[nr]++;
-    return hypercall_table_from_assembly[nr](v, a[0], a[1], a[2], a[3], a[4]);
+    return hypercall_table_from_assembly[nr](a[0], a[1], a[2], a[3], a[4], v);
 }

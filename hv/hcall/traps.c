@@ -66,7 +66,7 @@ bool traps_stack_ok(u64 sp)
 
 void traps_set_stack(struct vcpu *v, u64 ss, u64 sp)
 {
-    v->kernel_ss = (ss & 0xffff) | 3;
+    v->entry.kernel_ss = (ss & 0xffff) | 3;
     v->entry.kernel_sp = sp & ~15UL;
 }
 

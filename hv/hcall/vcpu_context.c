@@ -243,7 +243,7 @@ static void read_handlers(const struct vcpu *v, struct vcpu_guest_context *c)
     c->event_callback_eip = v->event_cb.address;
     c->failsafe_callback_eip = v->failsafe_cb.address;
     c->syscall_callback_eip = v->syscall_cb.address;
-    c->kernel_ss = v->kernel_ss;
+    c->kernel_ss = v->entry.kernel_ss;
     c->kernel_sp = v->entry.kernel_sp;
     for (unsigned i = 0; i < 8; i++)
         c->debugreg[i] = v->dr[i];

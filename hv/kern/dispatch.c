@@ -175,12 +175,12 @@ static void switch_to(struct runnable *prev, struct runnable *next)
         switch_stack(prev ? &prev->sp : &c->idle_sp, next ? next->sp : c->idle_sp, prev));
 }
 
-/* A slice's end that is set already is not worth another visit to the timer. */
+/* One that is too early costs another look now and then, less than setting it at each switch. */
 static void set_slice_end(unsigned cpu, ns_t until)
 {
     struct timer *t = &slice_end[cpu];
 
-    if (until != INT64_MAX && !(t->armed && t->expires == until))
+    if (until != INT64_MAX && !(t->armed && t->expires <= until))
         timer_set(t, until);
 }
 

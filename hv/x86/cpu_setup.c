@@ -10,8 +10,8 @@ struct cpuid_host cpuid_host;
 struct cpu *cpus[MAX_CPUS];
 unsigned nr_cpus;
 
-extern const u8 vector_stubs[], entry_debug[], entry_page_fault[], entry_nmi[], entry_syscall[],
-    entry_syscall32[];
+extern const u8 vector_stubs[], entry_debug[], entry_general_protection[], entry_page_fault[],
+    entry_nmi[], entry_syscall[], entry_syscall32[];
 
 #define IST_NMI    1
 #define IST_DEBUG  2
@@ -54,6 +54,7 @@ static __init void build_idt(void)
     for (unsigned v = 0; v < 256; v++)
         set_gate(v, vector_stubs + 16 * v, v == 3 || v == 4 || v == 0x80 ? 3 : 0, 0);
     set_gate(1, entry_debug, 0, IST_DEBUG);
+    set_gate(13, entry_general_protection, 0, 0);
     set_gate(14, entry_page_fault, 0, 0);
     set_gate(2, entry_nmi, 0, IST_NMI);
     set_gate(8, vector_stubs + 16 * 8, 0, IST_DOUBLE);

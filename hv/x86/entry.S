@@ -1,9 +1,10 @@
 /*
  * Every way into the hypervisor and out of it.
  *
- * Five hot walks are straight-line assembly and touch no C: a guest's system call and its page
- * fault bounced to its kernel, the iret hypercall back to user mode, xen_version, and the return
- * after any other visit when nothing is pending. What they cannot decide (no handler registered, a frame inside our hole,
+ * The hot walks are straight-line assembly and touch no C: a guest's system call and its page
+ * fault bounced to its kernel, the iret hypercall back to user mode, xen_version, what a guest
+ * does at each change of task (stack_switch, the user's GS base), and the return after any other
+ * visit when nothing is pending. What they cannot decide (no handler registered, a frame inside our hole,
  * an event to deliver) falls to the C functions of x86/entry.h, with the full register frame.
  *
  * Stack of a visit, from the top of the vcpu's stack downwards:
@@ -18,6 +19,10 @@
 
 #define VGCF_IN_SYSCALL_BIT 8
 #define NO_HYPERCALL -38 /* ENOSYS */
+#define MSR_KERNEL_GS_BASE 0xc0000102
+#define SEGBASE_GS_USER 1
+/* A kernel stack whose pointer is so far above our hole has its frames above it too. */
+#define STACK_MARGIN 96
 #define FLAG_TF 0x100
 #define FLAG_IF 0x200
 /* Flags a bounce clears in the guest kernel's rflags: TF DF IOPL NT RF VM AC. */
@@ -116,6 +121,10 @@ entry_syscall:
         je      iret_hypercall
         cmp     $17, %eax
         je      version_hypercall
+        cmp     $3, %eax
+        je      stack_hypercall
+        cmp     $25, %eax
+        je      base_hypercall
 
 hypercall:
         mov     (%rsp), %rcx            /* the guest's again */
@@ -124,8 +133,8 @@ hypercall:
         SAVE_REGS
         cld
         /*
-         * The handler by number, its five arguments moved up by one for the vcpu. The number is
-         * held below the table's end also when the branch is predicted wrong.
+         * The handler by number; its sixth argument is the vcpu. The number is held below the
+         * table's end also when the branch is predicted wrong.
          */
         cmp     $NR_HYPERCALLS, %rax
         jae     no_hypercall
@@ -135,12 +144,8 @@ hypercall:
         incq    C_HYPERCALLS(%rcx, %rax, 8)
         lea     hypercall_table_from_assembly(%rip), %rcx
         mov     (%rcx, %rax, 8), %rax
-        mov     %r8, %r9
-        mov     %r10, %r8
-        mov     %rdx, %rcx
-        mov     %rsi, %rdx
-        mov     %rdi, %rsi
-        mov     R_SIZE + SI_GUEST(%rsp), %rdi
+        mov     %r10, %rcx
+        mov     R_SIZE + SI_GUEST(%rsp), %r9
         call    *%rax
 hypercall_done:
         mov     %rax, R_RAX(%rsp)
@@ -265,22 +270,78 @@ version_hypercall:
         jnz     hypercall
         mov     G_INFO(%rcx), %r11
         cmpb    $0, (%r11)
-        jne     version_slow
+        jne     plain_slow
         mov     (%rsp), %rcx
         mov     %rcx, %r11
         sar     $47, %r11
         inc     %r11
         cmp     $1, %r11
-        ja      version_slow
+        ja      plain_slow
         mov     40 + SI_CPU(%rsp), %r11
         incq    C_VERSION_CALLS(%r11)
         mov     $XEN_VERSION, %eax
         mov     16(%rsp), %r11
         mov     24(%rsp), %rsp
         sysretq
-version_slow:
+plain_slow:
         mov     16(%rsp), %r11          /* no address of ours stays in it */
         jmp     hypercall
+
+/*
+ * stack_switch and set_segment_base of the user's GS: guests make both at each change of task. The
+ * plain cases only: nothing pending, a stack above our hole, a canonical base.
+ */
+        .balign 16
+stack_hypercall:
+        mov     G_INFO(%rcx), %r11
+        cmpb    $0, (%r11)
+        jne     plain_slow
+        movabs  $DIRECTMAP_END + STACK_MARGIN, %r11
+        cmp     %r11, %rsi
+        jb      plain_slow
+        mov     %rsi, %r11
+        and     $~15, %r11
+        mov     %r11, G_KERNEL_SP(%rcx)
+        movzwl  %di, %r11d
+        or      $3, %r11d
+        mov     %r11, G_KERNEL_SS(%rcx)
+        mov     40 + SI_CPU(%rsp), %r11
+        incq    C_STACK_CALLS(%r11)
+        jmp     plain_hypercall_done
+
+        .balign 16
+base_hypercall:
+        cmp     $SEGBASE_GS_USER, %edi
+        jne     plain_slow
+        mov     G_INFO(%rcx), %r11
+        cmpb    $0, (%r11)
+        jne     plain_slow
+        mov     %rsi, %r11
+        sar     $47, %r11
+        inc     %r11
+        cmp     $1, %r11
+        ja      plain_slow
+        mov     %rdx, %r11
+        mov     %rsi, %rdx
+        shr     $32, %rdx
+        mov     %esi, %eax
+        mov     $MSR_KERNEL_GS_BASE, %ecx
+        wrmsr
+        mov     %r11, %rdx
+        mov     40 + SI_CPU(%rsp), %r11
+        incq    C_BASE_CALLS(%r11)
+
+plain_hypercall_done:
+        mov     (%rsp), %rcx
+        mov     %rcx, %r11
+        sar     $47, %r11
+        inc     %r11
+        cmp     $1, %r11
+        mov     $0, %eax
+        mov     16(%rsp), %r11
+        ja      exit_iretq              /* sysret would fault in ring 0 */
+        mov     24(%rsp), %rsp
+        sysretq
 
 syscall_slow:
         mov     (%rsp), %rcx
@@ -470,6 +531,54 @@ page_fault:
         testb   $3, R_CS(%rsp)
         jz      exit_iret
         jmp     exit_to_guest
+
+/*
+ * Guest kernels of CPUs with FSGSBASE read the user's GS base by rdmsr at each change of task. All
+ * else is C's. Stack: error rip cs rflags rsp ss, stack_info.
+ */
+        .balign 16
+        .globl  entry_general_protection
+        .hidden entry_general_protection
+entry_general_protection:
+        cmpl    $0, (%rsp)
+        jne     vector_stubs + 16 * 13
+        testb   $3, 16(%rsp)
+        jz      vector_stubs + 16 * 13
+        cmp     $MSR_KERNEL_GS_BASE, %ecx
+        jne     vector_stubs + 16 * 13
+        push    %rcx
+        mov     8 + 48 + SI_GUEST(%rsp), %rcx
+        testb   $1, G_KERNEL_MODE(%rcx)
+        jz      not_gs_read
+        push    %rax
+        mov     16 + 8(%rsp), %rcx      /* rip, which must not be in our hole */
+        movabs  $0x800000000000, %rax
+        add     %rcx, %rax
+        shr     $43, %rax
+        jz      1f
+        STAC
+gs_read_fetch:
+        movzwl  (%rcx), %ecx
+        CLAC
+        cmp     $0x320f, %ecx           /* rdmsr */
+        jne     1f
+        add     $8, %rsp
+        mov     $MSR_KERNEL_GS_BASE, %ecx
+        rdmsr
+        mov     8 + 48 + SI_CPU(%rsp), %rcx
+        incq    C_EMUL_RDMSR(%rcx)
+        pop     %rcx
+        addq    $2, 8(%rsp)
+        add     $8, %rsp
+        jmp     exit_iretq
+1:      pop     %rax
+not_gs_read:
+        pop     %rcx
+        jmp     vector_stubs + 16 * 13
+        ON_FAULT gs_read_fetch, gs_read_fetch, gs_read_fault
+gs_read_fault:
+        CLAC
+        jmp     1b
 
 /* Exceptions and interrupts. */
         .balign 16

@@ -19,6 +19,7 @@ struct guest_entry {
     u64 kernel_cr3;
     u64 user_cr3;  /* 0: no user page table registered */
     u64 kernel_sp; /* 16-byte aligned, its frame checked to lie outside our hole; 0: not set */
+    u64 kernel_ss;
     u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
     u64 fault_entry;   /* the same for page faults of guest user mode */
     u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */
@@ -37,7 +38,8 @@ void trap_from_assembly(struct cpu_user_regs *regs);
 void page_fault_from_assembly(struct cpu_user_regs *regs);
 
 struct vcpu;
-typedef s64 (*hypercall_fn)(struct vcpu *v, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+/* The vcpu comes last: so most arguments are where the guest put them. */
+typedef s64 (*hypercall_fn)(u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, struct vcpu *v);
 /* Every entry can be called: numbers without a hypercall give -ENOSYS. */
 extern const hypercall_fn hypercall_table_from_assembly[NR_HYPERCALLS];
 
