@@ -142,8 +142,9 @@ struct vcpu {
 
 #define NR_VCPUS_MAX XEN_LEGACY_MAX_VCPUS
 
-struct pirq;       /* guest/pirq.h */
-struct cpu_policy; /* core/cpu_policy.h */
+struct pirq;         /* guest/pirq.h */
+struct cpu_policy;   /* core/cpu_policy.h */
+struct event_queues; /* guest/event_queue.h */
 
 /*
  * Reasons for which none of a domain's vcpus enters the guest (domain.stop). The low half counts
@@ -198,12 +199,14 @@ struct domain {
     /* Written by control operations before it runs. */
     struct cpu_policy *policy; /* NULL: the machine's for guests, see guest/policy.h */
     u32 tsc_mode, tsc_incarnation;
+    bool restored;    /* its vcpus' state came from elsewhere */
     ns_t tsc_started; /* when its time began, for domain 0 only */
 
     struct spinlock event_lock;
-    struct port_table ports;   /* (events) */
-    s64 time_offset;           /* (boot) of its wall clock, s */
-    u16 global_virq[NR_VIRQS]; /* (events) port in vcpu 0's name; 0: unbound */
+    struct port_table ports;     /* (events) */
+    struct event_queues *queues; /* (events; read by any) guest/event_queue.h; NULL: none */
+    s64 time_offset;             /* (boot) of its wall clock, s */
+    u16 global_virq[NR_VIRQS];   /* (events) port in vcpu 0's name; 0: unbound */
 
     struct spinlock pirq_lock;
     struct pirq *pirqs[MAX_PIRQS]; /* (pirq) */

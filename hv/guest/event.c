@@ -1,4 +1,5 @@
 #include "guest/event.h"
+#include "guest/event_queue.h"
 
 static bool test_and_set(unsigned long *words, u32 bit)
 {
@@ -12,6 +13,12 @@ static bool test_bit(const unsigned long *words, u32 bit)
     return __atomic_load_n(&words[bit / 64], __ATOMIC_SEQ_CST) & BIT(bit & 63);
 }
 
+static void tell(struct vcpu *v)
+{
+    __atomic_store_n(&vcpu_info(v)->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
+    vcpu_wake(v, WAKE_EVENT);
+}
+
 /*
  * The vcpu's selector, then its pending byte, then wake it: the guest looks in reverse order. An
  * upcall mask that is set spares nothing: guests clear it and look for events without a fence in
@@ -19,13 +26,10 @@ static bool test_bit(const unsigned long *words, u32 bit)
  */
 static void raise_upcall(struct vcpu *v, u32 port)
 {
-    struct vcpu_info *info = vcpu_info(v);
+    unsigned long *selector = &vcpu_info(v)->evtchn_pending_sel;
 
-    if (__atomic_fetch_or(&info->evtchn_pending_sel, BIT(port / 64), __ATOMIC_SEQ_CST) &
-        BIT(port / 64))
-        return;
-    __atomic_store_n(&info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
-    vcpu_wake(v, WAKE_EVENT);
+    if (!(__atomic_fetch_or(selector, BIT(port / 64), __ATOMIC_SEQ_CST) & BIT(port / 64)))
+        tell(v);
 }
 
 /* Who polls for the port, whether it is masked or bound to another vcpu. */
@@ -44,13 +48,19 @@ static void wake_pollers(struct domain *d, u32 port)
 /* A port that was allocated before its vcpu exists has nobody to be told. */
 static void deliver(struct domain *d, u32 port, u8 vcpu)
 {
+    struct event_queues *q = event_queues(d);
     struct shared_info *s = d->shared;
     struct vcpu *v = d->vcpus[vcpu];
 
-    if (test_and_set(s->evtchn_pending, port))
-        return;
-    if (!test_bit(s->evtchn_mask, port) && v)
-        raise_upcall(v, port);
+    if (unlikely(q)) {
+        if (event_queue_add(q, d, port, v))
+            tell(v);
+    } else {
+        if (test_and_set(s->evtchn_pending, port))
+            return;
+        if (!test_bit(s->evtchn_mask, port) && v)
+            raise_upcall(v, port);
+    }
     if (unlikely(__atomic_load_n(&d->pollers, __ATOMIC_RELAXED)))
         wake_pollers(d, port);
 }
@@ -65,12 +75,27 @@ void event_set_pending(struct domain *d, u32 port)
 
 bool event_is_pending(const struct domain *d, u32 port)
 {
-    return test_bit(d->shared->evtchn_pending, port);
+    const struct event_queues *q = event_queues(d);
+
+    return unlikely(q) ? event_queue_is_pending(q, d, port)
+                       : test_bit(d->shared->evtchn_pending, port);
+}
+
+int event_expand_array(struct domain *d, mfn_t mfn)
+{
+    u32 first;
+    int rc = event_queue_expand(d, mfn, &first);
+
+    for (u32 i = 0; i < EVENT_WORDS_PER_PAGE && !rc; i++)
+        if (event_queue_take_early(d, first + i))
+            event_set_pending(d, first + i);
+    return rc;
 }
 
 int event_unmask(struct domain *d, u32 port)
 {
     const struct port *at = port_get(&d->ports, port);
+    struct event_queues *q = event_queues(d);
     struct port p;
 
     if (!at)
@@ -78,6 +103,11 @@ int event_unmask(struct domain *d, u32 port)
     p = port_read(at);
     if (p.state == PORT_FREE)
         return 0;
+    if (unlikely(q)) {
+        if (event_queue_unmask(q, port, d->vcpus[p.vcpu]))
+            tell(d->vcpus[p.vcpu]);
+        return 0;
+    }
     __atomic_fetch_and(&d->shared->evtchn_mask[port / 64], ~BIT(port & 63), __ATOMIC_SEQ_CST);
     if (event_is_pending(d, port) && d->vcpus[p.vcpu])
         raise_upcall(d->vcpus[p.vcpu], port);

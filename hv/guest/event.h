@@ -43,6 +43,8 @@ void event_take_back_virqs(const struct domain *d);
 bool event_is_pending(const struct domain *d, u32 port);
 /* Delivers what is pending on a port that the guest just unmasked. */
 int event_unmask(struct domain *d, u32 port) must_check;
+/* A page more for the words of a domain with queues (guest/event_queue.h), as EVTCHNOP_ has it. */
+int event_expand_array(struct domain *d, mfn_t mfn) must_check;
 
 /*
  * Guest operations; results by EVTCHNOP_ of xen/event_channel.h. Domains are the callers', with

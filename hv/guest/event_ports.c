@@ -1,4 +1,5 @@
 #include "guest/event.h"
+#include "guest/event_queue.h"
 #include "guest/pirq.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
@@ -13,6 +14,10 @@ static bool is_dying(const struct domain *d)
 
 static void clear_pending(struct domain *d, u32 port)
 {
+    struct event_queues *q = event_queues(d);
+
+    if (unlikely(q))
+        event_queue_clear(q, port);
     __atomic_fetch_and(&d->shared->evtchn_pending[port / 64], ~BIT(port & 63),
                        __ATOMIC_SEQ_CST);
 }
@@ -328,6 +333,7 @@ void event_reset(struct domain *d)
         close_if_open(d, port);
         preempt_point();
     }
+    event_queues_drop(d);
 }
 
 /* Where what is shared with a domain lies when it is gone: nobody looks there. */
@@ -364,6 +370,7 @@ int event_close_all(struct domain *d)
             return -XEN_EAGAIN;
     }
     event_take_back_virqs(d);
+    event_queues_drop(d);
     detach(d);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "guest/logdirty.h"
 #include "base/string.h"
 #include "core/dirtymap.h"
+#include "guest/event_queue.h"
 #include "core/pte.h"
 #include "guest/access.h"
 #include "guest/frame.h"
@@ -174,6 +175,7 @@ static void note_area(const struct vcpu *v, u64 va, u64 size)
 static void note_own_writes(const struct domain *d)
 {
     grant_note_writers(d);
+    event_queues_note_writes(d);
     if (d->pirq_eoi_map)
         frame_note_write(d->id, d->pirq_eoi_mfn);
     for (unsigned i = 0; i < d->max_vcpus; i++) {

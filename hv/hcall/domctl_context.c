@@ -95,6 +95,7 @@ static s64 set_ext_context(struct vcpu *v, struct xen_domctl *op)
         return -XEN_EINVAL;
     v->syscall32_cb =
         (struct callback){e->syscall32_callback_eip, e->syscall32_disables_events};
+    v->domain->restored = true; /* who builds a domain has no use for this operation */
     return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "guest/access.h"
 #include "guest/event.h"
+#include "guest/event_queue.h"
 #include "hcall/domctl.h"
 #include "hcall/hcall.h"
 
@@ -66,6 +67,17 @@ static s64 reset(struct domain *caller, const struct evtchn_reset *op)
     return rc;
 }
 
+/* Taken note of by nobody: see guest/event_queue.h. */
+static s64 set_priority(const struct domain *d, const struct evtchn_set_priority *op)
+{
+    if (!event_queues(d))
+        return -XEN_ENOSYS;
+    if (op->priority > EVTCHN_FIFO_PRIORITY_MIN ||
+        port_look(&d->ports, op->port).state == PORT_FREE)
+        return -XEN_EINVAL;
+    return 0;
+}
+
 s64 domctl_set_virq_handler(struct domain *d, struct xen_domctl *op)
 {
     return event_set_virq_handler(d, op->u.set_virq_handler.virq);
@@ -85,6 +97,9 @@ static __noinline s64 other_op(struct domain *d, u64 a1, u64 a2)
         struct evtchn_bind_vcpu vcpu;
         struct evtchn_unmask unmask;
         struct evtchn_reset reset;
+        struct evtchn_init_control init;
+        struct evtchn_expand_array expand;
+        struct evtchn_set_priority priority;
     } op;
     s64 rc;
 
@@ -135,8 +150,19 @@ static __noinline s64 other_op(struct domain *d, u64 a1, u64 a2)
     case EVTCHNOP_reset:
         COPY_IN(reset);
         return reset(d, &op.reset);
+    case EVTCHNOP_init_control:
+        COPY_IN(init);
+        op.init.link_bits = EVTCHN_FIFO_LINK_BITS;
+        rc = event_queue_init(d, op.init.vcpu, MFN(op.init.control_gfn), op.init.offset);
+        COPY_OUT(init);
+        return rc;
+    case EVTCHNOP_expand_array:
+        COPY_IN(expand);
+        return event_expand_array(d, MFN(op.expand.array_gfn));
+    case EVTCHNOP_set_priority:
+        COPY_IN(priority);
+        return set_priority(d, &op.priority);
     default:
-        /* FIFO channels among them: guests fall back to the 2-level ABI. */
         return -XEN_ENOSYS;
     }
 }

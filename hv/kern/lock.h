@@ -32,6 +32,7 @@ enum lock_rank {
     LOCK_DOMAINS,    /* which domains there are */
     LOCK_HEAP,       /* free frames */
     LOCK_SLAB,       /* small objects */
+    LOCK_CHAINS,     /* a domain's events in queues */
     LOCK_SCHED,      /* one run queue; others by lock_try() only */
     LOCK_TIMER,      /* one CPU's timers */
     LOCK_INPUT,      /* what was typed for domain 0 */

@@ -338,6 +338,7 @@ void test_grants(void);
 void test_grants2(void);
 void test_save(void);
 void test_domevents(void);
+void test_queues(void);
 void test_smp_domevents(void);
 void test_toolstack(void);
 void test_toolstack2(void);

@@ -40,6 +40,7 @@ static const struct {
     {"grants2", test_grants2},
     {"save", test_save},
     {"domevents", test_domevents},
+    {"queues", test_queues},
     {"smp-domevents", test_smp_domevents},
     {"toolstack", test_toolstack},
     {"toolstack2", test_toolstack2},

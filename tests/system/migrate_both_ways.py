@@ -21,10 +21,7 @@ WORK = (
     "dd if=/dev/urandom of=/tmp/a bs=1M count=2 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
     "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 200000; done) &"
 )
-# Linux takes the events of Xen's queues (FIFO) where it finds them, and cannot do without them later:
-# a guest that is to leave stock Xen for Serai must not begin with them.
-EXTRA = "console=hvc0 quiet panic=1 address=10.9.0.2 xen.fifo_events=0"
-SETTINGS = "'extra=\"" + EXTRA + "\"' 'vcpus=2' 'memory=96' 'disk=[\"/mnt/data.img,raw,xvda,r\"]'"
+SETTINGS = "'vcpus=2' 'memory=96' 'disk=[\"/mnt/data.img,raw,xvda,r\"]'"
 
 
 def cable(name):
@@ -102,7 +99,8 @@ def by_network(a, b):
     b.sh("(xl restore /run/way > /run/restored 2>&1; echo done $? >> /run/restored) & echo")
     b.until(f"ss -l -n -t | grep -q :{PORT}")
     a.sh(f"mkfifo /run/way; nc -N {LAN[b.name]} {PORT} < /run/way & xl save tiny /run/way && rm /run/way", 300)
-    b.until("grep -q '^done' /run/restored; rm -f /run/way", 300)
+    b.until("grep -q '^done' /run/restored", 300)
+    b.sh("rm /run/way")
     b.expect("no restore: " + b.sh("cat /run/restored"), "done 0" in b.sh("cat /run/restored"))
 
 

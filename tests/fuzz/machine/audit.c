@@ -2,6 +2,7 @@
 #include "core/dirtymap.h"
 #include "core/pte.h"
 #include "guest/event.h"
+#include "guest/event_queue.h"
 #include "guest/grant.h"
 #include "guest/logdirty.h"
 #include "kern/dispatch.h"
@@ -103,12 +104,23 @@ static u64 tally_grants(struct domain *d)
     return pins;
 }
 
+static void tally_queues(const struct event_queues *q)
+{
+    for (unsigned i = 0; i < q->nr_pages; i++)
+        use(q->pages[i].mfn);
+    for (unsigned i = 0; i < NR_VCPUS_MAX; i++)
+        if (q->of[i].block)
+            use(q->of[i].mfn);
+}
+
 static void tally_domain(struct domain *d, u64 *handles, u64 *pins)
 {
     for (unsigned i = 0; i < d->max_vcpus; i++)
         tally_vcpu(d->vcpus[i]);
     if (d->pirq_eoi_mfn.n)
         use(d->pirq_eoi_mfn);
+    if (d->queues)
+        tally_queues(d->queues);
     t.domain_refs[d->id] += !d->left;
     maptrack_each(d, tally_map, handles);
     *pins += tally_grants(d);

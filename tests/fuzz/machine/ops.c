@@ -468,6 +468,16 @@ static void op_event(struct vcpu *v)
         a[0] = take_domid(v);
         a[1] = take_below(16);
         break;
+    case EVTCHNOP_init_control:
+        v->domain->restored |=
+            !v->domain->is_hardware; /* who asks for queues came from elsewhere */
+        a[0] = take_mfn(v).n;
+        a[2] = take_rare(4) ? take() * 16 : 64 * take_below(4);
+        a[3] = take_below(3);
+        break;
+    case EVTCHNOP_expand_array:
+        a[0] = take_mfn(v).n;
+        break;
     case EVTCHNOP_reset:
         a[0] = take_rare(4) ? take_domid(v) : DOMID_SELF;
         break;
