@@ -1,19 +1,26 @@
 /*
- * What a guest's network card and disk cost. One static program, two places:
+ * What a guest's network card and disk cost. One static program:
  *
  *   io serve    in domain 0: answers a guest by TCP and UDP on port 9000
- *   /init       in the guest (the process with the number 1): measures and powers off
+ *   /init       in a guest (the process with the number 1), by words of the kernel command line:
+ *               role=measure    the network to domain 0 and the disk; then it powers off
+ *               role=talk       the network to another guest, of which it is not the first
+ *               role=answer     serves that one for ever
+ *               gateway=        an address on the link, if the others are behind it
  *
  * Every figure is the instructions of the whole machine, guest, domain 0 and hypervisor, as the
  * time-stamp counter tells them under -icount; see bench/guest/ops.c, whose output format and
  * markers this program shares. Its modules are /xen-netfront.ko and /xen-blkfront.ko, the
- * addresses 10.9.0.1 (domain 0) and 10.9.0.2, the disk /dev/xvda.
+ * addresses 10.9.0.1 (who serves) and 10.9.0.2, the disk /dev/xvda.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <net/route.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -38,6 +45,10 @@
 #define STREAM    (1u << 20) /* bytes of a sample by TCP */
 #define CHUNK     (64u << 10)
 #define DATAGRAM  1024u
+#define SMALL     64u
+#define FULL      1472u /* as much as a frame holds */
+#define WINDOW    32u
+#define SEGMENT   1448u
 #define DATAGRAMS 16u /* of a sample by UDP; all queues on the way hold them */
 #define BLOCK     4096u
 #define BLOCKS    8192u /* of the disk */
@@ -46,6 +57,7 @@
 #define ECHO 'e'
 #define TAKE 't' /* take a stream, then answer with a byte */
 #define GIVE 'g' /* give a stream */
+#define MANY 'm' /* of a window of datagrams: answer the last one with a byte */
 
 #define MARK(n)                                                                                \
     __asm__ volatile(".byte 0x0f, 0x1f, 0x80; .long 0x53455200 + %c0" ::"i"(n) : "memory")
@@ -122,13 +134,15 @@ static void serve_udp(int fd)
     check(n > 0, "recvfrom");
     if (buffer[0] == TAKE && ++taken % DATAGRAMS)
         return;
+    if (buffer[0] == MANY && ++taken % WINDOW)
+        return;
     if (buffer[0] == GIVE) {
         answers = DATAGRAMS;
         n = DATAGRAM;
     }
     while (answers--)
-        sendto(fd, buffer, buffer[0] == TAKE ? 1 : (size_t)n, 0, (struct sockaddr *)&from,
-               size);
+        sendto(fd, buffer, buffer[0] == ECHO || buffer[0] == GIVE ? (size_t)n : 1, 0,
+               (struct sockaddr *)&from, size);
 }
 
 static _Noreturn void serve(void)
@@ -200,6 +214,40 @@ static void once_udp_receive(void)
         check(read(udp, buffer, CHUNK) == DATAGRAM, "udp datagrams lost");
 }
 
+static void window_of(size_t size)
+{
+    buffer[0] = MANY;
+    for (unsigned i = 0; i < WINDOW; i++)
+        send_all(udp, size);
+    check(read(udp, buffer, CHUNK) == 1, "udp datagrams lost");
+}
+
+static void once_udp_small(void)
+{
+    window_of(SMALL);
+}
+
+static void once_udp_full(void)
+{
+    window_of(FULL);
+}
+
+static void set_offload(uint32_t command, uint32_t on)
+{
+    struct ethtool_value value = {.cmd = command, .data = on};
+    struct ifreq r = {.ifr_name = "eth0", .ifr_data = (char *)&value};
+
+    check(!ioctl(tcp, SIOCETHTOOL, &r), "offload");
+}
+
+/* Segments that no card has to cut. */
+static void once_tcp_cut(void)
+{
+    set_offload(ETHTOOL_STSO, 0);
+    set_offload(ETHTOOL_SGSO, 0);
+    once_tcp_send();
+}
+
 static off_t next_block(void)
 {
     static unsigned i;
@@ -217,12 +265,14 @@ static void once_block_write(void)
     check(pwrite(disk, buffer, BLOCK, next_block()) == BLOCK, "block write");
 }
 
-static const struct op {
+struct op {
     const char *name;
     void (*once)(void);
     unsigned samples;
     unsigned units;
-} ops[] = {
+};
+
+static const struct op to_domain0[] = {
     {"tcp_trip", once_tcp_trip, 201, 1},
     {"tcp_send", once_tcp_send, 9, STREAM / 1024},
     {"tcp_receive", once_tcp_receive, 9, STREAM / 1024},
@@ -231,6 +281,16 @@ static const struct op {
     {"udp_receive", once_udp_receive, 51, DATAGRAMS *DATAGRAM / 1024},
     {"block_read", once_block_read, 201, 1},
     {"block_write", once_block_write, 201, 1},
+    {NULL},
+};
+
+static const struct op to_guest[] = {
+    {"udp_small", once_udp_small, 51, WINDOW},
+    {"udp_full", once_udp_full, 51, WINDOW},
+    {"tcp_trip", once_tcp_trip, 201, 1},
+    {"tcp_gso", once_tcp_send, 9, STREAM / CHUNK},
+    {"tcp_cut", once_tcp_cut, 9, STREAM / SEGMENT},
+    {NULL},
 };
 
 static uint64_t rdtsc(void)
@@ -286,10 +346,26 @@ static void pause_a_little(void)
     nanosleep(&t, NULL);
 }
 
-/* The card's driver connects in its own time. */
-static void configure_network(void)
+static struct sockaddr_in ip4(uint32_t a)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(CLIENT)};
+    return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(a)};
+}
+
+static void add_route(int fd, uint32_t to, uint32_t gateway, short flags)
+{
+    struct rtentry r = {.rt_flags = flags, .rt_dev = (char *)"eth0"};
+    struct sockaddr_in a = ip4(to), g = ip4(gateway), mask = ip4(flags & RTF_HOST ? ~0u : 0);
+
+    memcpy(&r.rt_dst, &a, sizeof(a));
+    memcpy(&r.rt_gateway, &g, sizeof(g));
+    memcpy(&r.rt_genmask, &mask, sizeof(mask));
+    check(!ioctl(fd, SIOCADDRT, &r), "route");
+}
+
+/* The card's driver connects in its own time. */
+static void configure_network(uint32_t own, const char *gateway)
+{
+    struct sockaddr_in address = ip4(own);
     struct ifreq r = {.ifr_name = "eth0"};
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
@@ -297,21 +373,25 @@ static void configure_network(void)
         pause_a_little();
     memcpy(&r.ifr_addr, &address, sizeof(address));
     check(!ioctl(fd, SIOCSIFADDR, &r), "address");
-    address.sin_addr.s_addr = htonl(0xffffff00);
+    address = ip4(gateway ? ~0u : 0xffffff00);
     memcpy(&r.ifr_netmask, &address, sizeof(address));
     check(!ioctl(fd, SIOCSIFNETMASK, &r), "netmask");
     r.ifr_flags = IFF_UP | IFF_RUNNING;
     check(!ioctl(fd, SIOCSIFFLAGS, &r), "up");
+    if (gateway) {
+        add_route(fd, ntohl(inet_addr(gateway)), 0, RTF_UP | RTF_HOST);
+        add_route(fd, 0, ntohl(inet_addr(gateway)), RTF_UP | RTF_GATEWAY);
+    }
     close(fd);
 }
 
 static int connect_to_server(int type)
 {
-    struct sockaddr_in server = {
-        .sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(SERVER)};
+    struct sockaddr_in server = ip4(SERVER);
     struct timeval patience = {.tv_sec = 5};
     int one = 1;
 
+    server.sin_port = htons(PORT);
     for (;;) {
         int fd = socket(AF_INET, type, 0);
 
@@ -325,30 +405,34 @@ static int connect_to_server(int type)
     }
 }
 
-static void prepare(void)
+static void measure(const struct op *ops)
 {
-    mount("proc", "/proc", "proc", 0, NULL);
-    mount("dev", "/dev", "devtmpfs", 0, NULL);
-    load("/xen-netfront.ko");
-    load("/xen-blkfront.ko");
-    configure_network();
     tcp = connect_to_server(SOCK_STREAM);
     udp = connect_to_server(SOCK_DGRAM);
-    while ((disk = open("/dev/xvda", O_RDWR | O_DIRECT)) < 0)
+    while (ops == to_domain0 && (disk = open("/dev/xvda", O_RDWR | O_DIRECT)) < 0)
         pause_a_little();
+    for (; ops->name; ops++)
+        run_op(ops);
+    printf("bench done\n");
+    fflush(stdout);
+    reboot(RB_POWER_OFF);
 }
 
 int main(int argc, char **argv)
 {
+    const char *role = getenv("role");
+
     if (argc == 2 && !strcmp(argv[1], "serve"))
         serve();
-    if (getpid() != 1)
+    if (getpid() != 1 || !role)
         return 2;
-    prepare();
-    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
-        run_op(&ops[i]);
-    printf("bench done\n");
-    fflush(stdout);
-    reboot(RB_POWER_OFF);
+    mount("proc", "/proc", "proc", 0, NULL);
+    mount("dev", "/dev", "devtmpfs", 0, NULL);
+    load("/xen-netfront.ko");
+    load("/xen-blkfront.ko");
+    configure_network(strcmp(role, "answer") ? CLIENT : SERVER, getenv("gateway"));
+    if (!strcmp(role, "answer"))
+        serve();
+    measure(strcmp(role, "talk") ? to_domain0 : to_guest);
     return 0;
 }
