@@ -43,13 +43,28 @@ def count(line, now, high):
     elif register == ICR:
         now["sent"] += 1
         now["received"] += receivers(value, high)
+        vector = value & 0xFF
+        now["vectors"][vector] = now["vectors"].get(vector, 0) + receivers(value, high)
     return high
 
 
+def nothing():
+    return {**dict.fromkeys(KEYS, 0), "vectors": {}}
+
+
+def medians(rounds):
+    result = {k: statistics.median(r[k] for r in rounds) for k in KEYS}
+    vectors = {v for r in rounds for v in r["vectors"]}
+    result["vectors"] = {f"{v:#x}": statistics.median(r["vectors"].get(v, 0) for r in rounds)
+                         for v in sorted(vectors)}
+    return result
+
+
 def read(path):
-    """{test: {"sent", "received", "eoi", "timer"}}: medians of the rounds but the first."""
+    """{test: {"sent", "received", "eoi", "timer"}}: medians of the rounds but the first; "vectors":
+    what was received, by vector."""
     rounds, line_text, high = {}, "", 0
-    now = dict.fromkeys(KEYS, 0)
+    now = nothing()
     with open(path, encoding="latin-1") as trace:
         for line in trace:
             character = SERIAL.search(line)
@@ -62,8 +77,7 @@ def read(path):
             words = line_text.split()
             line_text = ""
             if len(words) >= 3 and words[0] == "bench-begin":
-                now = dict.fromkeys(KEYS, 0)
+                now = nothing()
             elif len(words) >= 3 and words[0] == "bench" and int(words[2]) > 0:
                 rounds.setdefault(words[1], []).append(now)
-    return {name: {k: statistics.median(r[k] for r in found) for k in KEYS}
-            for name, found in rounds.items()}
+    return {name: medians(found) for name, found in rounds.items()}

@@ -241,6 +241,7 @@ void switch_flush_vcpus(struct domain *d, u64 vcpus)
 
         if (!v)
             continue;
+        count(COUNT_TLB_CANDIDATE);
         __atomic_store_n(&v->flush_pending, 1, __ATOMIC_SEQ_CST);
         cpu = __atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST);
         if (cpu == CPU_NONE)

@@ -47,10 +47,8 @@ static bool may_hold(const struct cpu *c, u64 stamp, u32 owner)
 {
     u32 loaded = __atomic_load_n(&c->guest_owner, __ATOMIC_SEQ_CST);
 
-    if (loaded == NO_OWNER || (owner != NO_OWNER && loaded != owner))
-        return false;
-    count(COUNT_TLB_CANDIDATE);
-    if (__atomic_load_n(&c->flushed_at, __ATOMIC_ACQUIRE) <= stamp)
+    if (loaded != NO_OWNER && (owner == NO_OWNER || loaded == owner) &&
+        __atomic_load_n(&c->flushed_at, __ATOMIC_ACQUIRE) <= stamp)
         return true;
     count(COUNT_TLB_FILTERED);
     return false;
@@ -63,6 +61,7 @@ void tlb_shoot_down(u64 stamp, u32 owner, bool tables)
 
     if (TORTURE_FLUSH)
         stamp = tlb_clock();
+    self->counters[COUNT_TLB_CANDIDATE] += nr_cpus - 1;
     for (unsigned i = 0; i < nr_cpus; i++)
         if (cpus[i] != self && may_hold(cpus[i], stamp, owner) && (tables || !defer(cpus[i])))
             cpuset_add(&need, i);

@@ -74,6 +74,9 @@ void rand_seed(u64 seed);
 u64 rand64(void);
 u64 rand_below(u64 n);
 
+/* One of the hypervisor's own counters; domain 0 on Serai only. */
+u64 hv_counter(const char *name);
+
 extern struct start_info *start;
 extern struct shared_info *shared;
 extern struct vcpu_info *vi; /* follows VCPUOP_register_vcpu_info */
@@ -330,6 +333,7 @@ void test_smp_hostile(void);
 void test_smp_hostile2(void);
 void test_smp_events(void);
 void test_smp_tlb(void);
+void test_smp_filter(void);
 void test_twodom(void);
 void test_vif(void);
 void test_vif_bench(void);

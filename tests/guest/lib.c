@@ -1,6 +1,7 @@
 /* Console output, TAP, and the few library functions a guest needs. */
 #include <stdarg.h>
 
+#include "abi/serai.h"
 #include "domu.h"
 
 struct start_info *start;
@@ -302,4 +303,17 @@ void die(const char *why)
 {
     print("Bail out! %s\n", why);
     power_off();
+}
+
+u64 hv_counter(const char *name)
+{
+    static struct serai_counter list[128];
+    struct serai_counters c = {.capacity = 128, .entries = (u64)list};
+
+    if (HC(arch_7, SERAI_OP_COUNTERS, &c, 0, 0, 0))
+        die("no counters");
+    for (u32 i = 0; i < c.count && i < 128; i++)
+        if (has_prefix(list[i].name, name) && !list[i].name[strlen(name)])
+            return list[i].value;
+    die("no such counter");
 }

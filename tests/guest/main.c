@@ -22,6 +22,7 @@ static const struct {
     {"smp-life", test_smp_life},
     {"smp-flip", test_smp_flip},
     {"smp-tlb", test_smp_tlb},
+    {"smp-filter", test_smp_filter},
     {"attacks", test_attacks},
     {"attacks2", test_attacks2},
     {"abi", test_abi},

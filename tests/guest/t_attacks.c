@@ -5,7 +5,6 @@
  */
 #include "more.h"
 #include <xen/grant_table.h>
-#include "../../hv/abi/serai.h"
 
 /* --- page types --- */
 
@@ -106,19 +105,6 @@ static void late_loop(void)
     tree_free();
 }
 
-static u64 counter(const char *name)
-{
-    static struct serai_counter list[128];
-    struct serai_counters c = {.capacity = 128, .entries = (u64)list};
-
-    if (HC(arch_7, SERAI_OP_COUNTERS, &c, 0, 0, 0))
-        die("no counters");
-    for (u32 i = 0; i < c.count && i < 128; i++)
-        if (has_prefix(list[i].name, name) && !list[i].name[strlen(name)])
-            return list[i].value;
-    die("no such counter");
-}
-
 /* XSA-45, 264, 290: a long operation lets others run in between. */
 static void long_operation(void)
 {
@@ -129,14 +115,15 @@ static void long_operation(void)
         return;
     }
     tree_make();
-    before = counter("preemption");
+    before = hv_counter("preemption");
     ticking(true);
     for (unsigned i = 0; i < 10; i++)
         if (pin(4, tree.l4) || unpin(tree.l4))
             die("cannot pin a good tree");
     ticking(false);
-    ok(counter("preemption") > before, "XSA-45: pins of a big tree are preempted (%lu times)",
-       counter("preemption") - before);
+    ok(hv_counter("preemption") > before,
+       "XSA-45: pins of a big tree are preempted (%lu times)",
+       hv_counter("preemption") - before);
     ok(tree_unused(), "XSA-264, 290: its tables are free afterwards");
     tree_free();
 }
