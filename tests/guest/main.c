@@ -34,6 +34,7 @@ static const struct {
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
     {"vif", test_vif},
+    {"vif-pieces", test_vif_pieces},
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
     {"grants", test_grants},
