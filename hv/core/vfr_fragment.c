@@ -356,6 +356,18 @@ struct vfr_fragment_answer vfr_fragment_offer(struct vfr_fragments *t,
     return offer_to(t, payer.found, p, payer.held_bytes);
 }
 
+uint16_t vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
+                          struct vfr_origin from)
+{
+    const u16 found = look_up(t, p, from).found;
+    const struct vfr_context *x;
+
+    if (found == VFR_NO_CONTEXT)
+        return VFR_NOBODY;
+    x = &t->contexts[found];
+    return x->state == VFR_X_JUDGED && !x->decision.why ? x->decision.out : VFR_NOBODY;
+}
+
 bool vfr_fragment_decide(struct vfr_fragments *t, uint32_t ticket, struct vfr_decision d)
 {
     struct vfr_context *x = context_of(t, ticket);
@@ -390,6 +402,24 @@ uint32_t vfr_fragment_expire(struct vfr_fragments *t, ns_t now)
         if (x->held)
             return kill(t, t->oldest, VFR_R_FRAG_ORPHAN).ticket;
         destroy(t, t->oldest);
+    }
+    return VFR_NO_TICKET;
+}
+
+uint32_t vfr_fragment_forget(struct vfr_fragments *t, uint16_t vif)
+{
+    u16 i = t->oldest;
+
+    while (i != VFR_NO_CONTEXT) {
+        const struct vfr_context *x = &t->contexts[i];
+        u16 younger = x->younger;
+
+        if (x->vif == vif || (x->state == VFR_X_JUDGED && x->decision.out == vif)) {
+            if (x->held)
+                return ticket_of(t, i);
+            destroy(t, i);
+        }
+        i = younger;
     }
     return VFR_NO_TICKET;
 }

@@ -37,9 +37,8 @@
 
 /* What the first piece's judgement was, for the others to follow. */
 struct vfr_decision {
-    uint64_t cookie; /* the caller's */
-    uint16_t out;    /* interface */
-    uint8_t why;     /* enum vfr_reason */
+    uint16_t out; /* interface */
+    uint8_t why;  /* enum vfr_reason */
 };
 
 enum vfr_context_state { VFR_X_WAITING, VFR_X_JUDGED, VFR_X_DEAD };
@@ -114,6 +113,10 @@ struct vfr_fragment_answer vfr_fragment_offer(struct vfr_fragments *t,
                                               const struct vfr_packet *p,
                                               struct vfr_origin from, ns_t now);
 
+/* Where a later piece goes, if its first one was let pass; else VFR_NOBODY: offer it. No effect. */
+uint16_t vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
+                          struct vfr_origin from);
+
 /*
  * The first piece's judgement. True: pieces are held, which now go the same way; then release them.
  */
@@ -127,6 +130,11 @@ void vfr_fragment_release(struct vfr_fragments *t, uint32_t ticket);
  * dropped as FRAG_ORPHAN and released before the next call, or VFR_NO_TICKET: there is none left.
  */
 uint32_t vfr_fragment_expire(struct vfr_fragments *t, ns_t now);
+/*
+ * An interface goes: what came by it or would go to it is forgotten, a part at each call. Returns a
+ * ticket as vfr_fragment_expire() does, to be dropped as VIF_DOWN.
+ */
+uint32_t vfr_fragment_forget(struct vfr_fragments *t, uint16_t vif);
 /* When to look again; 0: not before there is a new context. */
 ns_t vfr_fragment_deadline(const struct vfr_fragments *t);
 

@@ -19,6 +19,7 @@ enum lock_rank {
     LOCK_VFR,        /* which interfaces there are, and where packets go */
     LOCK_VIF_TX,     /* one queue's packets from its domain */
     LOCK_VIF_RX,     /* and those to it */
+    LOCK_VFR_PIECES, /* pieces of datagrams that are on their way */
     LOCK_VFR_LEASES, /* who owns ports of shared addresses */
     LOCK_VFR_FLOWS,  /* flows that begin and end */
     LOCK_EVENTS,     /* a domain's event ports */

@@ -13,7 +13,9 @@
 extern const u8 text_start[], text_end[];
 #define SYMBOL_MAX 48
 
-extern const u32 symtable_count, symtable_addr[], symtable_name[];
+/* tools/symbols tells what these are. */
+extern const u32 symtable_count, symtable_block[][2];
+extern const u16 symtable_delta[];
 extern const u8 symtable_pair[][2], symtable_text[];
 
 static const struct acpi_info *acpi_for_reset;
@@ -74,7 +76,7 @@ static char *unpack(u8 byte, char *at, const char *end)
 /* Name and offset of the function that holds a text address; false outside the text. */
 static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
 {
-    u32 lo = 0, hi = symtable_count, low = (u32)address;
+    u32 lo = 0, hi = DIV_ROUND_UP(symtable_count, 16), at, last, low = (u32)address;
     char *const end = name + SYMBOL_MAX - 1;
     const u8 *text;
 
@@ -83,15 +85,17 @@ static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
     while (hi - lo > 1) {
         u32 mid = lo + (hi - lo) / 2;
 
-        if (symtable_addr[mid] <= low)
+        if (symtable_block[mid][0] <= low)
             lo = mid;
         else
             hi = mid;
     }
-    *offset = low - symtable_addr[lo];
-    text = symtable_text + symtable_name[lo / 16];
-    for (lo %= 16; lo; lo--)
+    text = symtable_text + symtable_block[lo][1];
+    low -= symtable_block[lo][0];
+    last = MIN(symtable_count, lo * 16 + 16) - 1;
+    for (at = lo * 16; at < last && symtable_delta[at + 1] <= low; at++)
         text += strlen((const char *)text) + 1;
+    *offset = low - symtable_delta[at];
     while (*text)
         name = unpack(*text++, name, end);
     *name = 0;

@@ -1,6 +1,5 @@
 #include "svc/vfr_answer.h"
 #include "core/vfr_wire.h"
-#include "kern/timer.h"
 #include "svc/vfr.h"
 #include "svc/vif_rx.h"
 
@@ -53,7 +52,7 @@ static enum vfr_reason say(const struct vif_packet *p, const u8 *frame, u32 len)
 static void say_limited(const struct vif_packet *p, const u8 *frame, u32 len)
 {
     ns_t *due = &p->from->vif->speech_due, was = __atomic_load_n(due, __ATOMIC_RELAXED);
-    ns_t now = time_now();
+    const ns_t now = p->now;
 
     if (!len || was - now > SPEECH_BURST)
         return;

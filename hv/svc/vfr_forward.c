@@ -3,6 +3,8 @@
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
+#include "svc/vfr_judgement.h"
+#include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
 #include "svc/vfr_ways.h"
 
@@ -25,12 +27,14 @@ static enum vfr_reason check_source(struct vfr_judgement *j)
     owner =
         vfr_ports_look(&vfr_leases.ports, s, vfr_lease_class(x->tuple.proto), x->tuple.sport);
     j->draining |= !vfr_port_may_open(owner);
-    if (vfr_port_is_of(owner, j->in->index))
-        return VFR_R_OK;
-    return vfr_complain(j->p, VFR_E_ADMIN, 0, VFR_R_RSIP_PORT);
+    if (!vfr_port_is_of(owner, j->in->index))
+        return vfr_complain(j->p, VFR_E_ADMIN, 0, VFR_R_RSIP_PORT);
+    if (unlikely(!(x->flags & (VFR_P_DF | VFR_P_FRAGMENT))))
+        vfr_piece_rename(j->p);
+    return VFR_R_OK;
 }
 
-/* And is where who has leased the port is. */
+/* Where an address is that only ports tell of. */
 static enum vfr_reason find_owner(struct vfr_judgement *j, const struct vfr_shared *s)
 {
     const struct vfr_packet *x = &j->p->parsed;
@@ -67,6 +71,13 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
         return vfr_complain(j->p, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
     *way = (struct vif_way){.to = to, .version = version, .out = j->out};
     return VFR_R_OK;
+}
+
+static enum vfr_reason check_ends(struct vfr_judgement *j)
+{
+    enum vfr_reason reason = check_source(j);
+
+    return reason == VFR_R_OK ? find_way(j) : reason;
 }
 
 static u8 facts(const struct vif *f, struct vfr_addr a)
@@ -209,26 +220,6 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
     return (enum vfr_reason)rc;
 }
 
-/* On the way to or from the wire a router is seen. */
-static bool is_hop(const struct vfr_judgement *j)
-{
-    return j->in->kind == VFR_UPLINK || j->out->kind == VFR_UPLINK;
-}
-
-static void take_hop(struct vif_packet *p)
-{
-    u8 *ip = p->head + p->parsed.l3_offset;
-    u16 old;
-
-    if (p->parsed.class == VFR_C_IP6) {
-        ip[7]--;
-        return;
-    }
-    old = get_be16(ip + 8);
-    ip[8]--;
-    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, (u16)(old - 0x100)));
-}
-
 /* One of the receiver's queues, the same one for all packets of a conversation. */
 static struct vif_queue *choose_queue(struct vif *to, const struct vfr_tuple *t)
 {
@@ -254,18 +245,19 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
 {
     struct vif_packet *p = j->p;
     struct vif *out = j->out;
-    const bool hop = is_hop(j);
+    const bool hop = vfr_is_hop(j->in, out);
     enum vfr_reason reason;
 
     if (unlikely(hop) && p->parsed.ttl <= 1)
         return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
     reason = fit(j);
-    if (reason == VFR_R_OK)
+    if (reason == VFR_R_OK && likely(!vfr_is_later_piece(&p->parsed)))
         reason = admit(j);
     if (reason != VFR_R_OK)
         return reason;
+    p->special = p->parsed.flags & VFR_P_FRAGMENT;
     if (unlikely(hop))
-        take_hop(p);
+        vfr_take_hop(p->head + p->parsed.l3_offset, p->parsed.class);
     put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->binding.mac);
     put_mac(p->head + 6, VFR_ROUTER_MAC);
     *to = choose_queue(out, &p->parsed.tuple);
@@ -290,15 +282,13 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         return VFR_R_NO_ROUTE; /* nobody else is on the link, or it is not for us */
     if (j.in->kind == VFR_UPLINK && vfr_is_elsewhere(j.in, x->tuple.src))
         return x->class == VFR_C_IP4 ? VFR_R_SPOOF_IP4 : VFR_R_SPOOF_IP6;
-    if (x->flags & VFR_P_FRAGMENT)
-        return VFR_R_FRAG_ORPHAN;
-    reason = check_source(&j);
-    if (reason == VFR_R_OK)
-        reason = find_way(&j);
-    if (reason != VFR_R_OK)
-        return reason;
     j.ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
-    if (!j.ruleset)
+    if (unlikely(!j.ruleset))
         return VFR_R_DEFAULT;
-    return send_on(&j, to);
+    reason = unlikely(vfr_is_later_piece(x)) ? vfr_piece_way(p, &j.out) : check_ends(&j);
+    if (reason == VFR_R_OK)
+        reason = send_on(&j, to);
+    if (unlikely(x->flags & VFR_P_FIRST) && reason != VFR_R_OK)
+        vfr_piece_refuse(p, reason);
+    return reason;
 }

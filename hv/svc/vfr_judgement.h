@@ -2,6 +2,8 @@
 #ifndef SERAI_SVC_VFR_JUDGEMENT_H
 #define SERAI_SVC_VFR_JUDGEMENT_H
 
+#include "core/vfr_checksum.h"
+#include "core/vfr_wire.h"
 #include "svc/vfr.h"
 
 struct vfr_judgement {
@@ -12,5 +14,25 @@ struct vfr_judgement {
     u16 segment;   /* of its flow: whose, where ports of a shared address do not tell */
     bool draining; /* a port that it uses is about to be given back: no new flow */
 };
+
+/* On the way to or from the wire a router is seen. */
+static inline bool vfr_is_hop(const struct vif *in, const struct vif *out)
+{
+    return in->kind == VFR_UPLINK || out->kind == VFR_UPLINK;
+}
+
+/* One less to live, for the packet of this class whose IP header that is. */
+static inline void vfr_take_hop(u8 *ip, u8 class)
+{
+    u16 old;
+
+    if (class == VFR_C_IP6) {
+        ip[7]--;
+        return;
+    }
+    old = get_be16(ip + 8);
+    ip[8]--;
+    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, (u16)(old - 0x100)));
+}
 
 #endif

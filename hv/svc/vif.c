@@ -4,6 +4,7 @@
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr.h"
+#include "svc/vfr_pieces.h"
 #include "svc/vif_rx.h"
 #include "svc/vif_tx.h"
 #include <xen/io/netif.h>
@@ -251,6 +252,7 @@ static void disconnect(struct vif *f)
     struct domain *d = f->d;
 
     vfr_detach(f);
+    vfr_pieces_forget(f->index);
     for (unsigned i = 0; i < f->nr_queues; i++)
         stop_queue(&f->queues[i]);
     for (unsigned i = 0; i < f->nr_queues; i++)

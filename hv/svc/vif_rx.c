@@ -1,7 +1,9 @@
 #include "svc/vif_rx.h"
 #include "base/string.h"
+#include "core/vfr_wire.h"
 #include "guest/event.h"
 #include "guest/frame.h"
+#include "svc/vfr_pieces.h"
 
 #include <xen/io/netif.h>
 
@@ -214,10 +216,15 @@ static void wait_for(struct vif_queue *to, struct vif_queue *q)
     __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
 }
 
+static u32 buffers_for(const struct vif_packet *p)
+{
+    return DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type;
+}
+
 /* One that takes more than a buffer. */
 static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
-    if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
+    if (unlikely(!has_buffers(to, buffers_for(p))))
         return false;
     put_packet(to, p);
     return true;
@@ -237,15 +244,49 @@ static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
     return true;
 }
 
+/* Pieces that came before the first one follow it, as far as there are buffers. */
+static void put_kept(struct vif_queue *to, const struct vif_packet *p, struct vfr_kept *k)
+{
+    enum vfr_reason why;
+    struct vfr_kept *next;
+
+    for (; k; k = next) {
+        next = k->next;
+        why = vfr_piece_follow(p, to->vif, k);
+        if (why == VFR_R_OK && !has_buffers(to, 1))
+            why = VFR_R_RX_FULL;
+        if (why == VFR_R_OK)
+            put_one(to, k->frame, k->len, k->csum_valid ? NETRXF_data_validated : 0, NULL);
+        else
+            p->from->vif->counters.drops[why]++;
+        vfr_piece_free(k);
+    }
+}
+
+static rarely bool put_specially(struct vif_queue *to, struct vif_packet *p,
+                                 enum vfr_reason *reason)
+{
+    struct vfr_kept *kept = NULL;
+
+    if (!has_buffers(to, buffers_for(p)))
+        return false;
+    *reason = vfr_piece_enter(p, to->vif, &kept);
+    if (*reason == VFR_R_OK)
+        put_packet(to, p);
+    put_kept(to, p, kept);
+    return true;
+}
+
 static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)
 {
+    enum vfr_reason reason = VFR_R_OK;
     bool expired;
 
     if (unlikely(!to->rx_up))
         return VFR_R_VIF_DOWN;
-    if (likely(put_if_room(to, p))) {
+    if (likely(!p->special) ? likely(put_if_room(to, p)) : put_specially(to, p, &reason)) {
         to->timeouts = 0;
-        return VFR_R_OK;
+        return reason;
     }
     expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
     if (to->timeouts == TIMEOUTS_MAX)

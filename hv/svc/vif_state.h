@@ -102,6 +102,7 @@ struct vif_packet {
     u8 head[VFR_SNAPSHOT]; /* the first 'have' bytes, judged and forwarded */
     u32 have, len;
     bool csum_valid;
+    bool special; /* more is to be done than to put it into buffers */
     struct vfr_offload offload;
     unsigned nr;
     struct vif_part parts[VIF_SLOTS];

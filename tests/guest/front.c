@@ -43,6 +43,41 @@ void front_prepare(struct front *f, u16 handle, u8 last)
     };
 }
 
+void front_add_ip6(struct front *f, u8 last)
+{
+    f->vif.prefixes[f->vif.nr_prefixes++] =
+        (struct serai_vfr_prefix){0xfd00000000000000, last, 128, 0, {0}};
+}
+
+void front_add_shared(struct front *f, u32 ip)
+{
+    f->vif.prefixes[f->vif.nr_prefixes++] =
+        (struct serai_vfr_prefix){0, 0xffff00000000 | ip, 128, 1, {0}};
+}
+
+static long change_lease(struct vfr_lease_order order)
+{
+    struct serai_vfr_lease l = {.order = order};
+
+    l.order.origin = VFR_BY_SERAI;
+    return HC(arch_7, SERAI_OP_VFR_LEASE, &l, 0, 0, 0);
+}
+
+long front_share(u32 ip)
+{
+    return change_lease((struct vfr_lease_order){.op = VFR_LEASE_SHARE, .ip = ip});
+}
+
+long front_lease(u32 ip, const struct front *f, u16 first, u8 log2, u8 classes)
+{
+    return change_lease((struct vfr_lease_order){.op = VFR_LEASE_GRANT,
+                                                 .ip = ip,
+                                                 .vif = f->vif.vif,
+                                                 .start = first,
+                                                 .log2 = log2,
+                                                 .classes = classes});
+}
+
 void front_notify(u32 port)
 {
     struct evtchn_send s = {.port = port};
@@ -99,6 +134,43 @@ struct netif_rx_response *front_receive(struct front *f, u8 **data)
     f->taken++;
     *data = f->buffers[i];
     return &f->rx->ring[i].rsp;
+}
+
+int front_send(struct front *f, u32 ref, u32 len, u16 flags)
+{
+    front_request(f, ref, 0, len, flags);
+    front_push(f);
+    return front_answer(f);
+}
+
+u32 front_take(struct front *f, u8 **data)
+{
+    struct netif_rx_response *r = front_receive(f, data);
+    u32 n = r && r->status > 0 ? (u32)r->status : 0;
+
+    if (r)
+        front_push_buffers(f, 1);
+    return n;
+}
+
+unsigned front_drain(struct front *f)
+{
+    unsigned n = 0;
+    u8 *got;
+
+    while (front_receive(f, &got)) {
+        front_push_buffers(f, 1);
+        n++;
+    }
+    return n;
+}
+
+bool front_connect(struct front *f, unsigned buffers)
+{
+    bool good = is(front_op(&f->vif, VFR_VIF_CONNECT), 0, "connect %u", f->vif.handle);
+
+    front_push_buffers(f, buffers);
+    return good;
 }
 
 static u16 ip_checksum(const u8 *h)

@@ -6,6 +6,7 @@
 #define GUEST_FRONT_H
 
 #include "abi/serai.h"
+#include "abi/vfr_lease.h"
 #include "abi/vfr_rules.h"
 #include "gnt.h"
 #include <xen/io/netif.h>
@@ -38,6 +39,12 @@ u32 front_grant(const void *p, u16 flags);
 long front_op(struct serai_vfr_vif *v, u16 what);
 /* An address 10.0.0.'last', or everything else when that is 0. */
 void front_prepare(struct front *f, u16 handle, u8 last);
+/* Further addresses, before it is connected: fd00::'last', an IPv4 address that others use too. */
+void front_add_ip6(struct front *f, u8 last);
+void front_add_shared(struct front *f, u32 ip);
+/* An address becomes a shared one; an interface gets ports of it. */
+long front_share(u32 ip);
+long front_lease(u32 ip, const struct front *f, u16 first, u8 log2, u8 classes);
 void front_notify(u32 port);
 u64 front_drops(struct front *f, enum vfr_reason r);
 
@@ -49,6 +56,15 @@ void front_push(struct front *f);
 int front_answer(struct front *f);
 /* The next packet's slot; NULL: there is none. */
 struct netif_rx_response *front_receive(struct front *f, u8 **data);
+
+/* Sends one packet that lies in one page; its status, 99: there is none yet. */
+int front_send(struct front *f, u32 ref, u32 len, u16 flags);
+/* What came last, its buffer posted again: its length, 0: nothing. In one buffer each. */
+u32 front_take(struct front *f, u8 **data);
+/* What came is not looked at. */
+unsigned front_drain(struct front *f);
+/* Connects what front_prepare() made, with so many buffers. */
+bool front_connect(struct front *f, unsigned buffers);
 
 /* A UDP datagram of 'len' bytes, Ethernet header included, from 10.0.0.'from' to 10.0.0.'to'. */
 void front_udp(u8 *p, u32 len, u8 from, u8 to);

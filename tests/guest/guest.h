@@ -336,6 +336,8 @@ void test_smp_tlb(void);
 void test_smp_filter(void);
 void test_twodom(void);
 void test_vif(void);
+void test_vif_pieces(void);
+void test_vif_shared(void);
 void test_vif_bench(void);
 void test_vif_policy(void);
 void test_grants(void);

@@ -35,6 +35,8 @@ static const struct {
     {"smp-over", test_smp_over},
     {"twodom", test_twodom},
     {"vif", test_vif},
+    {"vif-pieces", test_vif_pieces},
+    {"vif-shared", test_vif_shared},
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
     {"grants", test_grants},

@@ -58,7 +58,7 @@ static struct vfr_fragment_answer offer(struct vfr_packet p, struct vfr_origin f
 
 static struct vfr_decision pass_to(u16 out)
 {
-    return (struct vfr_decision){.cookie = 0xabc0 + out, .out = out};
+    return (struct vfr_decision){.out = out};
 }
 
 static struct vfr_decision refuse(enum vfr_reason why)
@@ -90,7 +90,6 @@ static void in_order(void **state)
     a = offer(piece(7, 1480, 2960, true), inside, 1);
     assert_int_equal(a.verdict, VFR_F_RIDE);
     assert_int_equal(a.decision.out, 3);
-    assert_true(a.decision.cookie == 0xabc3);
     assert_int_equal(t.used, 1);
     a = offer(piece(7, 2960, 3001, false), inside, 2);
     assert_int_equal(a.verdict, VFR_F_RIDE);
