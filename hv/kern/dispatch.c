@@ -8,7 +8,7 @@
 #include "x86/entry.h"
 #include "x86/lapic.h"
 
-static struct sched policy;
+static struct sched *policy; /* for as many CPUs as there may be: more than an image should hold */
 static struct spinlock cluster_locks[CPUSET_MAX];
 static const struct switch_ops *ops;
 static struct timer slice_end[MAX_CPUS];
@@ -25,7 +25,7 @@ static void unlock_cluster(unsigned cluster)
 
 static struct spinlock *lock_cpu(unsigned cpu)
 {
-    struct spinlock *l = &cluster_locks[sched_cluster_of(&policy, cpu)];
+    struct spinlock *l = &cluster_locks[sched_cluster_of(policy, cpu)];
 
     lock(l);
     return l;
@@ -66,15 +66,15 @@ static void kick(cpuset_t set)
 struct sched *dispatch_lock_all(void)
 {
     lock(&cluster_locks[0]);
-    for (unsigned i = 1; i < policy.nr_clusters; i++)
+    for (unsigned i = 1; i < policy->nr_clusters; i++)
         while (!lock_try(&cluster_locks[i]))
             tlb_relax();
-    return &policy;
+    return policy;
 }
 
 void dispatch_unlock_all(cpuset_t kicks)
 {
-    for (unsigned i = 1; i < policy.nr_clusters; i++)
+    for (unsigned i = 1; i < policy->nr_clusters; i++)
         lock_untry(&cluster_locks[i]);
     unlock(&cluster_locks[0]);
     kick(kicks);
@@ -82,7 +82,7 @@ void dispatch_unlock_all(cpuset_t kicks)
 
 const struct topology *dispatch_topology(void)
 {
-    return &policy.topo;
+    return &policy->topo;
 }
 
 static void raise_sched(void *arg)
@@ -151,7 +151,7 @@ static void finish_switch(struct runnable *left)
     if (TORTURE_MIGRATE)
         migrate(left);
     l = lock_unit(&left->unit);
-    sched_saved(&policy, &left->unit, time_now(), &kicks);
+    sched_saved(policy, &left->unit, time_now(), &kicks);
     unlock(l);
     kick(kicks);
 }
@@ -193,7 +193,7 @@ static void pick_and_switch(struct spinlock *l)
     ns_t until;
 
     count(COUNT_SCHEDULE);
-    next = (struct runnable *)sched_pick(&policy, cpu, time_now(), &until, &kicks);
+    next = (struct runnable *)sched_pick(policy, cpu, time_now(), &until, &kicks);
     unlock(l);
     kick(kicks);
     set_slice_end(cpu, until);
@@ -210,11 +210,11 @@ void dispatch_sleep(bool (*awake)(void *arg), void *arg)
 {
     struct spinlock *l = lock_cpu(this_cpu()->id);
 
-    sched_block(&policy, &dispatch_current()->unit);
+    sched_block(policy, &dispatch_current()->unit);
     if (awake(arg)) {
         cpuset_t kicks = CPUSET_NONE;
 
-        sched_wake(&policy, &dispatch_current()->unit, time_now(), WAKE_EVENT, &kicks);
+        sched_wake(policy, &dispatch_current()->unit, time_now(), WAKE_EVENT, &kicks);
         unlock(l);
         kick(kicks);
         return;
@@ -227,7 +227,7 @@ void dispatch_wake(struct runnable *r, enum sched_wake why)
     struct spinlock *l = lock_unit(&r->unit);
     cpuset_t kicks = CPUSET_NONE;
 
-    sched_wake(&policy, &r->unit, time_now(), why, &kicks);
+    sched_wake(policy, &r->unit, time_now(), why, &kicks);
     unlock(l);
     kick(kicks);
 }
@@ -235,7 +235,7 @@ void dispatch_wake(struct runnable *r, enum sched_wake why)
 /* Without the lock: what this misses had not happened when it looked. */
 static bool nobody_waits(unsigned cpu)
 {
-    return !__atomic_load_n(&policy.cpu[cpu].queue->nr_ready, __ATOMIC_RELAXED);
+    return !__atomic_load_n(&policy->cpu[cpu].queue->nr_ready, __ATOMIC_RELAXED);
 }
 
 void dispatch_yield(struct runnable *to)
@@ -246,7 +246,7 @@ void dispatch_yield(struct runnable *to)
         return;
     l = lock_cpu(this_cpu()->id);
 
-    sched_yield(&policy, &dispatch_current()->unit, to ? &to->unit : NULL, time_now());
+    sched_yield(policy, &dispatch_current()->unit, to ? &to->unit : NULL, time_now());
     pick_and_switch(l);
 }
 
@@ -256,8 +256,8 @@ void dispatch_online(struct runnable *r)
     cpuset_t kicks = CPUSET_NONE;
     ns_t now = time_now();
 
-    sched_online(&policy, &r->unit, now);
-    sched_wake(&policy, &r->unit, now, WAKE_EVENT, &kicks);
+    sched_online(policy, &r->unit, now);
+    sched_wake(policy, &r->unit, now, WAKE_EVENT, &kicks);
     unlock(l);
     kick(kicks);
 }
@@ -267,7 +267,7 @@ void dispatch_offline(struct runnable *r)
     struct spinlock *l = lock_unit(&r->unit);
     cpuset_t kicks = CPUSET_NONE;
 
-    sched_offline(&policy, &r->unit, time_now(), &kicks);
+    sched_offline(policy, &r->unit, time_now(), &kicks);
     unlock(l);
     kick(kicks);
 }
@@ -317,7 +317,9 @@ __init void dispatch_init(const struct topology *t, const struct switch_ops *o)
     for (unsigned i = 0; i < MAX_CPUS; i++)
         timer_init(&slice_end[i], raise_sched, NULL);
     ops = o;
-    sched_init(&policy, t, &lock_ops);
+    policy = heap_alloc_pages(heap_order(sizeof(*policy)));
+    BUG_ON(!policy);
+    sched_init(policy, t, &lock_ops);
     softirq_set_handler(SOFTIRQ_SCHED, sched_softirq);
     irq_set_handler(VECTOR_IPI_SCHED, raise_sched, NULL);
 }
