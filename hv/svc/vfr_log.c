@@ -1,6 +1,7 @@
 #include "svc/vfr_log.h"
 #include "base/format.h"
 #include "base/string.h"
+#include "core/vfr_route.h"
 #include "guest/vtime.h"
 #include "kern/console.h"
 #include "kern/heap.h"
