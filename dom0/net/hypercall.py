@@ -5,6 +5,7 @@ hypervisor's errno.
 """
 
 import ctypes
+import errno
 import fcntl
 import ipaddress
 import math
@@ -12,12 +13,17 @@ import mmap
 import os
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 HYPERCALL_SERAI = 55
-OP_VIF, OP_RULES, OP_LEASE = 8, 9, 10
+OP_VIF, OP_RULES, OP_LEASE, OP_LOG = 8, 9, 10, 12
 CONNECT, DISCONNECT, READ, NEXT = range(4)
 INSTALL, CHECK, READ_RULES = range(3)
 CHANGE_LEASE, CHECK_LEASE, LIST_LEASES = range(3)
+READ_LOG, NOTE, CHECKPOINT = range(3)
+RING_AUDIT = 0x100
+SAME = (1 << 64) - 1
+BY_SERAI, BY_DAEMON = 1, 2
 ROUTED, SWITCHED, UPLINK, PUNT = range(4)
 KINDS = ("routed", "switched", "uplink", "punt")
 CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG = 1, 2, 4, 8, 16
@@ -40,6 +46,7 @@ COUNTER = struct.Struct("<QQ")
 ORDER = struct.Struct("<4BHHIIII16s")
 LEASE = struct.Struct(f"<II{ORDER.size}sIIIIQ")
 LEASE_INFO = struct.Struct("<IIHH4Bqq16s")
+LOG = struct.Struct("<II7QIHHqQQ32sHBBIIIQQII")
 
 # privcmd's ioctl: a hypercall's number and five arguments.
 IOCTL_HYPERCALL = 48 << 16 | ord("P") << 8
@@ -127,6 +134,24 @@ class LeaseInfo:
     ends: float  # infinity: never
 
 
+class LogState(NamedTuple):
+    """struct serai_vfr_log from 'done' to 'head'."""
+    done: int
+    at: int
+    buffer: int
+    capacity: int
+    produced: int
+    consumed: int
+    lost: int
+    size: int
+    boot: int
+    cpus: int
+    now: int
+    utc: int
+    records: int
+    head: bytes
+
+
 class Memory:
     """Pages that hypercalls may name; a caller's as long as it is in use."""
 
@@ -157,6 +182,7 @@ class Router:
     def __init__(self):
         self.privcmd = os.open("/dev/xen/privcmd", os.O_RDWR | os.O_CLOEXEC)
         self.page = Memory(mmap.PAGESIZE)
+        self.buffer = None
 
     def call(self, op, data):
         self.page.put(data)
@@ -233,3 +259,39 @@ class Router:
          _) = LEASE_INFO.unpack_from(data, at)
         return LeaseInfo(number, ipaddress.IPv4Address(ip), start, log2, classes, state, origin, vif,
                          since / 1e9, math.inf if ends == 2**63 - 1 else ends / 1e9)
+
+    # -- logs --
+
+    def _log(self, op, ring=0, done=0, at=0, buffer=0, capacity=0, note=0, origin=0, target=0, text=0,
+             lengths=(0, 0)):
+        return LogState(*LOG.unpack(self.call(OP_LOG, LOG.pack(
+            op, ring, done, at, buffer, capacity, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", note, origin, 0,
+            os.getuid() if note else 0, os.getpid() if note else 0, 0, target, text,
+            *lengths)))[2:16])
+
+    def log_state(self, ring):
+        """Without reading; FileNotFoundError: there is no such ring, or nothing was ever written."""
+        try:
+            return self._log(READ_LOG, ring, SAME)
+        except OSError as why:
+            if why.errno != errno.EINVAL:
+                raise
+            return LogState(*LOG.unpack(self.page.bytes[:LOG.size])[2:16])  # 0 is nowhere, else told
+
+    def log_read(self, ring, at, room=1 << 16, done=SAME):
+        """(bytes from 'at' on, state). What lies before 'done' may be overwritten from now on."""
+        if self.buffer is None:
+            self.buffer = Memory(1 << 16)
+        state = self._log(READ_LOG, ring, done, at, self.buffer.address, min(room, 1 << 16))
+        return self.buffer.bytes[:state.at - at], state
+
+    def note(self, op, target, before="", after="", origin=BY_DAEMON):
+        """An audit record of ours; OSError ENOBUFS: there is no room, so it must not be done."""
+        before, after = before.encode(), after.encode()
+        with Memory(len(before) + len(after) + 8) as memory:
+            memory.put(before + after)
+            self._log(NOTE, note=op, origin=origin, target=target, text=memory.address,
+                      lengths=(len(before), len(after)))
+
+    def checkpoint(self):
+        return self._log(CHECKPOINT)

@@ -72,10 +72,23 @@ enum vfr_reason {
         VFR_REASON_COUNT
 };
 
+/* Who asked for a change. */
+enum vfr_actor {
+    VFR_BY_HYPERVISOR, /* its clock, or the end of a domain */
+    VFR_BY_SERAI,      /* a person, by the command */
+    VFR_BY_DAEMON,     /* domain 0's daemon by itself */
+    VFR_BY_RSIP,
+    VFR_BY_PCP,
+    VFR_BY_DHCP,
+    VFR_BY_TOOLSTACK,
+    VFR_ORIGINS
+};
+
 /*
  * SERAI_OP_VFR_VIF, about one interface. A reserved field is 0; -XEN_EINVAL: it is not, or a value is
  * out of range; -XEN_ESRCH: no such domain, or it is being destroyed; -XEN_ENOENT: no such
- * interface. Nothing has changed when the call fails.
+ * interface; -XEN_ENOBUFS: the audit log is full (abi/vfr_log.h). Nothing has changed when the call
+ * fails.
  */
 #define VFR_VIF_CONNECT    0 /* -XEN_EEXIST: the domain's handle is; -XEN_ENOSPC, -XEN_ENOMEM */
 #define VFR_VIF_DISCONNECT 1 /* its grants and ports are the domain's again */
@@ -148,7 +161,7 @@ struct serai_vfr_vif {
 /*
  * SERAI_OP_VFR_RULES: a ruleset (abi/vfr_rules.h) takes the place of the one in force, at one
  * moment for all packets. -XEN_EBUSY: that is not the one the caller knows; -XEN_EINVAL: the image
- * is not good, 'part' and 'at' say where (core/vfr_rules.h).
+ * is not good, 'part' and 'at' say where (core/vfr_rules.h); -XEN_ENOBUFS: the audit log is full.
  */
 #define VFR_RULES_INSTALL   0
 #define VFR_RULES_CHECK     1 /* what INSTALL would say */

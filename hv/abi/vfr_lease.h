@@ -8,6 +8,7 @@
 #ifndef SERAI_ABI_VFR_LEASE_H
 #define SERAI_ABI_VFR_LEASE_H
 
+#include "abi/vfr.h"
 #include <stdint.h>
 
 #define VFR_SHARED_MAX        64
@@ -46,25 +47,13 @@ enum vfr_lease_op {
     VFR_LEASE_UNSHARE, /* and is none any more */
 };
 
-/* Who asked: for the record. */
-enum vfr_lease_origin {
-    VFR_BY_HYPERVISOR,
-    VFR_BY_SERAI,  /* the command */
-    VFR_BY_SERAID, /* the daemon of itself */
-    VFR_BY_RSIP,
-    VFR_BY_PCP,
-    VFR_BY_DHCP,
-    VFR_BY_TOOLSTACK,
-    VFR_LEASE_ORIGINS
-};
-
 /*
  * A change to the leases. Which fields count: GRANT all but 'id'; EXTEND and REVOKE 'id' and
  * 'seconds'; FREE 'id'; SHARE and UNSHARE 'ip'. Checked, it has the others filled in too.
  */
 struct vfr_lease_order {
     uint8_t op;       /* enum vfr_lease_op */
-    uint8_t origin;   /* enum vfr_lease_origin */
+    uint8_t origin;   /* enum vfr_actor */
     uint8_t classes;  /* VFR_PC_BIT */
     uint8_t log2;     /* of the number of ports: 0, or VFR_BLOCK_LOG2_MIN to _MAX */
     uint16_t start;   /* first one; 0: any, of a block */
@@ -100,8 +89,8 @@ struct vfr_lease_info {
 #define VFR_LEASE_LEASES_95 0x08
 
 /*
- * SERAI_OP_VFR_LEASE. Errors of a change: core/vfr_lease.h. EXPIRE and RELEASE are the
- * clock's alone: -XEN_EPERM.
+ * SERAI_OP_VFR_LEASE. Errors of a change: core/vfr_lease.h; -XEN_ENOBUFS: the audit log is
+ * full. EXPIRE and RELEASE are the clock's alone: -XEN_EPERM.
  */
 #define VFR_LEASE_CHANGE 0
 #define VFR_LEASE_CHECK  1 /* what CHANGE would say, 'order' filled in */

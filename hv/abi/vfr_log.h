@@ -15,6 +15,7 @@
 #ifndef SERAI_ABI_VFR_LOG_H
 #define SERAI_ABI_VFR_LOG_H
 
+#include "abi/vfr.h"
 #include <stdint.h>
 
 enum vfr_record_type {
@@ -94,22 +95,40 @@ struct vfr_log_clock {
 struct vfr_log_capture {
     struct vfr_log_head head;
     uint32_t vif;
-    uint16_t reason, filter; /* why it died, or 0; which capture asked for it */
-    uint32_t captured, len;  /* of 'len' bytes on the wire */
+    uint16_t reason;        /* why it died, or 0 */
+    uint8_t capture;        /* which one asked for it */
+    uint8_t flags;          /* VFR_CAPTURE_ */
+    uint32_t captured, len; /* of 'len' bytes on the wire */
 };
 
-#define VFR_CAPTURE_MAX 256
+#define VFR_CAPTURE_MAX  256  /* bytes of a frame */
+#define VFR_CAPTURE_IN   0x01 /* from the interface; else to it */
+#define VFR_CAPTURE_CSUM 0x02 /* the checksum is left to the receiver */
+#define VFR_CAPTURE_GSO  0x04 /* and so is cutting it into segments */
 
-/* Who changed something. */
-enum vfr_audit_origin {
-    VFR_BY_HYPERVISOR,
-    VFR_BY_SERAI,  /* a person, by the command */
-    VFR_BY_DAEMON, /* domain 0's daemon by itself */
-    VFR_BY_RSIP,
-    VFR_BY_PCP,
-    VFR_BY_DHCP,
-    VFR_BY_TOOLSTACK,
-    VFR_ORIGINS
+/*
+ * What an audit record is about, 'op'. Its texts are words NAME=VALUE, by spaces: how 'object' was,
+ * and how it is from now on.
+ */
+enum vfr_audit_op {
+    VFR_AUDIT_BEGIN = 1,   /* the first record; object: nanoseconds since the start */
+    VFR_AUDIT_RULES = 2,   /* object: generation */
+    VFR_AUDIT_CONNECT = 3, /* object: interface */
+    VFR_AUDIT_DISCONNECT = 4,
+    VFR_AUDIT_LEASE = 5,    /* object: lease, or the address that is shared from now on */
+    VFR_AUDIT_CAPTURE = 6,  /* object: which of VFR_CAPTURES */
+    VFR_AUDIT_CAPTURED = 7, /* it ended */
+    VFR_AUDIT_CLOCK = 8,    /* the wall clock was set, by 100 ms or more */
+    VFR_AUDIT_SET = 10,     /* an element comes or goes; object: set */
+    VFR_AUDIT_LIMITS = 9,   /* of an interface; object: it */
+    /* What domain 0 says of itself, by VFR_LOG_NOTE. */
+    VFR_AUDIT_NOTE = 0x100,
+    VFR_AUDIT_DAEMON_BEGAN = 0x100,
+    VFR_AUDIT_DAEMON_ENDED = 0x101,
+    VFR_AUDIT_RULES_TEXT = 0x102, /* before it is installed */
+    VFR_AUDIT_DELETED = 0x103,    /* a file, because it was old or there were too many */
+    VFR_AUDIT_CLOSED = 0x104,     /* a file, and its digest */
+    VFR_AUDIT_NOTES_END = 0x200
 };
 
 /*
@@ -119,7 +138,7 @@ enum vfr_audit_origin {
  */
 struct vfr_log_audit {
     struct vfr_log_head head;
-    uint8_t origin, part, parts, reserved;
+    uint8_t origin, part, parts, reserved; /* enum vfr_actor */
     uint16_t op, reserved2;
     uint32_t uid, pid, vif;
     uint16_t before_len, after_len;
@@ -145,9 +164,8 @@ struct vfr_log_chain {
 #define VFR_AUDIT_PARTS  16
 
 /*
- * A ring as domain 0 maps it: this page, then 'size' bytes of records, a power of two; a record may
- * go on at the beginning. Both positions count bytes since the ring began. Domain 0 writes
- * 'consumed' and nothing else; what it writes there can hurt nobody but itself.
+ * A ring: 'size' bytes of records, a power of two; a record may go on at the beginning. Both
+ * positions count bytes since the ring began. The reader moves 'consumed' and nothing else.
  */
 struct vfr_log_ring {
     uint32_t magic, size;
@@ -162,5 +180,51 @@ struct vfr_log_ring {
 };
 
 #define VFR_LOG_MAGIC 0x676c7276u /* "vrlg" */
+
+/*
+ * SERAI_OP_VFR_LOG. A reserved field is 0; -XEN_EINVAL: it is not, or a value is out of range.
+ *
+ * READ: what has been written to a ring from 'at' on, as much as there is and the buffer takes;
+ * 'at' is then behind it. What lies before 'done' is stored elsewhere, and may be overwritten; ~0:
+ * no more than before. A reader that is started again asks with 'done' ~0 and no room first:
+ * 'consumed' is what its forerunner told, and all that came since is still there. -XEN_ENOENT:
+ * no such ring, or nothing was ever written; -XEN_EINVAL: 'done' or 'at' is nowhere between
+ * 'consumed' and 'produced', which are told nevertheless.
+ *
+ * NOTE: an audit record of domain 0's. CHECKPOINT: one that says how long the chain is; the
+ * console is told too. -XEN_ENOBUFS: the audit log is full; -XEN_E2BIG: a text is longer than 32 KiB.
+ */
+#define VFR_LOG_READ       0
+#define VFR_LOG_NOTE       1
+#define VFR_LOG_CHECKPOINT 2
+
+/* Rings of the flow log are named by their CPU's number. */
+#define VFR_RING_AUDIT   0x100
+#define VFR_RING_CAPTURE 0x200 /* + which */
+#define VFR_CAPTURES     4
+
+#define VFR_NOTE_TEXT 32768
+
+struct serai_vfr_log {
+    uint32_t op;
+    uint32_t ring;               /* in, READ */
+    uint64_t done, at;           /* in, READ; at: out */
+    uint64_t buffer, capacity;   /* in, READ */
+    uint64_t produced, consumed; /* out, READ */
+    uint64_t lost;               /* out, READ: records; of the audit log: changes refused */
+    uint32_t size;
+    uint16_t boot;
+    uint16_t nr_cpus;
+    int64_t now;      /* out: nanoseconds since the hypervisor started */
+    uint64_t utc;     /* out: and since 1970 */
+    uint64_t records; /* out: how long the audit log's chain is */
+    uint8_t head[32]; /* out: the digest of its last record */
+    uint16_t note;    /* in, NOTE: from VFR_AUDIT_NOTE on, and all below */
+    uint8_t origin, reserved;
+    uint32_t uid, pid, reserved2;
+    uint64_t object;
+    uint64_t text; /* before, and right behind it after */
+    uint32_t before_len, after_len;
+};
 
 #endif

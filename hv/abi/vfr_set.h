@@ -3,7 +3,7 @@
  * ruleset must have given the set a size or a timeout. While rules wait for their confirmation
  * the ones before them learn of changes too.
  *
- * -XEN_ENOENT: no such set, or it takes no elements; -XEN_EINVAL: nothing that this kind of set
+ * -XEN_ENOBUFS: the audit log is full; -XEN_ENOENT: no such set, or it takes no elements; -XEN_EINVAL: nothing that this kind of set
  * has, or a reserved field is not 0; -XEN_ENOSPC: it is full; -XEN_ESRCH: REMOVE: it has no such
  * element, or the text of the rules lists it.
  */

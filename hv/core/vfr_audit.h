@@ -26,7 +26,7 @@ struct vfr_audit {
 };
 
 struct vfr_audit_entry {
-    u8 origin; /* enum vfr_audit_origin */
+    u8 origin; /* enum vfr_actor */
     u16 op;
     u32 uid, pid, vif;
     u64 object;

@@ -315,7 +315,7 @@ static int check_unshare(const struct vfr_leases *l, const struct vfr_lease_orde
 
 int vfr_lease_check(const struct vfr_leases *l, struct vfr_lease_order *o, ns_t now)
 {
-    if (o->origin >= VFR_LEASE_ORIGINS || o->spare)
+    if (o->origin >= VFR_ORIGINS || o->spare)
         return -XEN_EINVAL;
     switch (o->op) {
     case VFR_LEASE_GRANT:

@@ -155,15 +155,16 @@ bool vfr_log_drops(struct vfr_log *l, const struct vfr_log_moment *m,
     return write(l, m, VFR_RECORD_DROPS, &drops.head, sizeof(drops));
 }
 
-bool vfr_log_clock(struct vfr_log *l, const struct vfr_log_moment *m, u64 before, u32 source)
+bool vfr_log_clock_set(struct vfr_log *l, const struct vfr_log_moment *m, u64 before,
+                       u32 source)
 {
     struct vfr_log_clock clock = {.before = before, .after = m->utc, .source = source};
 
     return write(l, m, VFR_RECORD_CLOCK, &clock.head, sizeof(clock));
 }
 
-bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m, u32 vif, u16 reason,
-                     u16 filter, const struct vfr_log_frame *frame)
+bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m,
+                     const struct vfr_log_frame *frame)
 {
     const u32 have = MIN(frame->have, (u32)VFR_CAPTURE_MAX), whole = ROUND_DOWN(have, 8);
     const u32 len = sizeof(struct vfr_log_capture) + ROUND_UP(have, 8);
@@ -173,9 +174,10 @@ bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m, u32 vif,
     if (!begin(l, m, len))
         return false;
     capture = (struct vfr_log_capture){vfr_log_stream_head(&l->out, m, VFR_RECORD_CAPTURE, len),
-                                       vif,
-                                       reason,
-                                       filter,
+                                       frame->vif,
+                                       frame->reason,
+                                       frame->capture,
+                                       frame->flags,
                                        have,
                                        frame->len};
     vfr_log_stream_put(&l->out, &capture, sizeof(capture));
@@ -248,20 +250,71 @@ void vfr_log_deny(struct vfr_log *l, const struct vfr_log_moment *m,
     tell_count(l, m, d);
 }
 
-void vfr_log_tick(struct vfr_log *l, const struct vfr_log_moment *m)
+/* ---- drops ---- */
+
+static void tell_drops(struct vfr_log *l, const struct vfr_log_moment *m,
+                       struct vfr_log_dropped *d)
 {
+    (void)vfr_log_drops(l, m, &d->first, d->count, d->bytes);
+    d->count = 0;
+}
+
+void vfr_log_drop(struct vfr_log *l, const struct vfr_log_moment *m,
+                  const struct vfr_log_event *e, u32 bytes)
+{
+    const u32 mix = (e->where.in ^ (u32)e->reason << 24) * 0x9e3779b9U;
+    struct vfr_log_dropped *d = &l->dropped[mix >> 16 & (VFR_LOG_DROPS - 1)];
+
+    if (d->count && (d->first.where.in != e->where.in || d->first.reason != e->reason))
+        tell_drops(l, m, d);
+    if (!d->count)
+        *d = (struct vfr_log_dropped){.first = *e, .since = m->now};
+    d->count++;
+    d->bytes += bytes;
+}
+
+/* ---- now and then ---- */
+
+static bool tick_denies(struct vfr_log *l, const struct vfr_log_moment *m)
+{
+    bool more = false;
+
     for (u32 i = 0; i < VFR_LOG_DENIES; i++) {
         struct vfr_log_deny *d = &l->deny[i];
 
-        if (!d->used || m->now - d->written < SECOND)
-            continue;
-        d->used = d->count;
-        tell_count(l, m, d);
+        if (d->used && m->now - d->written >= SECOND) {
+            d->used = d->count;
+            tell_count(l, m, d);
+        }
+        more |= d->used;
     }
+    return more;
+}
+
+static bool tick_drops(struct vfr_log *l, const struct vfr_log_moment *m)
+{
+    bool more = false;
+
+    for (u32 i = 0; i < VFR_LOG_DROPS; i++) {
+        struct vfr_log_dropped *d = &l->dropped[i];
+
+        if (d->count && m->now - d->since >= SECOND)
+            tell_drops(l, m, d);
+        more |= d->count;
+    }
+    return more;
+}
+
+bool vfr_log_tick(struct vfr_log *l, const struct vfr_log_moment *m)
+{
+    bool more = tick_denies(l, m);
+
+    more |= tick_drops(l, m);
     if (l->gap_count && vfr_log_has_room(l, 0)) {
         put_gap(l, m);
         vfr_log_stream_publish(&l->out);
     }
+    return more || l->gap_count;
 }
 
 int vfr_log_check(const struct vfr_log *l)

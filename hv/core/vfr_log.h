@@ -22,6 +22,7 @@
 #define VFR_LOG_SIZE      KIB(256) /* of one ring, unless said otherwise */
 #define VFR_LOG_SIZE_MIN  4096
 #define VFR_LOG_DENIES    64 /* kinds that are remembered at once */
+#define VFR_LOG_DROPS     16 /* likewise */
 #define VFR_LOG_FLOW_SIZE 88 /* of the longest FLOW_NEW and DENY */
 
 /* Where bytes go to. */
@@ -59,6 +60,13 @@ struct vfr_log_deny {
     ns_t written;
 };
 
+/* What died of one reason at one interface since 'since'; unused while 'count' is 0. */
+struct vfr_log_dropped {
+    struct vfr_log_event first;
+    u64 count, bytes;
+    ns_t since;
+};
+
 struct vfr_log {
     struct vfr_log_stream out;
     u64 logged, lost;
@@ -67,12 +75,16 @@ struct vfr_log {
     u64 gap_begin, gap_end;
     u64 dice;
     struct vfr_log_deny deny[VFR_LOG_DENIES];
+    struct vfr_log_dropped dropped[VFR_LOG_DROPS];
 };
 
-/* Of a frame of 'len' bytes the first 'have'. */
+/* Of a frame of 'len' bytes the first 'have', seen at an interface. */
 struct vfr_log_frame {
     const u8 *bytes;
     u32 have, len;
+    u32 vif; /* as in struct vfr_log_where */
+    u16 reason;
+    u8 capture, flags;
 };
 
 /* When, and under which rules. */
@@ -100,17 +112,25 @@ bool vfr_log_flow_end(struct vfr_log *l, const struct vfr_log_moment *m,
                       u32 duration_ms);
 bool vfr_log_drops(struct vfr_log *l, const struct vfr_log_moment *m,
                    const struct vfr_log_event *example, u64 count, u64 bytes);
-bool vfr_log_clock(struct vfr_log *l, const struct vfr_log_moment *m, u64 before, u32 source);
+bool vfr_log_clock_set(struct vfr_log *l, const struct vfr_log_moment *m, u64 before,
+                       u32 source);
 /* At most VFR_CAPTURE_MAX bytes of it. */
-bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m, u32 vif, u16 reason,
-                     u16 filter, const struct vfr_log_frame *frame);
+bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m,
+                     const struct vfr_log_frame *frame);
 
 /* May only be counted, see 4. */
 void vfr_log_deny(struct vfr_log *l, const struct vfr_log_moment *m,
                   const struct vfr_log_event *e);
 
-/* Every 100 ms or so: what was only counted and is a second old, and a gap if there is room. */
-void vfr_log_tick(struct vfr_log *l, const struct vfr_log_moment *m);
+/* Counted by interface and reason, and told of with the first one's tuple: see vfr_log_tick(). */
+void vfr_log_drop(struct vfr_log *l, const struct vfr_log_moment *m,
+                  const struct vfr_log_event *e, u32 bytes);
+
+/*
+ * Every 200 ms or so: what was only counted and is a second old, and a gap if there is room. False:
+ * there is nothing to wait for, until the next deny, drop or loss.
+ */
+bool vfr_log_tick(struct vfr_log *l, const struct vfr_log_moment *m);
 
 /* A quarter of the ring is unread, and the reader was not told since: tell it. */
 bool vfr_log_stream_should_notify(struct vfr_log_stream *s);

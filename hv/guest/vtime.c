@@ -81,6 +81,11 @@ void vtime_publish_wallclock(struct domain *d)
     __atomic_store_n(&s->wc_version, version, __ATOMIC_SEQ_CST);
 }
 
+u64 vtime_utc(ns_t now)
+{
+    return __atomic_load_n(&boot_time, __ATOMIC_RELAXED) + (u64)now;
+}
+
 void vtime_set_wallclock(u64 secs, u32 nsecs, ns_t at)
 {
     struct domain *d;

@@ -17,6 +17,8 @@ void vtime_publish_info(struct vcpu *v);
 void vtime_publish(struct vcpu *v);
 /* The machine's wall clock: seconds and nanoseconds since 1970 at hypervisor time 'at'. */
 void vtime_set_wallclock(u64 secs, u32 nsecs, ns_t at);
+/* Nanoseconds since 1970 at hypervisor time 'now'. */
+u64 vtime_utc(ns_t now);
 /* Tells a domain, whose clock differs by its time_offset. */
 void vtime_publish_wallclock(struct domain *d);
 

@@ -193,6 +193,8 @@ HYPERCALL(serai_op)
         return hcall_vfr_rules(a2);
     case SERAI_OP_VFR_SET:
         return hcall_vfr_set(a2);
+    case SERAI_OP_VFR_LOG:
+        return hcall_vfr_log(a2);
     default:
         return -XEN_ENOSYS;
     }

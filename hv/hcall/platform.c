@@ -4,6 +4,7 @@
 #include "kern/console.h"
 #include "kern/panic.h"
 #include "kern/timer.h"
+#include "svc/vfr_log.h"
 #include "x86/reboot.h"
 #include "x86/smp.h"
 #include <xen/platform.h>
@@ -36,6 +37,15 @@ static s64 enter_sleep(struct domain *d, const struct xenpf_enter_acpi_sleep *s)
     return acpi_enter_s5(machine_acpi(), s->val_a, s->val_b);
 }
 
+static int set_time(u64 secs, u32 nsecs, u64 at)
+{
+    int rc = vfr_log_clock(vtime_utc((ns_t)at), secs * 1000000000UL + nsecs);
+
+    if (!rc)
+        vtime_set_wallclock(secs, nsecs, (ns_t)at);
+    return rc;
+}
+
 HYPERCALL(platform_op)
 {
     struct xen_platform_op op;
@@ -49,13 +59,9 @@ HYPERCALL(platform_op)
         return -XEN_EACCES;
     switch (op.cmd) {
     case XENPF_settime32:
-        vtime_set_wallclock(op.u.settime32.secs, op.u.settime32.nsecs,
-                            (ns_t)op.u.settime32.system_time);
-        return 0;
+        return set_time(op.u.settime32.secs, op.u.settime32.nsecs, op.u.settime32.system_time);
     case XENPF_settime64:
-        vtime_set_wallclock(op.u.settime64.secs, op.u.settime64.nsecs,
-                            (ns_t)op.u.settime64.system_time);
-        return 0;
+        return set_time(op.u.settime64.secs, op.u.settime64.nsecs, op.u.settime64.system_time);
     case XENPF_firmware_info:
         return firmware_info(&op.u.firmware_info);
     case XENPF_enter_acpi_sleep:

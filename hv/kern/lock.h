@@ -22,6 +22,7 @@ enum lock_rank {
     LOCK_VFR_PIECES, /* pieces of datagrams that are on their way */
     LOCK_VFR_LEASES, /* who owns ports of shared addresses */
     LOCK_VFR_FLOWS,  /* flows that begin and end */
+    LOCK_VFR_AUDIT,  /* the router's audit log */
     LOCK_EVENTS,     /* a domain's event ports */
     LOCK_GRANT,      /* a domain's grant table */
     LOCK_PIRQ,       /* physical interrupt bindings */

@@ -1,9 +1,11 @@
 #include "svc/vfr.h"
+#include "base/string.h"
 #include "guest/access.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "kern/random.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_ways.h"
 
 #define ROUTES_SIZE 4096 /* a power of two */
@@ -54,7 +56,7 @@ static struct vif *find_free(void)
 static bool exists(u16 domid, u16 handle)
 {
     for (u32 i = 0; i < VFR_VIFS_MAX && vifs[i]; i++)
-        if (vifs[i]->state != VIF_FREE && vifs[i]->d->id == domid && vifs[i]->handle == handle)
+        if (vifs[i]->state != VIF_FREE && vifs[i]->domid == domid && vifs[i]->handle == handle)
             return true;
     return false;
 }
@@ -76,6 +78,8 @@ int vfr_reserve(struct domain *d, u16 handle, struct vif **f)
     if (!rc) {
         (*f)->state = VIF_BUSY;
         (*f)->d = d;
+        (*f)->domid = d->id;
+        memcpy((*f)->uuid, d->handle, sizeof(d->handle));
         (*f)->handle = handle;
     }
     unlock(&vfr_lock);
@@ -153,6 +157,25 @@ static void give_back(struct pieces *p)
 
 static struct timer sweep_timer;
 
+/* An interface that is gone owes records: now there may be room. */
+static void settle(struct vif *f)
+{
+    if (f->unlogged && vfr_log_disconnect(f, VFR_BY_HYPERVISOR))
+        return;
+    f->unlogged = false;
+    if (!vfr_leases_free_all(f->uuid, f->index))
+        vfr_set_state(f, VIF_FREE);
+}
+
+static void settle_all(void)
+{
+    struct vif *f;
+
+    for (u16 i = 0; (f = vfr_find(i)); i++)
+        if (__atomic_load_n(&f->state, __ATOMIC_ACQUIRE) == VIF_OWES)
+            settle(f);
+}
+
 static void sweep(void *arg)
 {
     const u64 keys[4] = {random_u64(), random_u64(), random_u64(), random_u64()};
@@ -164,12 +187,14 @@ static void sweep(void *arg)
         (void)!vfr_flow_rekey(&vfr.flows, keys);
     (void)!vfr_flow_rekey_step(&vfr.flows, REKEY_BUDGET);
     unlock(&vfr.flow_lock);
+    settle_all();
     timer_set(&sweep_timer, now + SWEEP_EVERY);
 }
 
-/* A flow ended; whoever wants to know reads it in the log. */
 static void flow_ended(void *arg, const struct vfr_flow *f, enum vfr_flow_end why)
 {
+    if (f->log & VFR_LOG_END)
+        vfr_log_ended(f, why);
 }
 
 static int make_flows(struct pieces *p)
@@ -247,6 +272,11 @@ static void remove_first(struct vfr_routes *r, const struct vif *f, unsigned n)
             (void)!vfr_route_remove(r, a, length, f->index);
 }
 
+static unsigned nr_prefixes(const struct vif *f)
+{
+    return (unsigned)f->binding.ip4s + f->binding.ip6s;
+}
+
 /* All of its addresses or none. */
 static int add_all(struct vfr_routes *r, const struct vif *f)
 {
@@ -254,7 +284,7 @@ static int add_all(struct vfr_routes *r, const struct vif *f)
     int rc = 0;
     u8 length;
 
-    for (unsigned i = 0; !rc && i < (unsigned)f->binding.ip4s + f->binding.ip6s; i++) {
+    for (unsigned i = 0; !rc && i < nr_prefixes(f); i++) {
         if (get_prefix(&f->binding, i, &a, &length))
             rc = vfr_route_add(r, a, length, f->index);
         if (rc)
@@ -276,6 +306,11 @@ static int attach(struct vif *f, const struct serai_vfr_vif *op)
     rc = add_all(other_table(), f);
     if (rc)
         return rc;
+    rc = vfr_log_connect(f);
+    if (rc) {
+        remove_first(other_table(), f, nr_prefixes(f));
+        return rc;
+    }
     vfr_zones_set(&f->zones[op->generation & 1], op->zones);
     vfr_zones_set(&f->zones[!(op->generation & 1)], op->zones_before);
     swap_tables();
@@ -314,15 +349,15 @@ static void kill_flows(const struct vif *f)
     }
 }
 
-void vfr_detach(struct vif *f)
+int vfr_detach(struct vif *f)
 {
     vfr_change_begin();
     if (vfr.uplink == f->index)
         __atomic_store_n(&vfr.uplink, VFR_NOBODY, __ATOMIC_RELEASE);
-    remove_first(other_table(), f, (unsigned)f->binding.ip4s + f->binding.ip6s);
+    remove_first(other_table(), f, nr_prefixes(f));
     swap_tables();
-    remove_first(other_table(), f, (unsigned)f->binding.ip4s + f->binding.ip6s);
+    remove_first(other_table(), f, nr_prefixes(f));
     vfr_change_end();
     kill_flows(f);
-    vfr_leases_free_all(f->d->handle, f->index);
+    return vfr_leases_free_all(f->uuid, f->index);
 }

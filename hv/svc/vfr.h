@@ -20,6 +20,7 @@ struct vfr_ruleset {
     u32 generation;
     unsigned own_order, order; /* of its pages, and its image's */
     void *image;
+    u8 digest[32]; /* its SHA-256 */
     struct vfr_rules rules;
     struct vfr_sets *sets;        /* (change) elements added at run time; looked into by any */
     struct vfr_counter *counters; /* nr_rules + 1 for each CPU */
@@ -73,7 +74,8 @@ bool vfr_take(struct vif *f) must_check;
  * is somebody else's; -XEN_ENOSPC, -XEN_ENOMEM.
  */
 int vfr_attach(struct vif *f, const struct serai_vfr_vif *op) must_check;
-void vfr_detach(struct vif *f);
+/* -XEN_ENOBUFS, -XEN_ENOMEM: its leases are not all given back yet; the sweep goes on with it. */
+int vfr_detach(struct vif *f) must_check;
 
 /* Between these a change is this caller's; preemption points may be met. */
 void vfr_change_begin(void);

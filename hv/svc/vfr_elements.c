@@ -2,6 +2,7 @@
 #include "guest/access.h"
 #include "kern/heap.h"
 #include "kern/random.h"
+#include "svc/vfr_log.h"
 
 #define SLOTS_MIN   64
 #define STEP_BUDGET 1024 /* slots between two preemption points */
@@ -135,6 +136,7 @@ static bool is_valid(const struct serai_vfr_set *op)
 
 int vfr_elements_call(struct serai_vfr_set *op)
 {
+    const bool is_change = op->op != VFR_SET_LIST;
     int rc = -XEN_ENOENT;
 
     if (!is_valid(op))
@@ -142,9 +144,14 @@ int vfr_elements_call(struct serai_vfr_set *op)
     op->count = 0;
     vfr_change_begin();
     if (vfr.ruleset)
-        rc = op->op == VFR_SET_LIST ? list(vfr.ruleset->sets, op) : change(vfr.ruleset, op);
+        rc = is_change ? vfr_log_element(op, 0) : list(vfr.ruleset->sets, op);
+    if (!rc && is_change) {
+        rc = change(vfr.ruleset, op);
+        if (rc)
+            (void)!vfr_log_element(op, rc);
+    }
     /* They may be in force again soon; what they have no room for, or no set, they go without. */
-    if (!rc && vfr.before && op->op != VFR_SET_LIST)
+    if (!rc && vfr.before && is_change)
         (void)!change(vfr.before, op);
     vfr_change_end();
     return rc;

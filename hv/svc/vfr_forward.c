@@ -3,6 +3,7 @@
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_judgement.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
@@ -104,13 +105,19 @@ static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
                     &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)], NULL, v);
 }
 
+static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_verdict *v)
+{
+    vfr_log_denied(&j->p->parsed, j->in, j->out, v);
+    return vfr_refuse(j->p, v);
+}
+
 static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
                                         const struct vfr_verdict *v)
 {
     return (struct vfr_flow_verdict){.generation = j->ruleset->generation,
                                      .rule = v->id,
                                      .rule_index = v->rule,
-                                     .log = v->log};
+                                     .log = vfr_log_choose(v)};
 }
 
 /* A packet of no flow: VFR_R_OK and it may pass, -XEN_EAGAIN: look again, or why not. */
@@ -134,12 +141,16 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
         return rc;
     ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
-        return vfr_refuse(j->p, &v);
+        return refuse(j, &v);
     if (v.action == VFR_PASS_STATELESS)
         return VFR_R_OK;
     new.verdict = for_flow(j, &v);
+    if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
+        return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);
     rc = vfr_flow_create(&vfr.flows, key, &new, &index);
+    if (rc == VFR_R_OK && new.verdict.log & VFR_LOG_NEW)
+        vfr_log_begun(&vfr.flows.flow[index], x->tcp_flags);
     unlock(&vfr.flow_lock);
     return rc;
 }
@@ -180,7 +191,7 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     unlock(&vfr.flow_lock);
     if (rc || v.action == VFR_PASS)
         return -XEN_EAGAIN; /* confirmed: now it is found and counted */
-    return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)vfr_refuse(j->p, &v);
+    return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)refuse(j, &v);
 }
 
 /* Its flow lets it pass, or the rules do. */

@@ -1,9 +1,11 @@
 #include "svc/vfr_rules.h"
+#include "base/string.h"
 #include "guest/access.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "kern/random.h"
 #include "svc/vfr_elements.h"
+#include "svc/vfr_log.h"
 
 /* Between two preemption points. */
 #define COPY_BYTES   KIB(64)
@@ -33,14 +35,19 @@ static void drop(struct vfr_ruleset *s)
     heap_free_pages(s, s->own_order);
 }
 
-static int copy_image(u8 *image, const struct serai_vfr_rules *op)
+static int copy_image(u8 *image, const struct serai_vfr_rules *op, u8 digest[SHA256_SIZE])
 {
+    struct sha256 sum;
+
+    sha256_begin(&sum);
     for (u64 at = 0; at < op->len; at += COPY_BYTES) {
         if (copy_from_guest(image + at, (const u8 *)op->image + at,
                             MIN(COPY_BYTES, op->len - at)))
             return -XEN_EFAULT;
+        sha256_add(&sum, image + at, MIN(COPY_BYTES, op->len - at));
         preempt_point();
     }
+    sha256_end(&sum, digest);
     return 0;
 }
 
@@ -84,6 +91,7 @@ static struct vfr_ruleset *surround(struct vfr_image *image, unsigned order)
 static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
 {
     const unsigned order = heap_order(op->len);
+    u8 digest[SHA256_SIZE];
     void *image;
     int rc;
 
@@ -92,7 +100,7 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
     image = heap_alloc_pages(order);
     if (!image)
         return -XEN_ENOMEM;
-    rc = copy_image(image, op);
+    rc = copy_image(image, op, digest);
     if (!rc)
         rc = check_image(image, op);
     if (!rc)
@@ -101,6 +109,8 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
         rc = -XEN_ENOMEM;
     if (rc)
         heap_free_pages(image, order);
+    else
+        memcpy((*loaded)->digest, digest, sizeof(digest));
     return rc;
 }
 
@@ -166,6 +176,11 @@ static int put_zones(const struct serai_vfr_rules *op, u32 generation)
 
 /* ---- in force, and out of it ---- */
 
+static int log_rules(const struct vfr_ruleset *s, u32 generation, const char *how)
+{
+    return vfr_log_rules(s->rules.image->nr_rules, s->digest, generation, how);
+}
+
 /* What a rollback left behind: nobody looks at it once all CPUs have passed by. */
 static void clean_up(void)
 {
@@ -180,14 +195,18 @@ static void clean_up(void)
  * The rules before come back, under a new number: what the others let pass is judged again. Their
  * zones are still there, for a ruleset is not replaced while it waits.
  */
-static void roll_back(void)
+static int roll_back(void)
 {
     struct vfr_ruleset *back = vfr.before;
+    int rc = log_rules(back, vfr_generation() + 1, "roll-back");
 
+    if (rc)
+        return rc;
     gone = vfr.ruleset;
     vfr.before = NULL;
     back->generation = gone->generation + 1;
     __atomic_store_n(&vfr.ruleset, back, __ATOMIC_SEQ_CST);
+    return 0;
 }
 
 static void out_of_patience(void *arg)
@@ -199,8 +218,8 @@ static void out_of_patience(void *arg)
     /* It may have been set for others, that were decided about meanwhile. */
     if (vfr.before && time_now() < patience_ends)
         timer_set(&patience, patience_ends);
-    else if (vfr.before)
-        roll_back();
+    else if (vfr.before && roll_back())
+        timer_set(&patience, time_now() + SECOND); /* the audit log is full */
     vfr_change_end();
 }
 
@@ -234,6 +253,9 @@ static int replace(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
         rc = vfr_elements_make(s, old);
     if (!rc)
         rc = put_zones(op, op->generation + 1);
+    if (!rc)
+        rc = vfr_log_rules(s, op->generation + 1,
+                           op->seconds ? "install-to-confirm" : "install");
     if (rc)
         return rc;
     s->generation = op->generation + 1;
@@ -274,7 +296,9 @@ static int decide(struct serai_vfr_rules *op)
     if (!rc && !vfr.before)
         rc = -XEN_ENOENT;
     if (!rc && op->op == VFR_RULES_ROLL_BACK)
-        roll_back();
+        rc = roll_back();
+    else if (!rc)
+        rc = log_rules(vfr.ruleset, vfr_generation(), "confirm");
     if (!rc && vfr.before) {
         quiesce_cpus();
         drop(vfr.before);

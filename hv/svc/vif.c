@@ -4,6 +4,7 @@
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vif_rx.h"
 #include "svc/vif_tx.h"
@@ -246,29 +247,36 @@ out:
     return rc;
 }
 
-/* In state BUSY. */
-static void disconnect(struct vif *f)
+/* In state BUSY. 'unlogged': its end could not be written down. */
+static void disconnect(struct vif *f, bool unlogged)
 {
     struct domain *d = f->d;
+    int rc;
 
-    vfr_detach(f);
+    f->unlogged = unlogged;
+    rc = vfr_detach(f);
     vfr_pieces_forget(f->index);
     for (unsigned i = 0; i < f->nr_queues; i++)
         stop_queue(&f->queues[i]);
     for (unsigned i = 0; i < f->nr_queues; i++)
         disconnect_queue(f, &f->queues[i]);
-    vfr_set_state(f, VIF_FREE);
+    vfr_set_state(f, rc || unlogged ? VIF_OWES : VIF_FREE);
     domain_put(d);
 }
 
 int vif_disconnect(u16 index)
 {
     struct vif *f = vfr_find(index);
+    int rc;
 
     if (!f || !vfr_take(f))
         return -XEN_ENOENT;
-    disconnect(f);
-    return 0;
+    rc = vfr_log_disconnect(f, VFR_BY_DAEMON);
+    if (rc)
+        vfr_set_state(f, VIF_UP);
+    else
+        disconnect(f, false);
+    return rc;
 }
 
 static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
@@ -313,7 +321,7 @@ int vif_uuid(u16 index, u8 uuid[16])
 
     if (!f || !vfr_take(f))
         return -XEN_ENOENT;
-    memcpy(uuid, f->d->handle, 16);
+    memcpy(uuid, f->uuid, 16);
     vfr_set_state(f, VIF_UP);
     return 0;
 }
@@ -325,10 +333,10 @@ static int release(struct domain *d)
     int rc = 0;
 
     for (u16 i = 0; (f = vfr_find(i)); i++) {
-        if (f->state == VIF_FREE || f->d != d)
+        if (f->state == VIF_FREE || f->state == VIF_OWES || f->d != d)
             continue;
         if (vfr_take(f))
-            disconnect(f);
+            disconnect(f, vfr_log_disconnect(f, VFR_BY_HYPERVISOR));
         else
             rc = -XEN_EAGAIN;
         preempt_point();

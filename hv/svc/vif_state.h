@@ -69,13 +69,18 @@ struct vif_counters {
     u64 drops[VFR_REASON_COUNT];
 };
 
-/* FREE -> BUSY -> UP -> BUSY -> FREE, under the lock of the table. */
-enum vif_state { VIF_FREE, VIF_BUSY, VIF_UP };
+/*
+ * FREE -> BUSY -> UP -> BUSY -> FREE, under the lock of the table; or -> OWES -> FREE: it is gone but
+ * for records that the audit log had no room for, and its number is not given to another yet.
+ */
+enum vif_state { VIF_FREE, VIF_BUSY, VIF_UP, VIF_OWES };
 
 struct vif {
     enum vif_state state;
-    struct domain *d; /* not while FREE: a reference */
-    u16 index, handle;
+    struct domain *d; /* not while FREE or OWES: a reference */
+    u16 index, handle, domid;
+    u8 uuid[16];   /* the domain's */
+    bool unlogged; /* OWES: its end is not in the audit log */
     u8 kind, can, nr_queues, ra;
     u32 mtu;
     ns_t speech_due; /* (atomic) what the router has said to it is paid for by then */

@@ -2,6 +2,7 @@
 #include "base/string.h"
 #include "guest/event.h"
 #include "svc/vfr_forward.h"
+#include "svc/vfr_log.h"
 #include "svc/vif_rx.h"
 
 #include <xen/io/netif.h>
@@ -178,8 +179,10 @@ static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_re
 
     c->sent_packets++;
     c->sent_bytes += p->len;
-    if (reason != VFR_R_OK)
-        c->drops[reason]++;
+    if (reason == VFR_R_OK)
+        return;
+    c->drops[reason]++;
+    vfr_log_dropped(q->vif, p->have ? &p->parsed : NULL, reason, p->len);
 }
 
 /* A packet of one request whose bytes all are among the first: nothing stays pinned. */

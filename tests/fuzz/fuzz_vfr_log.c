@@ -49,7 +49,7 @@ static void flow_step(u8 what, u64 x)
 {
     const struct vfr_log_event e = event_of(x);
     const struct vfr_log_counts counts = {{x, x}, {x, x}};
-    const struct vfr_log_frame frame = {record, x % 300, x >> 32};
+    const struct vfr_log_frame frame = {record, x % 300, x >> 32, x, x, x, x};
     u64 before = l.logged + l.lost;
     bool room = vfr_log_has_room(&l, VFR_LOG_FLOW_SIZE), written = true;
 
@@ -60,7 +60,7 @@ static void flow_step(u8 what, u64 x)
     else if (what == 2)
         written = vfr_log_drops(&l, &moment, &e, x, x);
     else
-        written = vfr_log_capture(&l, &moment, x, x, x, &frame);
+        written = vfr_log_capture(&l, &moment, &frame);
     FUZZ_CHECK(l.logged + l.lost == before + 1);
     FUZZ_CHECK(written || l.gap_count);
     FUZZ_CHECK(what != 0 || written >= room);

@@ -39,6 +39,7 @@ static const struct {
     {"vif-shared", test_vif_shared},
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
+    {"vif-log", test_vif_log},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},

@@ -187,7 +187,7 @@ static void senseless(void **state)
     o.seconds = VFR_LEASE_S_MAX + 1;
     assert_int_equal(change(w, &o), -XEN_EINVAL);
     o = wish(1, BLOCK, 4096, 12);
-    o.origin = VFR_LEASE_ORIGINS;
+    o.origin = VFR_ORIGINS;
     assert_int_equal(change(w, &o), -XEN_EINVAL);
     o = wish(1, BLOCK, 4096, 12);
     o.spare = 1;

@@ -122,9 +122,10 @@ static void flow_records(void **state)
 static void other_records(void **state)
 {
     const struct vfr_log_event e = event(0x01020304, 4100, 1);
-    const struct vfr_log_frame frame = {(const u8 *)"abcdefghijk", 11, 1500};
+    const struct vfr_log_frame frame = {
+        (const u8 *)"abcdefghijk", 11, 1500, 9, VFR_R_MTU, 1, 0};
     u8 big[400];
-    const struct vfr_log_frame jumbo = {big, sizeof(big), 9000};
+    const struct vfr_log_frame jumbo = {big, sizeof(big), 9000, 9, 0, 1, 0};
     const struct vfr_log_drops *drops = (const void *)record;
     const struct vfr_log_clock *clock = (const void *)record;
     const struct vfr_log_capture *capture = (const void *)record;
@@ -135,17 +136,17 @@ static void other_records(void **state)
     assert_int_equal(drops->reason, VFR_R_RULE);
     assert_int_equal(drops->count, 12);
     assert_true(drops->example.src[1] == 0xffff01020304);
-    assert_true(vfr_log_clock(&l, &moment, 99, 2));
+    assert_true(vfr_log_clock_set(&l, &moment, 99, 2));
     assert_int_equal(take(), 48);
     assert_int_equal(clock->before, 99);
     assert_true(clock->after == moment.utc);
-    assert_true(vfr_log_capture(&l, &moment, 9, VFR_R_MTU, 1, &frame));
+    assert_true(vfr_log_capture(&l, &moment, &frame));
     assert_int_equal(take(), 56);
     assert_int_equal(capture->captured, 11);
     assert_int_equal(capture->len, 1500);
     assert_memory_equal(record + 40, "abcdefghijk\0\0\0\0\0", 16);
     memset(big, 0x77, sizeof(big));
-    assert_true(vfr_log_capture(&l, &moment, 9, 0, 1, &jumbo));
+    assert_true(vfr_log_capture(&l, &moment, &jumbo));
     assert_int_equal(take(), 40 + 256);
     assert_int_equal(capture->captured, 256);
     assert_int_equal(record[40 + 255], 0x77);

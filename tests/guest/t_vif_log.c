@@ -1,0 +1,396 @@
+/*
+ * The router's logs: flows and denies are told of, what is lost is counted, rules that are strict let
+ * nothing pass unseen; no change without its record, in a chain.
+ */
+#include "abi/vfr_lease.h"
+#include "abi/vfr_log.h"
+#include "front.h"
+#include <xen/platform.h>
+
+#define SAME (~0UL)
+
+static struct front a, b, up;
+static u8 *page;
+static u32 page_ref;
+static u8 records[65536] __attribute__((aligned(8)));
+static u64 begin, end; /* the records that were read last lie in this part of the ring */
+
+static long log_op(struct serai_vfr_log *o)
+{
+    return HC(arch_7, SERAI_OP_VFR_LOG, o, 0, 0, 0);
+}
+
+/* Reads on; what was read before is given up. */
+static long read_on(u32 ring)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_READ,
+                              .ring = ring,
+                              .done = end,
+                              .at = end,
+                              .buffer = (u64)records,
+                              .capacity = sizeof(records)};
+    long rc = log_op(&o);
+
+    begin = end;
+    end = rc ? end : o.at;
+    return rc;
+}
+
+static struct serai_vfr_log state_of(u32 ring)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_READ, .ring = ring, .done = SAME};
+
+    o.at = 0;
+    log_op(&o); /* says how things are also when 'at' is nowhere */
+    return o;
+}
+
+/* From now on: of this ring, what comes. */
+static void skip_to_end(u32 ring)
+{
+    end = state_of(ring).produced;
+    read_on(ring);
+}
+
+/* The n'th of the records that were read, from 0; its type. NULL: there are not so many. */
+static struct vfr_log_head *record(unsigned n)
+{
+    u64 at = 0;
+
+    while (at < end - begin) {
+        struct vfr_log_head *h = (void *)(records + at);
+
+        if (!n--)
+            return h;
+        at += h->len;
+    }
+    return NULL;
+}
+
+static struct vfr_log_head *find(u16 type)
+{
+    struct vfr_log_head *h = NULL;
+
+    for (unsigned i = 0; (h = record(i)) && h->type != type; i++)
+        ;
+    return h;
+}
+
+static long install(u8 action, u8 log)
+{
+    struct serai_vfr_rules r = {.image = (u64)&front_image, .len = sizeof(front_image)};
+    long rc = front_install(action);
+
+    if (rc)
+        return rc;
+    front_image.rule.log = log;
+    front_image.gate = vfr_rule_gate(&front_image.rule);
+    r.generation = front_generation;
+    return front_rules(VFR_RULES_INSTALL, &r);
+}
+
+/* From 10.0.0.1 to 10.0.'third'.2; it arrives at 'to', or is dropped for this reason. */
+static bool goes(struct front *to, u8 third, enum vfr_reason reason)
+{
+    u64 before = front_drops(&a, reason);
+    u32 taken = to->taken;
+    u8 *got;
+    u16 sum = (u16)(page[24] << 8 | page[25]);
+
+    front_udp(page, 60, 1, 2);
+    if (third) { /* one's complement: what is added to the header is taken from its sum */
+        sum = (u16)(page[24] << 8 | page[25]);
+        page[32] = third;
+        sum = sum >= third << 8 ? sum - (third << 8) : sum - (third << 8) - 1;
+        page[24] = (u8)(sum >> 8);
+        page[25] = (u8)sum;
+    }
+    front_request(&a, page_ref, 0, 60, 0);
+    front_push(&a);
+    front_answer(&a);
+    while (front_receive(to, &got))
+        front_push_buffers(to, 1);
+    return reason ? front_drops(&a, reason) == before + 1 && to->taken == taken
+                  : to->taken == taken + 1;
+}
+
+static void wrongly(void)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_READ, .ring = VFR_RING_AUDIT, .done = SAME};
+
+    group("before anything was changed");
+    is(log_op(&o), -XEN_ENOENT, "there is no audit log");
+    is(log_op(&(struct serai_vfr_log){.op = 9}), -XEN_EINVAL, "an unknown operation");
+    is(log_op(&(struct serai_vfr_log){.reserved = 1}), -XEN_EINVAL, "a reserved field");
+    is(log_op(&(struct serai_vfr_log){.reserved2 = 1}), -XEN_EINVAL, "the other one");
+    is(log_op((void *)UNMAPPED), -XEN_EFAULT, "a bad pointer");
+    is(install(VFR_PASS, VFR_LOG_ALL), 0, "rules");
+    o.at = 8;
+    is(log_op(&o), 0, "from 8 on");
+    o.at = 4;
+    is(log_op(&o), -XEN_EINVAL, "from 4 on");
+    o.at = o.produced + 8;
+    is(log_op(&o), -XEN_EINVAL, "beyond the end");
+    o.at = 0;
+    o.done = o.produced + 8;
+    is(log_op(&o), -XEN_EINVAL, "more is done than there is");
+    ok(o.produced && !o.consumed, "but it tells how far it is");
+    o.done = SAME;
+    o.capacity = 64;
+    o.buffer = UNMAPPED;
+    is(log_op(&o), -XEN_EFAULT, "into a bad buffer");
+    o.ring = 77;
+    is(log_op(&o), -XEN_ENOENT, "of a CPU that is not there");
+    o = (struct serai_vfr_log){.op = VFR_LOG_NOTE, .note = VFR_AUDIT_RULES, .origin = 1};
+    is(log_op(&o), -XEN_EINVAL, "a note in the hypervisor's words");
+    o.note = VFR_AUDIT_NOTE;
+    o.origin = 0;
+    is(log_op(&o), -XEN_EINVAL, "or its name");
+    o.origin = VFR_ORIGINS;
+    is(log_op(&o), -XEN_EINVAL, "or nobody's");
+    o.origin = 1;
+    o.before_len = 0xffffffff;
+    o.after_len = 2;
+    is(log_op(&o), -XEN_E2BIG, "a long text");
+    o.before_len = 8;
+    o.text = UNMAPPED;
+    is(log_op(&o), -XEN_EFAULT, "one that is nowhere");
+}
+
+static void changes(void)
+{
+    static const u16 ops[] = {VFR_AUDIT_BEGIN,   VFR_AUDIT_RULES,   VFR_AUDIT_RULES,
+                              VFR_AUDIT_CONNECT, VFR_AUDIT_CONNECT, VFR_AUDIT_CONNECT};
+    const u8 *before = NULL;
+
+    group("changes");
+    front_prepare(&a, 1, 1);
+    front_prepare(&b, 2, 2);
+    front_prepare(&up, 3, 0);
+    is(front_op(&a.vif, VFR_VIF_CONNECT), 0, "a");
+    is(front_op(&b.vif, VFR_VIF_CONNECT), 0, "b");
+    is(front_op(&up.vif, VFR_VIF_CONNECT), 0, "an uplink");
+    front_push_buffers(&b, 32);
+    front_push_buffers(&up, 32);
+    is(read_on(VFR_RING_AUDIT), 0, "read");
+    for (unsigned i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+        struct vfr_log_audit *r = (void *)record(i);
+        struct vfr_log_chain *c;
+
+        if (!ok(r && r->head.type == VFR_RECORD_AUDIT, "record %u", i))
+            return;
+        c = (void *)((u8 *)r + r->head.len - sizeof(*c));
+        is(r->head.seq, i, "its number");
+        is(r->op, ops[i], "what it is about");
+        ok(!before || !memcmp(before, c->before, 32), "it goes on from the one before");
+        before = c->self;
+    }
+    is(front_op(&b.vif, VFR_VIF_CONNECT), -XEN_EEXIST, "what fails");
+    is(read_on(VFR_RING_AUDIT), 0, "read");
+    is(end - begin, 0, "is not written down");
+}
+
+static void flows(void)
+{
+    struct vfr_log_where *where;
+    struct vfr_log_what *what;
+    struct vfr_log_head *h;
+
+    group("flows");
+    end = 0;
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    ok(goes(&b, 0, VFR_R_OK), "and another");
+    is(read_on(0), 0, "read");
+    h = record(0);
+    if (!ok(h && h->type == VFR_RECORD_FLOW_NEW && !record(1), "one flow begins"))
+        return;
+    is(h->len, 24 + 8 + 8 + 24, "its length");
+    where = (void *)(h + 1);
+    what = (void *)((u8 *)h + 40);
+    is(where->in, own_id << 16 | 1, "from a");
+    is(where->out, own_id << 16 | 2, "to b");
+    is(what->sport, 7, "its port");
+    is(what->dport, 9, "the other one");
+    is(what->rule, 1, "by the rule");
+    is(h->generation, front_generation, "of this generation");
+    is(install(VFR_DROP, VFR_LOG_ALL), 0, "rules that let nothing pass");
+    ok(goes(&b, 0, VFR_R_RULE), "a packet");
+    ok(goes(&b, 0, VFR_R_RULE), "and another");
+    is(read_on(0), 0, "read");
+    h = find(VFR_RECORD_FLOW_END);
+    if (ok(h != NULL, "the flow has ended")) {
+        what = (void *)((u8 *)h + 40);
+        is(what->reason, 4, "by force");
+        is(((struct vfr_log_counts *)(what + 1))->packets[0], 2, "after two packets");
+    }
+    h = find(VFR_RECORD_DENY);
+    if (ok(h != NULL, "a packet was denied"))
+        is(((struct vfr_log_what *)((u8 *)h + 40))->reason, VFR_R_RULE, "by the rule");
+    ok(!record(2), "once");
+}
+
+/* Until this CPU's ring has lost something: denies between ever other networks. */
+static bool fill(void)
+{
+    for (unsigned i = 0; i < 8000 && state_of(0).lost == 0; i++)
+        goes(&b, (u8)(i % 200 + 1), VFR_R_RULE);
+    return state_of(0).lost;
+}
+
+static void overflow(void)
+{
+    struct vfr_log_gap *gap;
+    u32 seen = 0, next;
+    u64 lost;
+
+    group("a full ring");
+    skip_to_end(0);
+    ok(fill(), "is full at last");
+    goes(&b, 201, VFR_R_RULE);
+    lost = state_of(0).lost;
+    ok(lost, "records are lost");
+    is(install(VFR_PASS, VFR_LOG_NEW | VFR_LOG_STRICT), 0, "rules that are strict");
+    ok(goes(&b, 0, VFR_R_LOG_FULL), "nothing begins that cannot be told of");
+    ok(goes(&up, 5, VFR_R_LOG_FULL), "nothing at all");
+    do {
+        is(read_on(0), 0, "read");
+        for (unsigned i = 0; record(i); i++)
+            seen++;
+    } while (end != begin);
+    ok(seen > 1000, "what was not lost is there");
+    ok(goes(&b, 0, VFR_R_OK), "with room something begins");
+    is(read_on(0), 0, "read");
+    gap = (void *)record(0);
+    if (!ok(gap && gap->head.type == VFR_RECORD_GAP, "first the gap is told of"))
+        return;
+    ok(gap->count >= lost, "with all that was lost");
+    is(state_of(0).lost, gap->count, "as the ring says");
+    next = gap->first + gap->count;
+    is(gap->head.seq, next, "and the numbers go on behind it");
+}
+
+static long write_note(unsigned len)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_NOTE,
+                              .note = VFR_AUDIT_NOTE,
+                              .origin = VFR_BY_DAEMON,
+                              .text = (u64)records,
+                              .after_len = len};
+
+    return log_op(&o);
+}
+
+/* No record fits any more. */
+static bool fill_audit(void)
+{
+    for (unsigned len = 30000; len; len = len > 8000 ? len - 8000 : len > 500 ? len - 500 : 0)
+        while (!write_note(len))
+            ;
+    while (!write_note(0))
+        ;
+    return write_note(0) == -XEN_ENOBUFS;
+}
+
+static long settime(u64 ns)
+{
+    struct xen_platform_op op = {.cmd = XENPF_settime64,
+                                 .interface_version = XENPF_INTERFACE_VERSION};
+
+    op.u.settime64.secs = ns / 1000000000;
+    op.u.settime64.nsecs = (u32)(ns % 1000000000);
+    op.u.settime64.system_time = clock_ns();
+    return HC(platform_op, &op, 0, 0, 0, 0);
+}
+
+static long lease(struct vfr_lease_order order)
+{
+    struct serai_vfr_lease o = {.op = VFR_LEASE_CHANGE, .order = order};
+
+    return HC(arch_7, SERAI_OP_VFR_LEASE, &o, 0, 0, 0);
+}
+
+/* The state of the only lease, 0: there is none. */
+static u8 lease_state(void)
+{
+    struct vfr_lease_info info = {.state = VFR_LEASE_NONE};
+    struct serai_vfr_lease o = {.op = VFR_LEASE_LIST, .capacity = 1, .entries = (u64)&info};
+
+    HC(arch_7, SERAI_OP_VFR_LEASE, &o, 0, 0, 0);
+    return info.state;
+}
+
+static const struct vfr_lease_order grant = {.op = VFR_LEASE_GRANT,
+                                             .origin = VFR_BY_SERAI,
+                                             .ip = 0xc0000201,
+                                             .classes = VFR_PC_BLOCK,
+                                             .log2 = 12,
+                                             .start = 4096,
+                                             .seconds = 1};
+static const struct vfr_lease_order share = {
+    .op = VFR_LEASE_SHARE, .origin = VFR_BY_SERAI, .ip = 0xc0000201};
+
+static void lease_ends(void)
+{
+    u64 until;
+
+    group("a lease ends while the audit log is full");
+    skip_to_end(VFR_RING_AUDIT);
+    is(lease(share), 0, "an address is shared");
+    is(lease(grant), 0, "ports are leased for a second");
+    ok(fill_audit(), "the log is full");
+    until = clock_ns() + 1500000000;
+    while (clock_ns() < until)
+        ;
+    is(lease_state(), VFR_LEASE_HELD, "it is held beyond its time");
+    skip_to_end(VFR_RING_AUDIT);
+    until = clock_ns() + 20000000000;
+    while (lease_state() == VFR_LEASE_HELD && clock_ns() < until)
+        ;
+    is(lease_state(), VFR_LEASE_RESTING, "until there is room");
+}
+
+static void no_room(void)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_CHECKPOINT};
+    u64 offset, refused; /* of the wall clock, from the other one */
+
+    group("a full audit log");
+    skip_to_end(VFR_RING_AUDIT);
+    is(log_op(&o), 0, "a checkpoint");
+    offset = o.utc - (u64)o.now;
+    ok(fill_audit(), "the log is full");
+    refused = state_of(VFR_RING_AUDIT).lost;
+    is(log_op(&o), -XEN_ENOBUFS, "no checkpoint");
+    is(front_install(VFR_PASS), -XEN_ENOBUFS, "no rules");
+    is(front_op(&b.vif, VFR_VIF_DISCONNECT), -XEN_ENOBUFS, "nothing is disconnected");
+    is(lease(share), -XEN_ENOBUFS, "nothing shared");
+    is(settime(offset + clock_ns() + 100000000000), -XEN_ENOBUFS, "the clock stays");
+    is(settime(offset + clock_ns() + 1000000), 0, "but may be corrected");
+    ok(goes(&b, 0, VFR_R_OK), "packets go on");
+    is(state_of(VFR_RING_AUDIT).lost, refused + 5, "what was refused is counted");
+    skip_to_end(VFR_RING_AUDIT);
+    is(front_op(&b.vif, VFR_VIF_DISCONNECT), 0, "with room: disconnected");
+    ok(fill_audit(), "full again");
+    b.vif.generation = front_generation;
+    is(front_op(&b.vif, VFR_VIF_CONNECT), -XEN_ENOBUFS, "not connected");
+    is(gnt[b.vif.queues[0].tx_ref].flags, GTF_permit_access, "its ring is free");
+    skip_to_end(VFR_RING_AUDIT);
+    is(front_op(&b.vif, VFR_VIF_CONNECT), 0, "then it is");
+    is(front_install(VFR_PASS), 0, "and rules are installed");
+    is(settime(offset + clock_ns() + 100000000000), 0, "and the clock is set");
+    is(read_on(VFR_RING_AUDIT), 0, "read");
+    is(((struct vfr_log_audit *)record(2))->op, VFR_AUDIT_CLOCK, "of which there is a record");
+}
+
+void test_vif_log(void)
+{
+    gnt_init(4);
+    page = page_alloc();
+    page_ref = front_grant(page, GTF_readonly);
+    wrongly();
+    changes();
+    flows();
+    overflow();
+    no_room();
+    lease_ends();
+}
