@@ -8,7 +8,7 @@
 #include "x86/entry.h"
 #include "x86/lapic.h"
 
-static struct sched *policy; /* for as many CPUs as there may be: more than an image should hold */
+static struct sched *policy; /* from the heap: for all the CPUs there may be */
 static struct spinlock cluster_locks[CPUSET_MAX];
 static const struct switch_ops *ops;
 static struct timer slice_end[MAX_CPUS];

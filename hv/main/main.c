@@ -49,7 +49,7 @@
 char version_cmdline[1024];
 
 static struct boot_info boot __initdata;
-static struct acpi_info acpi __initdata;
+static struct acpi_info acpi; /* read again at the end: kern/panic */
 static struct cmdline options;
 static struct cpu boot_cpu __initdata; /* until the real one exists */
 

@@ -46,7 +46,7 @@ void vfr_piece_free(struct vfr_kept *k)
 static enum vfr_reason keep(const struct vif_packet *p, u32 ticket)
 {
     struct vfr_kept *k = alloc_kept(p->len), **end;
-    u32 at = p->have, skip = p->have;
+    u32 skip = p->have, at = skip;
 
     if (!k)
         return VFR_R_FRAG_LIMIT;
