@@ -277,7 +277,7 @@ static s64 claim_pages(struct vcpu *v, u64 u_arg)
         return -XEN_EPERM;
     if (copy_from_guest(&r, (const void *)u_arg, sizeof(r)))
         return -XEN_EFAULT;
-    if (r.extent_start.p || r.extent_order || r.mem_flags || r.nr_extents > max_mfn)
+    if (r.extent_start.p || r.extent_order || r.mem_flags)
         return -XEN_EINVAL;
     rc = find_domain(v, r.domid, &d);
     if (rc)

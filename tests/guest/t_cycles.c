@@ -147,6 +147,7 @@ static void full(void)
 
     if (tiny_build(&holder, 1, 1UL << 40, TINY_LIMIT) || claim(holder.id, before - 4000))
         die("no domain that claims memory");
+    is(claim(holder.id, 1UL << 36), -XEN_ENOMEM, "a claim of more than there is");
     most = fill_up(MOST, -XEN_ENOMEM);
     ok(tiny_end(&holder), "the claim's owner goes");
     kept = before - free_pages();

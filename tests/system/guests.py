@@ -291,8 +291,12 @@ def scheduler(t):
     t.xl("sched-credit2 -d tiny", SCHED)
     t.xl("sched-credit2 -d tiny -w 0", status=None)
     t.xl("sched-credit2 -d nosuch -w 5", status=None)
-    t.xl("sched-credit2 -s -p Pool-0 -r 2000", status=None)
     t.xl("sched-credit2 -s -p Pool-0 -r 1000", status=None)
+    t.xl("sched-credit2 -s -p Pool-0 -r 50", status=None)
+    # With Serai this goes by latency classes: docs/toolstack.md.
+    status, said = t.run("xl sched-credit2 -s -p Pool-0 -r 2000")
+    t.expect(f"another rate limit: {status}, {said}", status == (t.name != "stock"))
+    t.run("xl sched-credit2 -s -p Pool-0 -r 1000")
 
 
 @scenario
@@ -317,7 +321,8 @@ def measured(t, names, seconds):
 
 @scenario
 def weights(t):
-    """Two guests that never rest share a CPU as their weights are, 1 to 2, within 2 %."""
+    """Two guests that never rest share a CPU as their weights are, 1 to 2, within 2 %; on stock Xen
+    within 5 %."""
     for name, weight in (("light", 256), ("heavy", 512)):
         t.create(name, f"'cpu_weight={weight}' 'cpus=\"1\"' 'vif=[]'")
     t.sh("xl vcpu-pin 0 all 0")
@@ -329,7 +334,8 @@ def weights(t):
     t.sh("xl vcpu-pin 0 all all")
     ratio = used["heavy"] / max(used["light"], 0.01)
     print(f"# weights 1 to 2: {used}, ratio {ratio:.2f}")
-    t.expect(f"weights 1 to 2 gave 1 to {ratio:.2f}: {used}", 1.96 < ratio < 2.04)
+    off = 0.1 if t.name == "stock" else 0.04
+    t.expect(f"weights 1 to 2 gave 1 to {ratio:.2f}: {used}", abs(ratio - 2) < off)
     t.expect(f"the CPU was not used: {used}", sum(used.values()) > 0.85)
 
 

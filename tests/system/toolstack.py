@@ -44,12 +44,13 @@ def hypervisor(name):
 # -- What may differ
 
 COMMON = [
-    (r"\b([Dd]omain|domid|vif|Dom) ?\d+", r"\1 #"),
+    (r"\b([Dd]omain|domid|vif|[Dd]om) ?\d+", r"\1 #"),
     (r"\[pid \d+\]", "[pid #]"),
     (r"\[\d+\]", "[#]"),
     (r"/(domain|backend/\w+|vif|vbd|console)/\d+/", r"/\1/#/"),
-    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
 ]
+# Before anything looks for numbers.
+FIRST = [(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID")]
 # xl list: who runs and who waits, and for how long; the letters of what was asked for stay.
 LIST = [
     (r"^(\S+) +\d+ +(\d+) +(\d+) +[r-][b-]([p-][s-][c-][d-]) +[\d.]+", r"\1 # \2 \3 **\4 T"),
@@ -71,7 +72,7 @@ def normalise(text, masks):
     lines = []
     for line in text.splitlines():
         line = line.rstrip()
-        for pattern, by in [*masks, *COMMON]:
+        for pattern, by in [*FIRST, *masks, *COMMON]:
             line = re.sub(pattern, by, line)
         lines.append(line)
     return lines
