@@ -1,7 +1,10 @@
 /*
  * Balance between queues. CPUs that would idle steal at once (sched_place.h); this is for queues
- * that are all busy, but not equally: the weight per CPU decides what a unit gets, so now and
- * then the lighter queue pulls a unit that makes the two more equal.
+ * that are all busy, but not equally. Each queue keeps account of the virtual time that passed in
+ * it, and of how fast it passes. Now and then the one that will be ahead of another pulls a unit
+ * from it that leaves the least difference some looks later; the unit brings along what it was
+ * behind, so that shares are exact across queues in the long run. Weights that no distribution
+ * makes equal make units go to and fro, a few times a second.
  *
  * Internal to core/sched_*; the lock of the queue's cluster is held.
  */

@@ -3,9 +3,8 @@
 #include "core/sched_strict.h"
 #include "core/sched_trace.h"
 
-#define BOOST        (200 * US)
-#define URGENT_AGAIN (1 * MS)
-#define URGENT_LOAN  (2 * MS)
+#define BOOST       (200 * US)
+#define URGENT_LOAN (2 * MS)
 
 void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
 {
@@ -65,8 +64,7 @@ static void note_hint(struct sched_domain *d)
 static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                   cpuset_t *kick)
 {
-    if (u->woken || u->dom->params.latency != LATENCY_NORMAL ||
-        now - u->urgent_at < URGENT_AGAIN)
+    if (u->woken || u->dom->params.latency != LATENCY_NORMAL || unit_urgent(u))
         return;
     queue_remove(s, q, u);
     u->urgent_at = now;

@@ -197,7 +197,9 @@ void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q
 {
     struct sched_queue *from = u->queue;
     u64 there = queue_virtual_time(from, now), here = queue_virtual_time(q, now), vrt = here;
-    s64 lag = clamp_lag(u, (s64)(there - u->vrt));
+    /* Who comes from a queue that is behind the others was behind as well. */
+    s64 more = from->nr_ready ? q->ahead - from->ahead : 0;
+    s64 lag = clamp_lag(u, (s64)(there - u->vrt) + more);
 
     sum_sub(from, u);
     if (!from->weight)

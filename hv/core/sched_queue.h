@@ -24,7 +24,7 @@
 #define INVERSE_SHIFT 36
 
 /* What a unit asks for that was sent something while it waited, and how long after that. */
-#define URGENT     (400 * US)
+#define URGENT     (250 * US)
 #define URGENT_FOR (3 * MS)
 
 /* What runs is looked at so often at least: 36 minutes. */

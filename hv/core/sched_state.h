@@ -163,7 +163,12 @@ struct sched_queue {
     ns_t slot_end;              /* or INT64_MAX: no gangs */
     bool slotted;
     ns_t balance_at; /* or INT64_MAX: no other queue in the pool */
-    u64 load;        /* weight, averaged; atomic */
+    /* Of the balance with other queues, at the last look; virtual where nothing else is said. */
+    ns_t looked_at; /* atomic */
+    u64 looked_v;
+    u64 total; /* what its units got so far; atomic */
+    s64 ahead; /* of the mean of others */
+    s64 pace;  /* what passes in a period; atomic */
 
     u64 bit;        /* its own, if there are others in the pool: in s->waiting */
     u64 neighbours; /* theirs */

@@ -9,6 +9,7 @@ struct group {
     struct sim_unit *line[SIM_UNITS]; /* a lock's waiters in order; line[0] holds it */
     unsigned nr_line;
     unsigned answers[SIM_UNITS], asked_by[SIM_UNITS];
+    ns_t tick[SIM_UNITS]; /* when the guest's own tick is due */
 };
 
 static struct group *group(struct sim_unit *u)
@@ -72,9 +73,19 @@ struct sim_dom *wl_interactive(struct sim *s, struct wl_dom p, ns_t sleep, ns_t 
     return start(s, p, interactive, sleep, burst);
 }
 
-/* arg[2]: when its timer rings. */
+#define TICK (4 * MS)
+
+/* arg[2]: when its timer rings. There is the tick of the guest's kernel as well. */
 static void cyclic(struct sim *s, struct sim_unit *u)
 {
+    ns_t *tick = &group(u)->tick[u->member];
+
+    if (s->now >= *tick) {
+        *tick += ((s->now - *tick) / TICK + 1) * TICK;
+        sim_tick(s, u, *tick);
+    }
+    if (s->now < u->arg[2])
+        return;
     sim_note_latency(s, s->now - u->arg[2]);
     u->arg[2] += ((s->now - u->arg[2]) / u->arg[1] + 1) * u->arg[1];
     sim_tick(s, u, u->arg[2]);
@@ -90,6 +101,8 @@ struct sim_dom *wl_cyclic(struct sim *s, struct wl_dom p, ns_t period)
         g->unit[i]->arg[1] = period + i * period / 10;
         g->unit[i]->arg[2] = s->now + 10 * MS + (ns_t)sim_below(s, period);
         sim_tick(s, g->unit[i], g->unit[i]->arg[2]);
+        g->tick[i] = s->now + (ns_t)sim_below(s, TICK);
+        sim_tick(s, g->unit[i], g->tick[i]);
     }
     return d;
 }
