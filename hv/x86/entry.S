@@ -364,8 +364,8 @@ entry_syscall32:
 
 /*
  * Hypercall 23: leave by the frame {rax, r11, rcx, flags, rip, cs, rflags, rsp, ss} on the guest
- * kernel's stack. The fast walk serves the common case, back to user mode with no event
- * pending; the rest is C's. rcx = guest_entry. Stack: rip cs rflags rsp ss, stack_info.
+ * kernel's stack. The fast walks serve the common cases, back to user or to kernel mode with no
+ * event pending; the rest is C's. rcx = guest_entry. Stack: rip cs rflags rsp ss, stack_info.
  */
         .balign 16
 iret_hypercall:
@@ -392,7 +392,7 @@ iret_pop_first:
         mov     %rax, %rbx
         and     $3, %ebx
         cmp     $3, %ebx
-        jne     iret_slow_clac
+        jne     iret_to_kernel
         mov     48(%r11), %rbx          /* rflags */
         test    $FLAG_IF, %ebx
         jz      iret_slow_clac
@@ -426,6 +426,37 @@ iret_pop_last:
         pop     %rdx
         jmp     exit_iretq
         ON_FAULT iret_pop_first, iret_pop_last, iret_slow_clac
+
+/* Back to kernel mode, as from an event: rax = cs, rdx = vcpu_info. */
+iret_to_kernel:
+        mov     48(%r11), %rbx          /* rflags */
+        test    $FLAG_IF, %ebx
+        jz      iret_slow_clac
+        cmpb    $0, (%rdx)
+        jne     iret_slow_clac
+        or      $3, %eax
+        mov     %rax, 16 + 8(%rsp)
+        and     $~0x23000, %rbx         /* VM, IOPL */
+        mov     %rbx, 16 + 16(%rsp)
+        mov     32(%r11), %rax
+        mov     %rax, 16 + 0(%rsp)
+        mov     64(%r11), %rax
+        or      $3, %eax
+        mov     %rax, 16 + 32(%rsp)
+        mov     56(%r11), %rax
+        mov     %rax, 16 + 24(%rsp)
+        mov     16(%r11), %rbx          /* rcx */
+        mov     0(%r11), %rax
+iret_to_kernel_last:
+        mov     8(%r11), %r11
+        CLAC
+        movb    $0, 1(%rdx)
+        incq    G_IRETS(%rcx)
+        mov     %rbx, %rcx
+        pop     %rbx
+        pop     %rdx
+        jmp     exit_iretq
+        ON_FAULT iret_to_kernel, iret_to_kernel_last, iret_slow_clac
 
 iret_slow_clac:
         CLAC

@@ -178,6 +178,16 @@ static bool wrmsr(u32 msr, u64 val)
     return EX("wrmsr", : : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32))) == VEC_NONE;
 }
 
+/* It takes the low half of rcx, and fills rax and rdx. */
+static void gs_read_registers(void)
+{
+    u64 a = ~0UL, c = 0x1234567fc0000102UL, d = ~0UL;
+
+    is(EX("rdmsr", : "+a"(a), "+c"(c), "+d"(d)), VEC_NONE, "rdmsr with more in rcx");
+    ok(a == (u32)USER_DATA && d == USER_DATA >> 32, "gives the base in two halves");
+    is(c, 0x1234567fc0000102UL, "and rcx as it was");
+}
+
 static void segment_bases(void)
 {
     static u64 cells[4] = {0x11, 0x22, 0x33, 0x44};
@@ -194,6 +204,7 @@ static void segment_bases(void)
     ok(rdmsr(0xc0000100, &val) && val == (u64)&cells[0], "rdmsr FS_BASE");
     ok(rdmsr(0xc0000101, &val) && val == (u64)&cells[1], "rdmsr GS_BASE");
     ok(rdmsr(0xc0000102, &val) && val == USER_DATA, "rdmsr KERNEL_GS_BASE");
+    gs_read_registers();
     is(hc_segment_base(SEGBASE_GS_USER_SEL, 0), 0, "user GS selector 0");
     is(hc_segment_base(SEGBASE_GS_USER_SEL, 0x1003), 0, "a bad user GS selector loads null");
     is(hc_segment_base(SEGBASE_GS_USER_SEL, 0xfffb), 0, "another");

@@ -530,6 +530,10 @@ static void stack_switches(void)
     USER_RUN(u_ud2, 0, 0, 0);
     is(trap.vec, 6, "a trap on the other stack");
     ok(*(u64 *)(other + sizeof(other) - 40) == trap.r.ss, "frame is there, aligned down to 16");
+    refused(hc_stack_switch(FLAT_KERNEL_SS, HOLE_END), "a stack that grows into the hole");
+    refused(hc_stack_switch(FLAT_KERNEL_SS, NON_CANONICAL), "one of no address");
+    is(hc_stack_switch(FLAT_KERNEL_SS, HOLE_END + 4096), 0, "one above the hole");
+    is(hc_stack_switch(FLAT_KERNEL_SS, 4096), 0, "one low down");
     is(hc_stack_switch(0xe028, (u64)trap_stack_top), 0, "stack_switch, ss without RPL");
     USER_RUN(u_ud2, 0, 0, 0);
     is(trap.vec, 6, "and it works");
