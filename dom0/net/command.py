@@ -4,8 +4,22 @@
     serai net show [--json]                interfaces, what they carried, what was dropped and why
     serai net rule show [--json]           the rules in force, and how often each was used
     serai net rule check FILE              says what is wrong with a ruleset, or odd about it
-    serai net rule load FILE [--generation N]
-                                           puts it in force; only in place of generation N, if given
+    serai net rule diff FILE               what it has that the rules in force do not, and the reverse
+    serai net rule load FILE [--generation N] [--confirm SECONDS]
+                                           puts it in force; only in place of generation N, if given.
+                                           With --confirm the rules before come back by themselves,
+                                           unless 'rule confirm' comes in time
+    serai net rule confirm                 they stay
+    serai net rule rollback                the ones before come back at once
+    serai net set list NAME [--json]       what was added to a set of the rules at run time
+    serai net set add NAME ELEMENT... [--timeout SECONDS]
+    serai net set del NAME ELEMENT...
+    serai net explain VIF proto P from ADDRESS[:PORT] to ADDRESS[:PORT] [flags F] [type N] [code N]
+                      [id N] [ttl N] [len N] [--json]
+                                           what would become of such a packet from interface VIF,
+                                           stage by stage and rule by rule; nothing changes by it
+    serai net explain VIF --live N [--seconds S] [--json]
+                                           the same of the interface's next N packets, at most 16
     serai net lease list [--json]          who has which ports of shared addresses
     serai net lease share ADDRESS          makes an address one that domains share
     serai net lease grant ADDRESS VIF [--start PORT] [--size N] [--seconds S]
@@ -22,11 +36,15 @@ import math
 import pathlib
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import explain  # noqa: E402
 import hypercall  # noqa: E402
 import policy  # noqa: E402
+import rules_compile  # noqa: E402
+import rules_image  # noqa: E402
 import rules_parse  # noqa: E402
 import rules_review  # noqa: E402
 
@@ -83,19 +101,25 @@ def show(router, args):
               f"{v['sent']['packets']:>10} {v['received']['packets']:>10} {drops}")
 
 
-def rule_show(router, args):
-    known, generation = policy.Policy().load(), router.generation()
+def rules_in_force(router):
+    known, generation = policy.Policy().known(router), router.generation()
     if known["generation"] != generation:
         raise Failure(f"generation {generation} is in force, but {policy.STATE} tells of generation "
                       f"{known['generation']}: load the rules again")
-    counters = router.counters()
+    return known, rules_parse.parse(known["text"])
+
+
+def rule_show(router, args):
+    known, ruleset = rules_in_force(router)
+    counters, waiting, generation = router.counters(), router.waiting(), known["generation"]
     if args.json:
-        print(json.dumps({"generation": generation, "text": known["text"],
+        print(json.dumps({"generation": generation, "text": known["text"], "seconds_to_confirm": waiting,
                           "counters": [{"packets": p, "bytes": b} for p, b in counters]}, indent=1))
         return
     print(f"# generation {generation}")
-    rules = list(rules_parse.parse(known["text"]).rules)
-    for rule, (packets, size) in zip(rules, counters):
+    if waiting:
+        print(f"# {waiting} seconds are left to confirm them")
+    for rule, (packets, size) in zip(ruleset.rules, counters):
         print(f"{packets:>10} {size:>14}  {rule}")
     print(f"{counters[-1][0]:>10} {counters[-1][1]:>14}  (the default)")
 
@@ -121,8 +145,139 @@ def rule_check(router, args):
 
 def rule_load(router, args):
     text, _ = read_rules(args.file)
-    new = policy.Policy().install(router, text, domain_names(), args.generation)
-    print(f"generation {new} is in force")
+    new = policy.Policy().install(router, text, domain_names(), args.generation, args.confirm)
+    print(f"generation {new} is in force" + (f" for {args.confirm} seconds, unless confirmed" if args.confirm else ""))
+
+
+def rule_diff(router, args):
+    _, now = rules_in_force(router)
+    for line in rules_review.difference(now, read_rules(args.file)[1]):
+        print(line)
+
+
+def rule_confirm(router, args):
+    print(f"generation {policy.Policy().decide(router, hypercall.CONFIRM)} stays")
+
+
+def rule_rollback(router, args):
+    print(f"generation {policy.Policy().decide(router, hypercall.ROLL_BACK)} is what was before")
+
+
+# ---- sets ----
+
+
+SET_ERRORS = {
+    errno.ENOENT: "the rules in force have no such set, or it takes no elements: 'size' or 'timeout' makes it",
+    errno.ENOSPC: "the set is full: its 'size' says how many it takes",
+    errno.ESRCH: "it is not among the elements that were added",
+}
+
+
+def find_set(router, name):
+    _, ruleset = rules_in_force(router)
+    if name not in ruleset.sets:
+        raise Failure(f"the rules in force have no set '{name}'")
+    kind = ruleset.sets[name].kind
+    return kind, rules_compile.stable_id(f"set {kind}", name), rules_image.SET_KINDS.index(kind)
+
+
+def change_set(router, args, op, seconds=0):
+    kind, number, code = find_set(router, args.name)
+    for text in args.element:
+        try:
+            elements = rules_parse.parse(f"set x : {kind} = {{{text}}}\n").sets["x"].elements
+        except rules_parse.RulesError as why:
+            raise Failure(f"'{text}' is nothing that a set of {kind} has") from why
+        for e in elements:
+            high, low, rest = rules_compile.element_slot(kind, e)
+            try:
+                router.change_set(op, number, code, (high, low, rest & 0xFFFF, rest >> 16 & 0xFF), seconds)
+            except OSError as why:
+                raise Failure(f"{text}: {SET_ERRORS.get(why.errno, why.strerror)}") from why
+
+
+def set_add(router, args):
+    change_set(router, args, hypercall.SET_ADD, args.timeout)
+
+
+def set_del(router, args):
+    change_set(router, args, hypercall.SET_REMOVE)
+
+
+def element_text(kind, high, low, port, length):
+    if kind == "port":
+        return str(port)
+    if kind == "mac":
+        return hypercall.mac_text(low.to_bytes(6, "big"))
+    network = hypercall.prefix_network(high, low, length if kind == "net" else 128)
+    if kind == "net":
+        return str(network)
+    address = str(network.network_address)
+    if kind == "ip":
+        return address
+    return f"{address}:{port}" if network.version == 4 else f"[{address}]:{port}"
+
+
+def set_list(router, args):
+    kind, number, code = find_set(router, args.name)
+    try:
+        found = router.elements(number, code)
+    except FileNotFoundError as why:
+        raise Failure(SET_ERRORS[errno.ENOENT]) from why
+    found = [{"element": element_text(kind, *e[:4]), "seconds": None if e[4] == 2**64 - 1 else e[4]} for e in found]
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return
+    for e in found:
+        print(f"{e['element']:<40} {'' if e['seconds'] is None else str(e['seconds']) + ' s'}")
+
+
+# ---- explanations ----
+
+
+def watched(router, vif, count, seconds):
+    """The next packets of an interface, as they come."""
+    router.watch(vif, count)
+    until = time.monotonic() + seconds
+    try:
+        while count and time.monotonic() < until:
+            found = router.collect()
+            if found is None:
+                time.sleep(0.05)
+                continue
+            yield found
+            count -= 1
+    finally:
+        router.watch(vif, 0)
+
+
+def explain_packets(router, args, vif):
+    if args.live:
+        return watched(router, vif.vif, args.live, args.seconds)
+    try:
+        head, length = explain.make(args.packet, vif)
+    except explain.Bad as why:
+        raise Failure(str(why)) from why
+    return [router.explain(vif.vif, head, length)]
+
+
+def explain_command(router, args):
+    vifs = {v.vif: v for v in router.vifs()}
+    if args.vif not in vifs:
+        raise Failure(f"there is no interface {args.vif}: 'serai net show' lists them")
+    if bool(args.live) == bool(args.packet) or not 0 <= args.live <= 16:
+        raise Failure("either a packet is described, 'proto tcp from ... to ...', or --live N with N up to 16 is said")
+    names = domain_names()
+    rules = list(rules_in_force(router)[1].rules) if router.generation() else []
+
+    def vif_text(n):
+        v = vifs.get(n)
+        return f"interface {n}" + (f" ({names.get(v.domid) or hypercall.KINDS[v.kind]})" if v else "")
+    for x in explain_packets(router, args, vifs[args.vif]):
+        if args.json:
+            print(json.dumps(explain.as_json(x, rules)), flush=True)
+        else:
+            print("\n".join(explain.lines(x, vif_text, rules)), end="\n\n" if args.live else "\n", flush=True)
 
 
 def lease_list(router, args):
@@ -163,10 +318,10 @@ def lease_free(router, args):
 
 
 def parser():
-    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|lease ...",
+    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease ...",
                                   description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
                                   formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    words = top.add_subparsers(required=True, metavar="show|rule|lease")
+    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease")
 
     def add(where, name, run, *arguments, as_json=False):
         p = where.add_parser(name, allow_abbrev=False)
@@ -177,10 +332,22 @@ def parser():
             p.add_argument("--json", action="store_true")
 
     add(words, "show", show, as_json=True)
-    rule = words.add_parser("rule", allow_abbrev=False).add_subparsers(required=True, metavar="show|check|load")
+    rule = words.add_parser("rule", allow_abbrev=False).add_subparsers(required=True, metavar="show|check|diff|load|confirm|rollback")
     add(rule, "show", rule_show, as_json=True)
     add(rule, "check", rule_check, (["file"], {}))
-    add(rule, "load", rule_load, (["file"], {}), (["--generation"], {"type": int}))
+    add(rule, "load", rule_load, (["file"], {}), (["--generation"], {"type": int}),
+        (["--confirm"], {"type": int, "default": 0, "metavar": "SECONDS"}))
+    add(rule, "diff", rule_diff, (["file"], {}))
+    add(rule, "confirm", rule_confirm)
+    add(rule, "rollback", rule_rollback)
+    sets = words.add_parser("set", allow_abbrev=False).add_subparsers(required=True, metavar="list|add|del")
+    name, elements = (["name"], {}), (["element"], {"nargs": "+"})
+    add(sets, "list", set_list, name, as_json=True)
+    add(sets, "add", set_add, name, elements, (["--timeout"], {"type": int, "default": 0, "metavar": "SECONDS"}))
+    add(sets, "del", set_del, name, elements)
+    add(words, "explain", explain_command, (["vif"], {"type": int}), (["packet"], {"nargs": "*"}),
+        (["--live"], {"type": int, "default": 0, "metavar": "N"}),
+        (["--seconds"], {"type": int, "default": 60, "metavar": "S"}), as_json=True)
     lease = words.add_parser("lease", allow_abbrev=False).add_subparsers(
         required=True, metavar="list|share|grant|free")
     address = (["address"], {"type": ipaddress.IPv4Address})

@@ -17,8 +17,11 @@ from typing import NamedTuple
 
 HYPERCALL_SERAI = 55
 OP_VIF, OP_RULES, OP_LEASE, OP_LOG = 8, 9, 10, 12
+OP_SET, OP_EXPLAIN = 16, 17
 CONNECT, DISCONNECT, READ, NEXT = range(4)
-INSTALL, CHECK, READ_RULES = range(3)
+INSTALL, CHECK, READ_RULES, CONFIRM, ROLL_BACK = range(5)
+SET_ADD, SET_REMOVE, SET_LIST = range(3)
+EXPLAIN_PACKET, EXPLAIN_WATCH, EXPLAIN_COLLECT = range(3)
 CHANGE_LEASE, CHECK_LEASE, LIST_LEASES = range(3)
 READ_LOG, NOTE, CHECKPOINT = range(3)
 RING_AUDIT = 0x100
@@ -34,15 +37,25 @@ REASONS = """ok short bad-ip csum-unsupp gso-bad ext-hdr ethertype spoof-mac spo
     frag-orphan frag-limit rule default tcp-state flow-quota flow-rate rate rx-full rx-slow no-route ttl mtu ring-error
     vif-down log-full punt-full consumed""".split()
 
+NOBODY = 0xFFFF
+STAGES = ("", "packet", "anti-spoof", "router", "lease", "route", "flow", "rules", "sent")
+FLOWS = ("none", "begins", "belongs", "judged again")
+STEPS = ("", "from", "to", "proto", "flags", "type", "fragments", "tagged", "ttl", "from ip", "from port",
+         "to ip", "to port", "limit", "matches", "decides")
+
 QUEUES, PREFIXES, MACS, DROPS = 8, 32, 8, 64
 HEAD = struct.Struct(f"<4H4BI6s6s2BHII{ZONE_BYTES}s{MACS * 6}s")
 QUEUE = struct.Struct("<4I")
 PREFIX = struct.Struct("<QQBB6x")
 COUNTS = struct.Struct(f"<4Q{DROPS}Q")
-SIZE = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size
+SIZE = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size + ZONE_BYTES
 ZONES = struct.Struct(f"<H6x{ZONE_BYTES}s")
 RULES = struct.Struct("<II3QIIQIIII")
 COUNTER = struct.Struct("<QQ")
+ELEMENT = struct.Struct("<QQHB5xQ")
+SET = struct.Struct(f"<4I{ELEMENT.size}sQQII")
+STEP = struct.Struct("<HH")
+EXPLAIN = struct.Struct("<4HI4BIIQHH8BHHIIQ4QHHHH256s256s")
 ORDER = struct.Struct("<4BHHIIII16s")
 LEASE = struct.Struct(f"<II{ORDER.size}sIIIIQ")
 LEASE_INFO = struct.Struct("<IIHH4Bqq16s")
@@ -90,6 +103,7 @@ class Vif:
     shared: set = field(default_factory=set)  # of those: the ones that others use too
     generation: int = 0  # of the rules that 'zones' are of
     zones: int = 0  # a bit per zone
+    zones_before: int = 0  # the same by the rules that come back if these are not confirmed
     vif: int = 0
     counts: tuple = (0,) * (4 + DROPS)  # packets and bytes sent, received; drops by reason
 
@@ -103,7 +117,7 @@ class Vif:
         data = data.ljust(HEAD.size + QUEUES * QUEUE.size, b"\0")
         for network in self.prefixes[:PREFIXES]:
             data += PREFIX.pack(*prefix_numbers(network), network in self.shared)
-        return data.ljust(SIZE, b"\0")
+        return data.ljust(SIZE - ZONE_BYTES, b"\0") + self.zones_before.to_bytes(ZONE_BYTES, "little")
 
     @classmethod
     def unpack(cls, data):
@@ -150,6 +164,33 @@ class LogState(NamedTuple):
     utc: int
     records: int
     head: bytes
+
+
+@dataclass
+class Explained:
+    """What became, or would become, of a packet; names as in hv/abi/vfr_explain.h."""
+
+    vif: int
+    len: int
+    reason: str
+    stage: str
+    to: int | None
+    flow: str
+    is_answer: bool
+    judged: bool
+    action: int
+    beyond: bool
+    rule: int
+    rule_id: int
+    generation: int
+    queue: int
+    flow_id: int
+    flow_packets: tuple
+    flow_bytes: tuple
+    owners: tuple  # of the source's port, of the destination's, as VFR_PORT(); None: not shared
+    reply: bytes
+    head: bytes
+    steps: list  # (rule, what became of it)
 
 
 class Memory:
@@ -221,8 +262,17 @@ class Router:
             count = min(count, RULES.unpack(self.call(OP_RULES, op))[8] + 1)
             return [COUNTER.unpack_from(memory.bytes, i * COUNTER.size) for i in range(count)]
 
-    def install(self, image, generation, zones, check_only=False):
-        """The image takes the place of 'generation'; zones: {vif: bits}. The new generation."""
+    def waiting(self):
+        """Seconds that the rules in force have left to be confirmed; 0: they wait for nothing."""
+        return RULES.unpack(self.call(OP_RULES, RULES.pack(READ_RULES, *[0] * 11)))[11]
+
+    def decide(self, op, generation):
+        """CONFIRM or ROLL_BACK rules that wait; the generation then in force."""
+        return RULES.unpack(self.call(OP_RULES, RULES.pack(op, generation, *[0] * 10)))[1]
+
+    def install(self, image, generation, zones, check_only=False, seconds=0):
+        """The image takes the place of 'generation', for good or until it is not confirmed in so
+        many seconds; zones: {vif: bits}. The new generation."""
         table = b"".join(ZONES.pack(vif, bits.to_bytes(ZONE_BYTES, "little"))
                          for vif, bits in zones.items())
         at = -(-len(image) // 8) * 8
@@ -230,8 +280,64 @@ class Router:
             memory.put(image)
             memory.put(table, at)
             op = RULES.pack(CHECK if check_only else INSTALL, generation, memory.address, len(image),
-                            memory.address + at, len(zones), 0, 0, 0, 0, 0, 0)
+                            memory.address + at, len(zones), 0, 0, 0, 0, 0, seconds)
             return RULES.unpack(self.call(OP_RULES, op))[1]
+
+    # -- elements of sets --
+
+    def change_set(self, op, number, kind, element, seconds=0):
+        """'element': high, low, port, length."""
+        self.call(OP_SET, SET.pack(op, number, kind, 0, ELEMENT.pack(*element, seconds), 0, 0, 0, 0))
+
+    def elements(self, number, kind):
+        """(high, low, port, length, seconds left) of each, 2^64 - 1: for ever."""
+        found, cursor, most = [], 0, mmap.PAGESIZE // ELEMENT.size
+        with Memory(mmap.PAGESIZE) as memory:
+            while True:
+                op = SET.pack(SET_LIST, number, kind, most, bytes(ELEMENT.size), memory.address, cursor, 0, 0)
+                *_, cursor, count, _ = SET.unpack(self.call(OP_SET, op))
+                found += [ELEMENT.unpack_from(memory.bytes, i * ELEMENT.size) for i in range(count)]
+                if count < most:
+                    return found
+
+    # -- explanations --
+
+    def explain(self, vif, head, length, *, csum_blank=False, gso=(0, 0), max_steps=8192):
+        head = head[:256]
+        with Memory(max_steps * STEP.size) as memory:
+            op = EXPLAIN.pack(EXPLAIN_PACKET, vif, len(head), gso[1], length, gso[0], csum_blank, 1, 0,
+                              max_steps, 0, memory.address, *[0] * 23, b"", head)
+            found = self.explained(self.call(OP_EXPLAIN, op))
+            found.steps = [self.step(memory.bytes, i) for i in range(min(found.steps, max_steps))]
+            return found
+
+    @staticmethod
+    def step(data, i):
+        rule, end = STEP.unpack_from(data, i * STEP.size)
+        return rule, STEPS[end]
+
+    def watch(self, vif, count):
+        self.call(OP_EXPLAIN, EXPLAIN.pack(EXPLAIN_WATCH, vif, 0, 0, count, *[0] * 30, b"", b""))
+
+    def collect(self):
+        """A packet that was watched, or None: none has come."""
+        try:
+            data = self.call(OP_EXPLAIN, EXPLAIN.pack(EXPLAIN_COLLECT, *[0] * 34, b"", b""))
+        except BlockingIOError:
+            return None
+        found = self.explained(data)
+        found.head, found.steps = found.head[:EXPLAIN.unpack(data)[2]], []
+        return found
+
+    @staticmethod
+    def explained(data):
+        (_, vif, have, _, length, _, _, _, _, _, nr_steps, _, reason, to, stage, flow, is_answer, judged,
+         action, _, beyond, _, rule, queue, rule_id, generation, flow_id, p0, p1, b0, b1, source, dest,
+         reply_len, _, reply, head) = EXPLAIN.unpack(data)
+        owners = tuple(None if x == NOBODY else x for x in (source, dest))
+        return Explained(vif, length, REASONS[reason], STAGES[stage], None if to == NOBODY else to, FLOWS[flow],
+                         bool(is_answer), bool(judged), action, bool(beyond), rule, rule_id, generation, queue,
+                         flow_id, (p0, p1), (b0, b1), owners, reply[:reply_len], head, nr_steps)
 
     # -- leases --
 

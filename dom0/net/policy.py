@@ -45,12 +45,21 @@ class Policy:
         except FileNotFoundError:
             return {"generation": 0, "names": {"zones": {}}, "text": ""}
 
-    def save(self, generation, names, text):
-        """As a whole or not at all."""
+    def known(self, router):
+        """What is in force, as far as it is known: rules that were not confirmed are forgotten."""
+        known, generation = self.load(), router.generation()
+        before = known.get("before")
+        if before and generation == known["generation"] + 1:
+            self.save(generation, before["names"], before["text"])
+            return self.load()
+        return known
+
+    def save(self, generation, names, text, before=None):
+        """As a whole or not at all; 'before': what comes back if this is not confirmed."""
         self.state.parent.mkdir(parents=True, exist_ok=True)
         new = self.state.with_suffix(".new")
         with open(new, "w", encoding="utf-8") as f:
-            json.dump({"generation": generation, "names": names, "text": text}, f)
+            json.dump({"generation": generation, "names": names, "text": text, "before": before}, f)
             f.flush()
             os.fsync(f.fileno())
         new.replace(self.state)
@@ -58,28 +67,47 @@ class Policy:
     def zones(self, names, vif, name):
         return rules_zones.mask(names, interface(vif, name))
 
-    def install(self, router, text, domain_names, generation=None):
-        """Takes the place of 'generation' (None: whichever is in force); returns the new one."""
+    def install(self, router, text, domain_names, generation=None, seconds=0):
+        """Takes the place of 'generation' (None: whichever is in force), with 'seconds' not 0 only
+        until it is not confirmed in time; returns the new one."""
         image, names = compile_text(text)
+        before = self.known(router) if seconds else None
         if generation is None:
             generation = router.generation()
         zones = {v.vif: self.zones(names, v, domain_names.get(v.domid, "")) for v in router.vifs()}
         try:
-            new = router.install(image, generation, zones)
+            new = router.install(image, generation, zones, seconds=seconds)
         except OSError as why:
             if why.errno == errno.EBUSY:
                 raise Refused(f"generation {generation} is not in force any more: somebody else has "
                               "installed rules meanwhile; look at them, then try again") from why
+            if why.errno == errno.EAGAIN:
+                raise Refused("the rules in force wait to be confirmed: 'serai net rule confirm' or "
+                              "'serai net rule rollback' comes first") from why
             raise Refused(f"the hypervisor does not take the rules: {why.strerror}") from why
-        self.save(new, names, text)
+        self.save(new, names, text, before)
+        return new
+
+    def decide(self, router, op):
+        """Rules that wait stay, or go; the generation then in force."""
+        known = self.known(router)
+        try:
+            new = router.decide(op, router.generation())
+        except FileNotFoundError as why:
+            raise Refused("no rules wait to be confirmed") from why
+        if new == known["generation"]:
+            self.save(new, known["names"], known["text"])
+        self.known(router)
         return new
 
     def connect(self, router, vif, name):
         """Connects an interface in its zones; rules may change meanwhile."""
         while True:
-            known = self.load()
+            known = self.known(router)
             vif.generation = router.generation()
             vif.zones = self.zones(known["names"], vif, name)
+            if known.get("before"):
+                vif.zones_before = self.zones(known["before"]["names"], vif, name)
             try:
                 return router.connect(vif)
             except OSError as why:

@@ -24,11 +24,12 @@
 #define SERAI_OP_MEMORY 7 /* struct serai_memory */
 
 /* The Virtual Firewall Router; abi/vfr.h. */
-#define SERAI_OP_VFR_VIF   8  /* struct serai_vfr_vif */
-#define SERAI_OP_VFR_RULES 9  /* struct serai_vfr_rules */
-#define SERAI_OP_VFR_LEASE 10 /* struct serai_vfr_lease; abi/vfr_lease.h */
-#define SERAI_OP_VFR_SET   16 /* struct serai_vfr_set; abi/vfr_set.h */
-#define SERAI_OP_VFR_LOG   12 /* struct serai_vfr_log; abi/vfr_log.h */
+#define SERAI_OP_VFR_VIF     8  /* struct serai_vfr_vif */
+#define SERAI_OP_VFR_RULES   9  /* struct serai_vfr_rules */
+#define SERAI_OP_VFR_LEASE   10 /* struct serai_vfr_lease; abi/vfr_lease.h */
+#define SERAI_OP_VFR_LOG     12 /* struct serai_vfr_log; abi/vfr_log.h */
+#define SERAI_OP_VFR_SET     16 /* struct serai_vfr_set; abi/vfr_set.h */
+#define SERAI_OP_VFR_EXPLAIN 17 /* struct serai_vfr_explain; abi/vfr_explain.h */
 
 /* Virtual interrupt to domain 0 (VIRQ_ARCH_7): an instruction about memory has ended. */
 #define SERAI_VIRQ_MEMORY 23

@@ -234,6 +234,9 @@ struct vfr_flow_new {
 int vfr_flow_create(struct vfr_flow_table *t, const struct vfr_flow_key *key,
                     const struct vfr_flow_new *new, u32 *index) must_check;
 
+/* (T) Whether one from this interface would find room now: VFR_R_OK, FLOW_RATE, FLOW_QUOTA. */
+enum vfr_reason vfr_flow_check_room(const struct vfr_flow_table *t, u16 vif, ns_t now);
+
 /*
  * (T) The rules let a stale flow go on; or they do not: it ends. 0 also when it is gone already;
  * -XEN_EAGAIN: make the key anew and call again. What follows is a new lookup.

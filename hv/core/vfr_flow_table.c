@@ -162,6 +162,24 @@ static int make_room(struct vfr_flow_table *t, struct vfr_flow_vif *vif, ns_t no
     return VFR_R_OK;
 }
 
+/* Of the never answered ones so many are looked at for one that would make room. */
+#define LOOKS_MAX 256
+
+enum vfr_reason vfr_flow_check_room(const struct vfr_flow_table *t, u16 index, ns_t now)
+{
+    const struct vfr_flow_vif *vif = &t->vif[index];
+    u32 i = vif->first;
+
+    if (vif->due - now > BURST)
+        return VFR_R_FLOW_RATE;
+    if (!is_full(t, vif))
+        return VFR_R_OK;
+    for (unsigned n = 0; n < LOOKS_MAX && i != VFR_FLOW_NONE; n++, i = t->flow[i].next)
+        if (!was_answered(&t->flow[i]))
+            return VFR_R_OK;
+    return VFR_R_FLOW_QUOTA;
+}
+
 static u32 take_flow(struct vfr_flow_table *t)
 {
     u32 i = t->free;

@@ -51,6 +51,7 @@ s64 hcall_vfr_rules(u64 u_arg);
 s64 hcall_vfr_lease(u64 u_arg);
 s64 hcall_vfr_set(u64 u_arg);
 s64 hcall_vfr_log(u64 u_arg);
+s64 hcall_vfr_explain(u64 u_arg);
 /* SERAI_OP_MEMORY, likewise. */
 s64 hcall_mem_control(u64 u_arg);
 

@@ -191,6 +191,8 @@ HYPERCALL(serai_op)
         return hcall_vfr_lease(a2);
     case SERAI_OP_VFR_RULES:
         return hcall_vfr_rules(a2);
+    case SERAI_OP_VFR_EXPLAIN:
+        return hcall_vfr_explain(a2);
     case SERAI_OP_VFR_SET:
         return hcall_vfr_set(a2);
     case SERAI_OP_VFR_LOG:

@@ -3,6 +3,7 @@
 #include "hcall/hcall.h"
 #include "kern/heap.h"
 #include "svc/vfr_elements.h"
+#include "svc/vfr_explain.h"
 #include "svc/vfr_leases.h"
 #include "svc/vfr_rules.h"
 #include "svc/vif.h"
@@ -61,6 +62,22 @@ s64 hcall_vfr_set(u64 u_arg)
         return -XEN_EFAULT;
     rc = vfr_elements_call(&op);
     return rc ? rc : copy_to_guest((void *)u_arg, &op, sizeof(op));
+}
+
+s64 hcall_vfr_explain(u64 u_arg)
+{
+    struct serai_vfr_explain *op = heap_alloc(sizeof(*op));
+    int rc;
+
+    if (!op)
+        return -XEN_ENOMEM;
+    rc = copy_from_guest(op, (const void *)u_arg, sizeof(*op));
+    if (!rc)
+        rc = vfr_explain_call(op);
+    if (!rc)
+        rc = copy_to_guest((void *)u_arg, op, sizeof(*op));
+    heap_free(op, sizeof(*op));
+    return rc;
 }
 
 static int list_leases(struct serai_vfr_lease *op)

@@ -1,6 +1,7 @@
 #include "svc/vfr_answer.h"
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
+#include "svc/vfr_sink.h"
 #include "svc/vif_rx.h"
 
 #define SPEECH_EVERY (1000000000 / VFR_SPEECH_RATE) /* ns */
@@ -41,10 +42,18 @@ static struct vfr_self self_before(const struct vif_packet *p)
     return self;
 }
 
+static void tell(const struct vif_packet *p, const u8 *frame, u32 len)
+{
+    if (p->from->sink)
+        vfr_sink_said(p->from->sink, frame, len);
+    else
+        vif_say(p->from, frame, len);
+}
+
 static enum vfr_reason say(const struct vif_packet *p, const u8 *frame, u32 len)
 {
     if (len)
-        vif_say(p->from, frame, len);
+        tell(p, frame, len);
     return VFR_R_CONSUMED;
 }
 
@@ -57,8 +66,9 @@ static void say_limited(const struct vif_packet *p, const u8 *frame, u32 len)
     if (!len || was - now > SPEECH_BURST)
         return;
     /* Two CPUs at once may count for one: then a little more is said. */
-    __atomic_store_n(due, MAX(was, now) + SPEECH_EVERY, __ATOMIC_RELAXED);
-    vif_say(p->from, frame, len);
+    if (!p->from->sink)
+        __atomic_store_n(due, MAX(was, now) + SPEECH_EVERY, __ATOMIC_RELAXED);
+    tell(p, frame, len);
 }
 
 enum vfr_reason vfr_complain(const struct vif_packet *p, enum vfr_error e, u32 mtu,

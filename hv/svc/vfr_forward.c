@@ -7,6 +7,7 @@
 #include "svc/vfr_judgement.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
+#include "svc/vfr_sink.h"
 #include "svc/vfr_ways.h"
 
 static bool is_plain(const struct vfr_packet *x)
@@ -90,6 +91,7 @@ static u8 facts(const struct vif *f, struct vfr_addr a)
 static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
                       const struct vif *from, const struct vif *to, struct vfr_verdict *v)
 {
+    struct vfr_sink *sink = vfr_sink_of(j);
     const struct vfr_ruleset *s = j->ruleset;
     const unsigned odd = s->generation & 1;
     const struct vfr_question q = {
@@ -97,12 +99,15 @@ static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
         .from = {&from->zones[odd], facts(from, x->tuple.src)},
         .to = {&to->zones[odd], facts(to, x->tuple.dst)},
         .vif = from->index,
-        .commit = true,
+        .commit = !sink,
         .now = (u64)j->now,
     };
 
     vfr_rules_judge(&s->rules, &q,
-                    &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)], NULL, v);
+                    &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)],
+                    sink ? &sink->trace : NULL, v);
+    if (unlikely(sink))
+        vfr_sink_judged(sink, j, v);
 }
 
 static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_verdict *v)
@@ -144,6 +149,8 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
         return refuse(j, &v);
     if (v.action == VFR_PASS_STATELESS)
         return VFR_R_OK;
+    if (unlikely(vfr_sink_of(j)))
+        return vfr_sink_begins(vfr_sink_of(j), j);
     new.verdict = for_flow(j, &v);
     if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
         return VFR_R_LOG_FULL;
@@ -173,17 +180,23 @@ static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_p
 
 /* The rules have changed since the flow began. */
 static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key *key,
-                       bool answer)
+                       const struct vfr_flow_hit *hit)
 {
+    struct vfr_sink *sink = vfr_sink_of(j);
+    const bool answer = hit->answer;
     struct vfr_flow_verdict again;
     struct vfr_packet first;
     struct vfr_verdict v;
     int rc;
 
+    if (unlikely(sink) && vfr_sink_belongs(sink, j, hit))
+        return VFR_R_OK;
     if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
         return VFR_R_ICMP_UNSOLICITED;
     first_packet(&j->p->parsed, answer, &first);
     ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
+    if (unlikely(sink))
+        return v.reason == VFR_R_OK ? VFR_R_OK : (int)vfr_refuse(j->p, &v);
     again = for_flow(j, &v);
     lock(&vfr.flow_lock);
     rc = v.action == VFR_PASS ? vfr_flow_confirm(&vfr.flows, key, &again)
@@ -203,7 +216,7 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
     const struct vfr_flow_use use = {
         .now = j->now,
         .bytes = j->p->len,
-        .oldest = j->ruleset->generation,
+        .oldest = j->ruleset->generation + j->p->from->doubt,
         .in = j->in->index,
         .out = j->out->index,
         .tcp_flags = x->tcp_flags,
@@ -221,7 +234,7 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
             rc = begin_flow(j, &key, &use);
             break;
         case VFR_FLOW_STALE:
-            rc = judge_again(j, &key, hit.answer);
+            rc = judge_again(j, &key, &hit);
             break;
         case VFR_FLOW_BUSY:
             tlb_relax();

@@ -3,9 +3,9 @@
 #include "core/vfr_fragment.h"
 #include "core/vfr_wire.h"
 #include "kern/heap.h"
+#include "kern/random.h"
 #include "kern/timer.h"
 #include "svc/vfr_judgement.h"
-#include "x86/cpu.h"
 
 /* Contexts that end between two looks at the clock. */
 #define EXPIRED_AT_ONCE 32
@@ -125,8 +125,7 @@ static bool is_ready(void)
     table = heap_alloc_pages(heap_order(sizeof(*table)));
     if (!table)
         return false;
-    vfr_fragment_init(&table->fragments, table->contexts, VFR_CONTEXTS,
-                      rdtsc() * 0x9e3779b97f4a7c15ul);
+    vfr_fragment_init(&table->fragments, table->contexts, VFR_CONTEXTS, random_u64());
     timer_init(&table->clock, tick, NULL);
     return true;
 }
@@ -167,6 +166,8 @@ static enum vfr_reason find_way(const struct vif_packet *p, struct vif **out)
         *out = vfr_find(index);
         return VFR_R_OK;
     }
+    if (p->from->sink)
+        return VFR_R_FRAG_ORPHAN; /* unless its first piece comes in time */
     a = vfr_fragment_offer(&table->fragments, &p->parsed, from, p->now);
     why = end_here(p, &a);
     set_clock();
@@ -246,6 +247,8 @@ void vfr_piece_refuse(const struct vif_packet *p, enum vfr_reason why)
 {
     struct vfr_fragment_answer a;
 
+    if (p->from->sink)
+        return;
     lock(&pieces_lock);
     if (is_ready()) {
         a = vfr_fragment_offer(&table->fragments, &p->parsed, origin_of(p), p->now);
@@ -261,6 +264,8 @@ void vfr_piece_refuse(const struct vif_packet *p, enum vfr_reason why)
 
 void vfr_piece_rename(struct vif_packet *p)
 {
+    if (p->from->sink)
+        return;
     lock(&pieces_lock);
     if (is_ready())
         vfr_fragment_set_id(p->head, vfr_fragment_new_id(&table->fragments, &p->parsed.tuple));

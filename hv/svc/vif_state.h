@@ -53,6 +53,9 @@ struct vif_queue {
     u32 tx_port, rx_port;
     u16 tx_number, rx_number; /* what the ports were bound with */
     bool asked;               /* (atomic) somebody wants its packets moved */
+    bool watched;             /* (atomic) its next packets are to be explained */
+    u32 doubt;                /* 0, unless there is a sink */
+    struct vfr_sink *sink;    /* svc/vfr_sink.h; NULL */
 
     /* A packet waits for buffers of another queue: until it has some, or for RX_PATIENCE. */
     struct vif_queue *waits_for;              /* (rx lock of that queue; read by any) */

@@ -1,6 +1,7 @@
 #include "svc/vif_tx.h"
 #include "base/string.h"
 #include "guest/event.h"
+#include "svc/vfr_explain.h"
 #include "svc/vfr_forward.h"
 #include "svc/vfr_log.h"
 #include "svc/vif_rx.h"
@@ -235,6 +236,8 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
 
     p.now = now;
     reason = read_packet(q, prod, &c, &p);
+    if (unlikely(q->watched) && reason == VFR_R_OK)
+        vfr_explain_live(&p);
     if (reason == VFR_R_OK)
         reason = vfr_forward(&p, &to);
     if (reason == VFR_R_OK) {

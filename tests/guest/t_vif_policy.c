@@ -2,6 +2,7 @@
  * The virtual firewall router's policy at run time: rules that wait for their confirmation, elements of
  * sets, 8,192 rules at once. Two front ends of one kernel.
  */
+#include "abi/vfr_explain.h"
 #include "abi/vfr_set.h"
 #include "front.h"
 
@@ -226,6 +227,151 @@ static void elements(void)
     is(HC(arch_7, SERAI_OP_VFR_SET, &set, 0, 0, 0), -XEN_EFAULT, "a list to nowhere");
 }
 
+/* ---- explanations ---- */
+
+static struct serai_vfr_explain e;
+static struct serai_vfr_step steps[4];
+
+static long call(u16 what, u32 len)
+{
+    e.op = what;
+    e.vif = a.vif.vif;
+    e.len = len;
+    return HC(arch_7, SERAI_OP_VFR_EXPLAIN, &e, 0, 0, 0);
+}
+
+/* Of the packet in 'page', as if a had sent it. */
+static long explain(u32 len)
+{
+    e = (struct serai_vfr_explain){
+        .have = (u16)(len < VFR_EXPLAIN_HEAD ? len : VFR_EXPLAIN_HEAD),
+        .max_steps = 4,
+        .steps = (u64)steps,
+    };
+    memcpy(e.head, page, e.have);
+    return call(VFR_EXPLAIN_PACKET, len);
+}
+
+static u64 counted(void)
+{
+    struct vfr_pair {
+        u64 packets, bytes;
+    } pairs[2] = {{0}};
+    struct serai_vfr_rules r = {.counters = (u64)pairs, .capacity = 2};
+
+    front_rules(VFR_RULES_READ, &r);
+    return pairs[0].packets + pairs[1].packets;
+}
+
+/* The packet in 'page' is explained so, and nothing has changed by it. */
+static void is_explained(u16 reason, u8 stage, u8 flow, const char *what)
+{
+    struct serai_vfr_vif before = {.vif = a.vif.vif}, after = {.vif = a.vif.vif};
+    u64 count = counted();
+    u8 *got;
+
+    front_op(&before, VFR_VIF_READ);
+    if (!is(explain(60), 0, "%s is explained", what))
+        return;
+    is(e.reason, reason, "the reason");
+    is(e.stage, stage, "the stage");
+    is(e.flow, flow, "the flow");
+    front_op(&after, VFR_VIF_READ);
+    ok(!memcmp(&before, &after, sizeof(before)), "the interface counts nothing");
+    is(counted(), count, "nor do the rules");
+    ok(!front_receive(&b, &got) && !front_receive(&a, &got), "and nobody receives anything");
+}
+
+static void explaining(void)
+{
+    group("explain");
+    is(install_for(VFR_PASS, 0), 0, "rules");
+    front_udp(page, 60, 1, 2);
+    page[35] = 99; /* another flow */
+    for (unsigned i = 0; i < 2; i++)
+        is_explained(VFR_R_OK, VFR_STAGE_SENT, VFR_EXPLAIN_BEGINS, "a packet of no flow");
+    is(e.to, b.vif.vif, "it would go to b");
+    is(e.judged, 1, "as the rules say");
+    is(e.rule_id, 1, "the only one");
+    is(e.nr_steps, 1, "which was tested");
+    is(steps[0].end, 15, "and decides");
+    is(e.head[5], 2, "with the address of b");
+    is(e.flow_packets[0], 0, "the flow is not there");
+    ok(goes(VFR_R_OK), "a packet of another flow passes");
+    is_explained(VFR_R_OK, VFR_STAGE_SENT, VFR_EXPLAIN_BELONGS, "a packet of that");
+    ok(e.flow_packets[0] && !e.judged, "the rules are not asked");
+    is(install_for(VFR_REJECT, 0), 0, "rules that refuse");
+    front_push_buffers(&a, 4);
+    for (unsigned i = 0; i < 2; i++)
+        is_explained(VFR_R_RULE, VFR_STAGE_RULES, VFR_EXPLAIN_REJUDGED, "the same");
+    is(e.action, VFR_REJECT, "it is refused");
+    ok(e.reply_len > 14 + 20 && e.reply[34] == 3, "its sender would be told");
+    page[29] = 3;
+    page[11] = 1;
+    is_explained(VFR_R_BAD_IP, VFR_STAGE_PACKET, VFR_EXPLAIN_NO_FLOW, "a wrong checksum");
+    front_udp(page, 60, 3, 2);
+    is_explained(VFR_R_SPOOF_MAC, VFR_STAGE_SPOOF, VFR_EXPLAIN_NO_FLOW, "a liar");
+    front_udp(page, 60, 1, 77);
+    is_explained(VFR_R_NO_ROUTE, VFR_STAGE_ROUTE, VFR_EXPLAIN_NO_FLOW, "nobody's address");
+    is(install_for(VFR_PASS, 0), 0, "rules");
+    ok(goes(VFR_R_OK), "packets pass as before");
+}
+
+static void explaining_wrongly(void)
+{
+    u8 *got;
+
+    group("explain wrongly");
+    front_udp(page, 60, 1, 2);
+    page[35] = 98; /* of no flow: rules are asked */
+    is(explain(65536), -XEN_EINVAL, "too long a packet");
+    e.have = 257;
+    is(call(VFR_EXPLAIN_PACKET, 1000), -XEN_EINVAL, "too much of it");
+    e.have = 60;
+    is(call(VFR_EXPLAIN_PACKET, 59), -XEN_EINVAL, "more than all of it");
+    e.max_steps = VFR_RULES_MAX + 1;
+    is(call(VFR_EXPLAIN_PACKET, 60), -XEN_EINVAL, "too many steps");
+    e.max_steps = 1;
+    e.steps = UNMAPPED;
+    is(call(VFR_EXPLAIN_PACKET, 60), -XEN_EFAULT, "steps to nowhere");
+    e.reserved = 1;
+    is(call(VFR_EXPLAIN_PACKET, 60), -XEN_EINVAL, "a reserved field");
+    is(call(9, 60), -XEN_EINVAL, "an unknown operation");
+    is(HC(arch_7, SERAI_OP_VFR_EXPLAIN, UNMAPPED, 0, 0, 0), -XEN_EFAULT, "a bad pointer");
+    e = (struct serai_vfr_explain){.op = VFR_EXPLAIN_PACKET, .vif = 999};
+    is(HC(arch_7, SERAI_OP_VFR_EXPLAIN, &e, 0, 0, 0), -XEN_ENOENT, "no such interface");
+    is(explain(0), 0, "nothing at all");
+    is(e.reason, VFR_R_SHORT, "is too short");
+    for (u32 i = 0; i < 256; i++) {
+        for (u32 k = 0; k < 60; k++)
+            page[k] = (u8)(i * 167 + k * k * 31);
+        explain(60);
+    }
+    ok(!front_receive(&b, &got), "noise goes nowhere");
+}
+
+static void watching(void)
+{
+    group("watch");
+    is(call(VFR_EXPLAIN_COLLECT, 0), -XEN_EAGAIN, "nothing was watched");
+    is(call(VFR_EXPLAIN_WATCH, 17), -XEN_EINVAL, "too many");
+    is(call(VFR_EXPLAIN_WATCH, 2), 0, "two packets");
+    is(call(VFR_EXPLAIN_COLLECT, 0), -XEN_EAGAIN, "none has come");
+    for (unsigned i = 0; i < 4; i++)
+        ok(goes(VFR_R_OK), "one passes");
+    for (unsigned i = 0; i < 2; i++) {
+        is(call(VFR_EXPLAIN_COLLECT, 0), 0, "it was noted");
+        is(e.reason, VFR_R_OK, "as it was judged");
+        is(e.stage, VFR_STAGE_SENT, "to the end");
+        ok(e.have == 60 && !memcmp(e.head, page, 60), "and as it came");
+    }
+    is(call(VFR_EXPLAIN_COLLECT, 0), -XEN_EAGAIN, "no more than that");
+    is(call(VFR_EXPLAIN_WATCH, 16), 0, "sixteen");
+    is(call(VFR_EXPLAIN_WATCH, 0), 0, "or none");
+    ok(goes(VFR_R_OK), "one passes");
+    is(call(VFR_EXPLAIN_COLLECT, 0), -XEN_EAGAIN, "unseen");
+}
+
 /* ---- many rules ---- */
 
 struct many {
@@ -295,5 +441,8 @@ void test_vif_policy(void)
     begin();
     confirming();
     elements();
+    explaining();
+    explaining_wrongly();
+    watching();
     many_rules();
 }
