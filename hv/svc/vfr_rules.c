@@ -254,8 +254,7 @@ static int replace(struct vfr_ruleset *s, const struct serai_vfr_rules *op)
     if (!rc)
         rc = put_zones(op, op->generation + 1);
     if (!rc)
-        rc = vfr_log_rules(s, op->generation + 1,
-                           op->seconds ? "install-to-confirm" : "install");
+        rc = log_rules(s, op->generation + 1, op->seconds ? "install-to-confirm" : "install");
     if (rc)
         return rc;
     s->generation = op->generation + 1;
