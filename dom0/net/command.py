@@ -24,6 +24,15 @@
     serai net lease share ADDRESS          makes an address one that domains share
     serai net lease grant ADDRESS VIF [--start PORT] [--size N] [--seconds S]
     serai net lease free ID
+    serai net log [--follow] [--deny] [--since TIME] [--until TIME] [--json]
+                                           flows that began and ended, and what was not let pass
+    serai net audit list [--follow] [--since TIME] [--until TIME] [--json]
+                                           every change, and who made it
+    serai net audit verify [--offline]     whether that log is what was written, all of it
+    serai net who ADDRESS:PORT/PROTO --at TIME [--skew SPAN] [--json]
+                                           whose that was; all who may be meant
+    serai net top [--seconds N] [--json]   interfaces by what they carry now
+    serai net export ipfix|syslog HOST[:PORT] [--tcp] [--follow] [--since TIME]
 
 Exit status: 0 done; 1 it could not be done; 2 asked wrongly. After 1 and 2 nothing has changed.
 """
@@ -42,6 +51,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import explain  # noqa: E402
 import hypercall  # noqa: E402
+import log_command  # noqa: E402
 import policy  # noqa: E402
 import rules_compile  # noqa: E402
 import rules_image  # noqa: E402
@@ -59,6 +69,7 @@ LEASE_ERRORS = {
     errno.ENOSPC: "no block of that size is free",
     errno.ENOENT: "there is no such lease",
     errno.EEXIST: "the address is shared already",
+    errno.ENOBUFS: "the audit log is full, and no change is made without a record: logd.py must run",
     errno.EINVAL: "that makes no sense: blocks have 64 to 32768 ports, a power of two, and begin at a "
                   "multiple of that from 4096 on; single ports are anywhere",
 }
@@ -318,10 +329,10 @@ def lease_free(router, args):
 
 
 def parser():
-    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease ...",
+    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease|log|audit|who|top|export ...",
                                   description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
                                   formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease")
+    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease|log|audit|who|top|export")
 
     def add(where, name, run, *arguments, as_json=False):
         p = where.add_parser(name, allow_abbrev=False)
@@ -357,14 +368,17 @@ def parser():
         (["--start"], {"type": int, "default": 0}), (["--size"], {"type": int, "default": 4096}),
         (["--seconds"], {"type": int, "default": 0}))
     add(lease, "free", lease_free, (["id"], {"type": int}))
+    log_command.register(words, add)
     return top
 
 
 def main():
     args = parser().parse_args()
     try:
-        args.run(hypercall.Router(), args)
-    except (Failure, policy.Refused) as why:
+        args.run(None if args.run.__module__ == "log_command" else hypercall.Router(), args)
+    except KeyboardInterrupt:
+        return 130
+    except (Failure, log_command.Failure, policy.Refused) as why:
         print(f"serai net: {why}", file=sys.stderr)
         return 1
     except OSError as why:
