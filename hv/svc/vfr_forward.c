@@ -265,6 +265,21 @@ static enum vfr_reason fit(const struct vfr_judgement *j)
     return VFR_R_OK;
 }
 
+/* Does the sender leave to others what this receiver cannot do? */
+static bool lacks_something(const struct vif *out, const struct vif_packet *p)
+{
+    const bool v6 = p->parsed.class == VFR_C_IP6;
+    u8 needed = 0;
+
+    if (likely(out->can == VFR_CAN_ALL))
+        return false;
+    if (p->offload.csum_blank)
+        needed |= v6 ? VFR_CAN_CSUM6 : VFR_CAN_CSUM4;
+    if (p->offload.gso_type)
+        needed |= (v6 ? VFR_CAN_GSO6 : VFR_CAN_GSO4) | VFR_CAN_SG;
+    return needed & ~out->can;
+}
+
 static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue **to)
 {
     struct vif_packet *p = j->p;
@@ -279,7 +294,7 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
         reason = admit(j);
     if (reason != VFR_R_OK)
         return reason;
-    p->special = p->parsed.flags & VFR_P_FRAGMENT;
+    p->special = p->parsed.flags & VFR_P_FRAGMENT || lacks_something(out, p);
     if (unlikely(hop))
         vfr_take_hop(p->head + p->parsed.l3_offset, p->parsed.class);
     put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->binding.mac);

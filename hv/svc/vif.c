@@ -191,7 +191,8 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->ra = op->ra;
     f->can = op->can;
     f->nr_queues = op->nr_queues;
-    f->mtu = op->mtu;
+    /* Who takes no packets in several parts gets none longer than a buffer. */
+    f->mtu = op->can & VFR_CAN_SG ? op->mtu : MIN(op->mtu, (u32)PAGE_SIZE - ETH_HEADER);
     f->next_hop = get_mac(op->next_hop);
     f->counters = (struct vif_counters){0};
     return make_binding(&f->binding, op);

@@ -21,9 +21,9 @@ struct cursor {
     u32 offset;
 };
 
-static void skip_head(const struct vif_packet *p, struct cursor *at)
+static void skip_parts(const struct vif_packet *p, u32 skip, struct cursor *at)
 {
-    at->offset = p->have;
+    at->offset = skip;
     while (at->part < p->nr && at->offset >= p->parts[at->part].size)
         at->offset -= p->parts[at->part++].size;
 }
@@ -164,13 +164,13 @@ static void put_one(struct vif_queue *to, const u8 *head, u32 have, u16 flags,
     count_packet(to->vif, len);
 }
 
-/* With the rx lock, and buffers enough. */
-static void put_packet(struct vif_queue *to, const struct vif_packet *p)
+/* With the rx lock, and buffers enough: the head, then the parts without so many bytes. */
+static void put_packet(struct vif_queue *to, const struct vif_packet *p, u32 skip)
 {
     struct cursor at = {0};
     u32 left = p->len;
 
-    skip_head(p, &at);
+    skip_parts(p, skip, &at);
     while (left) {
         union netif_rx_sring_entry *slot;
         const struct netif_rx_request r = take_request(to, &slot);
@@ -216,17 +216,12 @@ static void wait_for(struct vif_queue *to, struct vif_queue *q)
     __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
 }
 
-static u32 buffers_for(const struct vif_packet *p)
-{
-    return DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type;
-}
-
 /* One that takes more than a buffer. */
 static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
-    if (unlikely(!has_buffers(to, buffers_for(p))))
+    if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
         return false;
-    put_packet(to, p);
+    put_packet(to, p, p->have);
     return true;
 }
 
@@ -245,7 +240,8 @@ static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
 }
 
 /* Pieces that came before the first one follow it, as far as there are buffers. */
-static void put_kept(struct vif_queue *to, const struct vif_packet *p, struct vfr_kept *k)
+static rarely void put_kept(struct vif_queue *to, const struct vif_packet *p,
+                            struct vfr_kept *k)
 {
     enum vfr_reason why;
     struct vfr_kept *next;
@@ -263,18 +259,80 @@ static void put_kept(struct vif_queue *to, const struct vif_packet *p, struct vf
     }
 }
 
-static rarely bool put_specially(struct vif_queue *to, struct vif_packet *p,
-                                 enum vfr_reason *reason)
+/* With the rx lock. False: too few buffers. */
+static rarely bool put_piece(struct vif_queue *to, struct vif_packet *p,
+                             enum vfr_reason *reason)
 {
     struct vfr_kept *kept = NULL;
 
-    if (!has_buffers(to, buffers_for(p)))
+    if (!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE)))
         return false;
     *reason = vfr_piece_enter(p, to->vif, &kept);
     if (*reason == VFR_R_OK)
-        put_packet(to, p);
+        put_packet(to, p, p->have);
     put_kept(to, p, kept);
     return true;
+}
+
+static void sum_parts(struct vfr_sum *sum, const struct vif_packet *p, u32 skip, u32 n)
+{
+    for (unsigned i = 0; n; i++) {
+        u32 from = MIN(skip, (u32)p->parts[i].size), step = MIN(n, p->parts[i].size - from);
+
+        vfr_sum_add(sum, vif_part(&p->parts[i], from), step);
+        skip -= from;
+        n -= step;
+    }
+}
+
+/* Segment k takes the packet's place. What was judged of its payload comes from the head too. */
+static void put_segment(struct vif_queue *to, struct vif_packet *p,
+                        const struct vfr_segment_plan *plan, const u8 *head, unsigned k)
+{
+    struct vfr_segment seg;
+    u32 known, skip;
+
+    vfr_segment_header(plan, head, k, p->head, &seg);
+    known = k ? 0 : MIN((u32)seg.len, p->have - plan->header);
+    skip = plan->header + seg.offset + known;
+    vfr_sum_add(&seg.sum, p->head + plan->header, known);
+    sum_parts(&seg.sum, p, skip, seg.len - known);
+    vfr_segment_finish(plan, &seg, p->head);
+    p->have = plan->header + known;
+    p->len = plan->header + seg.len;
+    put_packet(to, p, skip);
+}
+
+/* For a receiver that takes only finished packets. False: too few buffers. */
+static rarely bool put_segments(struct vif_queue *to, struct vif_packet *p,
+                                enum vfr_reason *reason)
+{
+    const u32 len = p->len;
+    struct vfr_segment_plan plan;
+    u8 head[VFR_SNAPSHOT] __unset;
+    u32 each;
+
+    vfr_segment_plan(&plan, &p->offload, &p->parsed, p->head);
+    each = DIV_ROUND_UP((u32)plan.header + MAX(plan.size, plan.last), PAGE_SIZE);
+    if (plan.count * each > VIF_RING_SLOTS) {
+        *reason = VFR_R_GSO_BAD;
+        return true;
+    }
+    if (!has_buffers(to, plan.count * each))
+        return false;
+    memcpy(head, p->head, p->have);
+    p->offload = (struct vfr_offload){0};
+    for (unsigned k = 0; k < plan.count; k++)
+        put_segment(to, p, &plan, head, k);
+    p->len = len;
+    return true;
+}
+
+static rarely bool put_specially(struct vif_queue *to, struct vif_packet *p,
+                                 enum vfr_reason *reason)
+{
+    return p->parsed.flags & VFR_P_FRAGMENT ? put_piece(to, p, reason)
+                                            : put_segments(to, p, reason);
 }
 
 static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)

@@ -37,6 +37,7 @@ static const struct {
     {"vif", test_vif},
     {"vif-pieces", test_vif_pieces},
     {"vif-shared", test_vif_shared},
+    {"vif-finish", test_vif_finish},
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
     {"vif-log", test_vif_log},
