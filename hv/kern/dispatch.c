@@ -312,6 +312,12 @@ void dispatch_idle(void)
     }
 }
 
+__init void dispatch_alloc(void)
+{
+    policy = heap_alloc_pages(heap_order(sizeof(*policy)));
+    BUG_ON(!policy);
+}
+
 __init void dispatch_init(const struct topology *t, const struct switch_ops *o)
 {
     static const struct sched_ops lock_ops = {try_lock_cluster, unlock_cluster};
@@ -321,8 +327,6 @@ __init void dispatch_init(const struct topology *t, const struct switch_ops *o)
     for (unsigned i = 0; i < MAX_CPUS; i++)
         timer_init(&slice_end[i], raise_sched, NULL);
     ops = o;
-    policy = heap_alloc_pages(heap_order(sizeof(*policy)));
-    BUG_ON(!policy);
     sched_init(policy, t, &lock_ops);
     softirq_set_handler(SOFTIRQ_SCHED, sched_softirq);
     irq_set_handler(VECTOR_IPI_SCHED, raise_sched, NULL);

@@ -29,6 +29,8 @@ struct switch_ops {
 };
 
 /* At boot, once the CPUs are known and before any of them idles. */
+/* Its memory, while this CPU is the only one: then no other has a translation of it to flush. */
+void dispatch_alloc(void);
 void dispatch_init(const struct topology *t, const struct switch_ops *ops);
 
 /* For a domain and its runnables, once each; then dispatch_online() makes one startable. */

@@ -293,6 +293,7 @@ static __init void find_topology(void)
 
 static __init void start_cpus(void)
 {
+    dispatch_alloc();
     nr_cpus = smp_start(&acpi, early_trampoline_page(), ap_main, stack_for_cpu);
     for (unsigned i = 0; i < nr_cpus; i++)
         cpus[i]->apic_id = smp_apic_id(i);

@@ -434,15 +434,15 @@ static void events_hurry_those_who_wait(void **state)
     waits = w.s.cpu[0].current == unit(0, 0);
     wake(unit(0, waits), WAKE_EVENT);
     t = w.now;
-    world_run(&w, t + 300 * US);
+    world_run(&w, t + 200 * US);
     assert_ptr_equal(w.s.cpu[0].current, unit(0, !waits));
-    world_run(&w, t + 700 * US);
+    world_run(&w, t + 400 * US);
     assert_ptr_equal(w.s.cpu[0].current, unit(0, waits));
     w.unit[0][0].got = w.unit[0][1].got = 0;
     for (t += 1000 * MS; w.now < t; world_run(&w, w.now + 50 * US))
         wake(unit(0, 0), WAKE_EVENT);
     assert_in_range(w.unit[0][0].got, 498 * MS, 503 * MS);
-    assert_true(w.switches < 2 * 1300);
+    assert_true(w.switches < 2 * 2100);
 }
 
 static void a_yield_to_a_sibling_runs_it(void **state)
