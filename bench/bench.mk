@@ -2,7 +2,7 @@
 # BENCH_FLAGS passes options to bench/run, for example BENCH_FLAGS="--systems bare,serai".
 # `make bench-guests`: what guests cost: their own operations, network, disk, grants, the toolstack.
 
-BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty $(B)/bench/count.so
+BENCH_TOOLS := $(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty $(B)/bench/steady $(B)/bench/count.so
 
 .PHONY: bench bench-guests bench-tools
 bench: packages-run $(B)/serai $(B)/kernel/bookworm/vmlinuz bench-tools
@@ -18,7 +18,7 @@ bench-guests: packages-run $(B)/serai $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/
 
 bench-tools: $(BENCH_TOOLS)
 
-$(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty: $(B)/bench/%: bench/guest/%.c
+$(B)/bench/ops $(B)/bench/tiny $(B)/bench/io $(B)/bench/dirty $(B)/bench/steady: $(B)/bench/%: bench/guest/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -static $< -o $@
 

@@ -199,6 +199,7 @@ struct domain {
     /* Written by control operations before it runs. */
     struct cpu_policy *policy; /* NULL: the machine's for guests, see guest/policy.h */
     u32 tsc_mode, tsc_incarnation;
+    bool msr_relaxed; /* unknown registers read as 0, and take what is written to them */
     bool restored;    /* its vcpus' state came from elsewhere */
     ns_t tsc_started; /* when its time began, for domain 0 only */
 

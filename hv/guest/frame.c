@@ -19,7 +19,7 @@ static int take_use(struct frame *f, enum frame_type t, u64 *old)
             typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
         }
         if (verdict == TAKE_CONFLICT)
-            return -XEN_EBUSY;
+            return -XEN_EINVAL;
     } while (!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
                                           __ATOMIC_RELAXED));
     *old = typ;

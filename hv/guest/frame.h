@@ -49,7 +49,10 @@ static inline void frame_put(mfn_t mfn)
         frame_release(mfn, ref);
 }
 
-/* First use, a change of type, contention. */
+/*
+ * First use, a change of type, contention. -XEN_EINVAL: another domain's, or in use as another
+ * type; else what its validation says.
+ */
 int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 void frame_type_put_slow(mfn_t mfn);
 

@@ -20,7 +20,7 @@ static int create_flags_ok(const struct xen_domctl_createdomain *c)
     /* What the toolstack says of an IOMMU for domains that will drive devices: there is none. */
     if (c->flags & ~(XEN_DOMCTL_CDF_xs_domain | XEN_DOMCTL_CDF_iommu) ||
         c->iommu_opts & ~XEN_DOMCTL_IOMMU_no_sharept || c->vmtrace_size ||
-        c->arch.emulation_flags || c->arch.misc_flags)
+        c->arch.emulation_flags || c->arch.misc_flags & ~XEN_X86_MSR_RELAXED)
         return -XEN_EINVAL;
     if (!c->max_vcpus || c->max_vcpus > NR_VCPUS_MAX)
         return -XEN_EINVAL;
@@ -56,6 +56,7 @@ s64 domctl_create(struct xen_domctl *op)
     sysctl_pool_enter(&d->sched, c->cpupool_id);
     memcpy(d->handle, c->handle, sizeof(d->handle));
     d->nr_vcpus_wanted = c->max_vcpus;
+    d->msr_relaxed = c->arch.misc_flags & XEN_X86_MSR_RELAXED;
     if (c->max_grant_frames > 0)
         d->max_grant_frames = (u32)c->max_grant_frames;
     if (c->max_maptrack_frames >= 0)

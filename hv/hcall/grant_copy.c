@@ -55,15 +55,17 @@ static __noinline void release(struct side *s, bool write)
 
 static int hold_own(struct vcpu *v, struct side *s, u64 key, bool write)
 {
-    int rc;
-
     s->mfn = MFN(key & KEY_NAME);
     if (key >> 48 != DOMID_SELF)
         return GNTST_permission_denied;
     if (!write)
         return frame_get(v->domain->id, s->mfn) ? GNTST_okay : GNTST_bad_page;
-    rc = frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE);
-    return !rc ? GNTST_okay : rc == -XEN_EBUSY ? GNTST_general_error : GNTST_bad_page;
+    if (!frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE))
+        return GNTST_okay;
+    if (!frame_get(v->domain->id, s->mfn))
+        return GNTST_bad_page;
+    frame_put(s->mfn);
+    return GNTST_general_error;
 }
 
 static int hold_granted(struct vcpu *v, struct side *s, u64 key, bool write)

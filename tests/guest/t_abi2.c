@@ -9,9 +9,14 @@
 
 static void error_numbers(void)
 {
-    u64 *l1 = page_alloc();
+    u64 *l1 = page_alloc(), *bad = page_alloc();
 
+    is(mmuext(MMUEXT_PIN_L4_TABLE, mfn_of(l1), 0), -XEN_EINVAL, "pin what is writable: EINVAL");
     make_table(1, l1);
+    bad[0] = maddr_of(l1) | PTE_KERN;
+    set_ro(bad);
+    is(mmuext(MMUEXT_PIN_L1_TABLE, mfn_of(bad), 0), -XEN_EBUSY,
+       "pin what would write to it: EBUSY");
     is(window_map(9, maddr_of(l1) | PTE_KERN), -XEN_EBUSY, "a table, writable: EBUSY");
     is(window_map(9, 0xfee00000 | PTE_KERN), -XEN_EPERM, "the local APIC: EPERM");
     is(hc_update_va((void *)UNMAPPED, 0, 0), -XEN_EINVAL, "no table: EINVAL");

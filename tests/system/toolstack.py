@@ -47,7 +47,7 @@ COMMON = [
     (r"\b([Dd]omain|domid|vif|[Dd]om) ?\d+", r"\1 #"),
     (r"\[pid \d+\]", "[pid #]"),
     (r"\[\d+\]", "[#]"),
-    (r"/(domain|backend/\w+|vif|vbd|console)/\d+/", r"/\1/#/"),
+    (r"/(domain|backend/\w+|vif|vbd|console|libxl)/\d+/", r"/\1/#/"),
 ]
 # Before anything looks for numbers.
 FIRST = [(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID")]
