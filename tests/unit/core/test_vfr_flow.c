@@ -413,6 +413,50 @@ static void icmp_errors(void **state)
     assert_int_equal(look(&e), VFR_FLOW_MISS);
 }
 
+/* Who asked is known whatever way the answer comes, as long as the flow lives; nothing changes. */
+static enum vfr_flow_result whose(const struct packet *p, u16 *vif)
+{
+    struct vfr_flow_key key;
+
+    vfr_flow_key(&t, &p->tuple, 0, p->flags, &key);
+    return vfr_flow_whose(&t, &key, p->use.now, vif);
+}
+
+static void owners(void **state)
+{
+    struct packet ask = packet(ICMP, 1, 77, 2, 77, 0), answer = packet(ICMP, 2, 77, 1, 77, 0);
+    struct packet error = ask;
+    u16 vif = VFR_NOBODY;
+
+    ask.flags = VFR_P_QUERY;
+    answer.flags = VFR_P_ANSWER;
+    error.flags = VFR_P_INNER;
+    assert_int_equal(whose(&ask, &vif), VFR_FLOW_MISS);
+    assert_int_equal(vif, VFR_NOBODY);
+    assert_int_equal(send(ask), VFR_R_OK);
+    for (int i = 0; i < 3; i++) {
+        vif = VFR_NOBODY;
+        assert_int_equal(whose(i == 0 ? &ask : i == 1 ? &answer : &error, &vif), VFR_FLOW_HIT);
+        assert_int_equal(vif, 1);
+    }
+    assert_int_equal(flows[0].packets[0], 1);
+    assert_int_equal(flows[0].packets[1], 0);
+    answer.flags = VFR_P_QUERY; /* a question of the other side's is no flow of this one's */
+    assert_int_equal(whose(&answer, &vif), VFR_FLOW_MISS);
+    assert_int_equal(vfr_flow_rekey(&t, other_secret), 0);
+    assert_int_equal(whose(&ask, &vif), VFR_FLOW_HIT);
+    while (!vfr_flow_rekey_step(&t, 8))
+        assert_int_equal(whose(&ask, &vif), VFR_FLOW_HIT);
+    assert_int_equal(whose(&ask, &vif), VFR_FLOW_HIT);
+    for (u32 i = 0; i <= t.mask; i++)
+        buckets[i].lock = 1;
+    assert_int_equal(whose(&ask, &vif), VFR_FLOW_BUSY);
+    for (u32 i = 0; i <= t.mask; i++)
+        buckets[i].lock = 0;
+    ask.use.now = 61 * S;
+    assert_int_equal(whose(&ask, &vif), VFR_FLOW_MISS);
+}
+
 static void new_rules(void **state)
 {
     const struct vfr_flow_verdict verdict = {2, 88, 8, 0};
@@ -759,6 +803,7 @@ int main(void)
         TEST(clock_behind),
         TEST(icmp_questions),
         TEST(icmp_errors),
+        TEST(owners),
         TEST(new_rules),
         TEST(quota),
         TEST(rate),

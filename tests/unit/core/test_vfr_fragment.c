@@ -97,6 +97,53 @@ static void in_order(void **state)
     assert_int_equal(t.used, 0);
 }
 
+/* Where pieces go is known without offering them. */
+static void ways(void **state)
+{
+    struct vfr_packet later = piece(7, 1480, 2960, true), other = piece(8, 1480, 2960, true);
+    struct vfr_fragment_answer a;
+
+    assert_int_equal(vfr_fragment_way(&t, &later, inside), VFR_NOBODY);
+    a = offer(piece(7, 0, 1480, true), inside, 0);
+    assert_int_equal(vfr_fragment_way(&t, &later, inside), VFR_NOBODY);
+    decide(a.ticket, pass_to(3));
+    assert_int_equal(vfr_fragment_way(&t, &later, inside), 3);
+    assert_int_equal(vfr_fragment_way(&t, &later, outside), VFR_NOBODY);
+    assert_int_equal(vfr_fragment_way(&t, &other, inside), VFR_NOBODY);
+    a = offer(piece(8, 0, 1480, true), inside, 0);
+    decide(a.ticket, refuse(VFR_R_RULE));
+    assert_int_equal(vfr_fragment_way(&t, &other, inside), VFR_NOBODY);
+    expect_drop(offer(piece(7, 8, 1488, true), inside, 0), VFR_R_FRAG_OVERLAP);
+    assert_int_equal(vfr_fragment_way(&t, &later, inside), VFR_NOBODY);
+    assert_int_equal(t.used, 2);
+}
+
+/* An interface goes: what it sent, and what went to it; nothing else. */
+static void forgotten(void **state)
+{
+    const struct vfr_origin third = {.vif = 9};
+    struct vfr_packet later = piece(1, 1480, 2960, true);
+    u32 ticket;
+
+    decide(offer(piece(1, 0, 1480, true), inside, 0).ticket, pass_to(3));
+    decide(offer(piece(2, 0, 1480, true), outside, 0).ticket, pass_to(5));
+    decide(offer(piece(3, 0, 1480, true), third, 0).ticket, pass_to(3));
+    ticket = offer(piece(4, 8, 1480, true), inside, 0).ticket;
+    offer(piece(5, 8, 1480, true), third, 0);
+    assert_int_equal(t.used, 5);
+    assert_int_equal(vfr_fragment_forget(&t, 77), VFR_NO_TICKET);
+    assert_int_equal(t.used, 5);
+    assert_int_equal(vfr_fragment_forget(&t, 5), ticket);
+    vfr_fragment_release(&t, ticket);
+    assert_int_equal(vfr_fragment_forget(&t, 5), VFR_NO_TICKET);
+    assert_int_equal(vfr_fragment_check(&t), 0);
+    assert_int_equal(t.used, 2);
+    assert_int_equal(t.held_bytes, 34 + 1472);
+    assert_int_equal(vfr_fragment_way(&t, &later, inside), VFR_NOBODY);
+    later = piece(3, 1480, 2960, true);
+    assert_int_equal(vfr_fragment_way(&t, &later, third), 3);
+}
+
 static void refused(void **state)
 {
     struct vfr_fragment_answer a = offer(piece(7, 0, 1480, true), inside, 0);
@@ -489,6 +536,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(in_order, reset),
+        cmocka_unit_test_setup(ways, reset),
+        cmocka_unit_test_setup(forgotten, reset),
         cmocka_unit_test_setup(refused, reset),
         cmocka_unit_test_setup(followers_first, reset),
         cmocka_unit_test_setup(whole, reset),

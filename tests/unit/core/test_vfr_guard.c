@@ -90,6 +90,53 @@ static void stations(void **state)
     expect(VFR_R_SPOOF_MAC);
 }
 
+/* An error about a packet of this addressee. */
+static void error4(u32 about)
+{
+    u8 *m;
+
+    frame_ip4(&f, GUEST_IP, PEER_IP, PROTO_ICMP4);
+    m = frame_icmp(&f, ICMP4_UNREACHABLE, 3, 0, 28) + ICMP_HEADER;
+    m[0] = 0x45;
+    m[9] = PROTO_UDP;
+    put_be32(m + 12, PEER_IP);
+    put_be32(m + 16, about);
+    frame_finish(&f);
+}
+
+static void error6(struct vfr_addr about)
+{
+    u8 *m;
+
+    frame_ip6(&f, IP6(0x20010db800000001, 5), PEER_IP6, PROTO_ICMP6);
+    m = frame_icmp(&f, ICMP6_UNREACHABLE, 4, 0, 48) + ICMP_HEADER;
+    m[0] = 0x60;
+    m[6] = PROTO_UDP;
+    put_be64(m + 8, PEER_IP6.high);
+    put_be64(m + 16, PEER_IP6.low);
+    put_be64(m + 24, about.high);
+    put_be64(m + 32, about.low);
+    frame_finish(&f);
+}
+
+static void complaints(void **state)
+{
+    error4(GUEST_IP);
+    expect(VFR_R_OK);
+    error4(SHARED_IP);
+    expect(VFR_R_OK);
+    error4(OTHER_IP);
+    expect(VFR_R_SPOOF_IP4);
+    error6(IP6(0x20010db800000001, 7));
+    expect(VFR_R_OK);
+    error6(OTHER_IP6);
+    expect(VFR_R_SPOOF_IP6);
+    b.flags = VFR_B_ANY_IP;
+    expect(VFR_R_OK);
+    error4(OTHER_IP);
+    expect(VFR_R_OK);
+}
+
 static void addresses4(void **state)
 {
     const struct {
@@ -525,6 +572,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(stations, reset),
         cmocka_unit_test_setup(addresses4, reset),
+        cmocka_unit_test_setup(complaints, reset),
         cmocka_unit_test_setup(addresses6, reset),
         cmocka_unit_test_setup(arp, reset),
         cmocka_unit_test_setup(neighbours, reset),

@@ -387,6 +387,33 @@ static void draining(void **state)
     destroy(w);
 }
 
+/* Any port of a class at all? */
+static void any(void **state)
+{
+    struct world *w = create(1, 8, 8);
+    const struct vfr_shared *x;
+    u32 id;
+
+    assert_int_equal(share(w, X), 0);
+    x = vfr_lease_shared(&w->l, VFR_IP4(X));
+    assert_non_null(x);
+    assert_null(vfr_lease_shared(&w->l, VFR_IP4(Y)));
+    assert_null(vfr_lease_shared(&w->l, (struct vfr_addr){1, VFR_IP4(X).low}));
+    assert_int_equal(grant(w, 1, BLOCK, 61440, 12), 0);
+    assert_int_equal(grant(w, 2, SPI, 0xffff, 0), 0);
+    id = granted(w, 3, SPI, 1, 0);
+    for (u16 d = 0; d < 5; d++) {
+        assert_int_equal(vfr_ports_has_any(&w->l.ports, x, VFR_PC_STREAM, d * 2), d == 1);
+        assert_int_equal(vfr_ports_has_any(&w->l.ports, x, VFR_PC_SPI, d * 2),
+                         d == 2 || d == 3);
+    }
+    assert_int_equal(act(w, VFR_LEASE_REVOKE, id, 10), 0);
+    assert_true(vfr_ports_has_any(&w->l.ports, x, VFR_PC_SPI, 6));
+    assert_int_equal(act(w, VFR_LEASE_FREE, id, 0), 0);
+    assert_false(vfr_ports_has_any(&w->l.ports, x, VFR_PC_SPI, 6));
+    destroy(w);
+}
+
 static void singles(void **state)
 {
     struct world *w = create(1, 8, 3);
@@ -802,14 +829,14 @@ static void oracle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),       cmocka_unit_test(senseless),
-        cmocka_unit_test(addresses),    cmocka_unit_test(many_addresses),
-        cmocka_unit_test(life),         cmocka_unit_test(reclaim),
-        cmocka_unit_test(draining),     cmocka_unit_test(reclaim_in_order),
-        cmocka_unit_test(singles),      cmocka_unit_test(quota),
-        cmocka_unit_test(exhaustion),   cmocka_unit_test(deterministic),
-        cmocka_unit_test(domain_death), cmocka_unit_test(listing),
-        cmocka_unit_test(oracle),
+        cmocka_unit_test(memory),        cmocka_unit_test(senseless),
+        cmocka_unit_test(addresses),     cmocka_unit_test(many_addresses),
+        cmocka_unit_test(life),          cmocka_unit_test(reclaim),
+        cmocka_unit_test(draining),      cmocka_unit_test(reclaim_in_order),
+        cmocka_unit_test(singles),       cmocka_unit_test(any),
+        cmocka_unit_test(quota),         cmocka_unit_test(exhaustion),
+        cmocka_unit_test(deterministic), cmocka_unit_test(domain_death),
+        cmocka_unit_test(listing),       cmocka_unit_test(oracle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
