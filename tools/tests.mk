@@ -68,9 +68,19 @@ $(B)/rules/judge.so: $(RULES_JUDGE) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h)
 	@echo '  CC      $@'
 	$(Q)$(CC) $(HOST_FLAGS) -O2 -fPIC -shared $(RULES_JUDGE) -o $@
 
+# The router's way of a packet, and explanations, against each other and that oracle.
+RULES_ROUTER := tests/rules/router.c $(wildcard hv/core/vfr_*.c) $(wildcard hv/base/sha256*.c) hv/base/string.c tests/host_stubs.c \
+                $(addprefix hv/svc/vfr_,answer.c elements.c explain.c forward.c pieces.c shared.c ways.c)
+
+$(B)/rules/router.so: $(RULES_ROUTER) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h hv/svc/*.h)
+	@mkdir -p $(@D)
+	@echo '  CLANG   $@'
+	$(Q)$(CLANG) -Itests/fuzz/machine/shadow $(HOST_FLAGS) -O2 -fPIC -shared $(RULES_ROUTER) -o $@
+
 .PHONY: rules
-rules: $(B)/rules/judge.so
+rules: $(B)/rules/judge.so $(B)/rules/router.so
 	tests/rules/language
+	VFR_ROUTER=$(B)/rules/router.so tests/rules/explain --rulesets $(RULESETS) --packets 100
 	VFR_JUDGE=$(B)/rules/judge.so tests/rules/compare --rulesets $(RULESETS)
 
 # Domain 0's servers for leases, over the hypervisor's own code; some with clients that others wrote.
