@@ -112,7 +112,8 @@ static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
 
 static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_verdict *v)
 {
-    vfr_log_denied(&j->p->parsed, j->in, j->out, v);
+    if (likely(!vfr_sink_of(j)))
+        vfr_log_denied(&j->p->parsed, j->in, j->out, v);
     return vfr_refuse(j->p, v);
 }
 

@@ -151,4 +151,5 @@ def test_router():
         t.close()
 
 
-machine.main()
+if __name__ == "__main__":
+    machine.main()

@@ -152,6 +152,51 @@ static void other_records(void **state)
     assert_int_equal(record[40 + 255], 0x77);
 }
 
+/* What dies of one reason is told of together, after a second. */
+static void drops_are_counted(void **state)
+{
+    const struct vfr_log_drops *drops = (const void *)record;
+    struct vfr_log_event e = event(0x01020304, 4100, 1);
+    struct vfr_log_moment m = moment;
+
+    for (unsigned i = 0; i < 1000; i++)
+        vfr_log_drop(&l, &m, &e, 60);
+    assert_true(vfr_log_tick(&l, &m));
+    assert_int_equal(take(), 0);
+    e.reason = VFR_R_MTU;
+    vfr_log_drop(&l, &m, &e, 100);
+    m.now += 1000000000;
+    (void)vfr_log_tick(&l, &m);
+    while (take() && drops->reason != VFR_R_RULE)
+        assert_int_equal(drops->reason, VFR_R_MTU);
+    assert_int_equal(drops->count, 1000);
+    assert_int_equal(drops->bytes, 60000);
+    assert_false(vfr_log_tick(&l, &m));
+    assert_int_equal(vfr_log_check(&l), 0);
+}
+
+/* Of many reasons at many interfaces none is lost, wherever they are remembered. */
+static void drops_make_room(void **state)
+{
+    const struct vfr_log_drops *drops = (const void *)record;
+    struct vfr_log_event e = event(0x01020304, 4100, 1);
+    struct vfr_log_moment m = moment;
+    u64 told = 0;
+
+    for (u32 i = 0; i < 900; i++) {
+        e.where.in = i % 30 << 16;
+        e.reason = (u16)(1 + i % 7);
+        vfr_log_drop(&l, &m, &e, 60);
+        while (take())
+            told += drops->count;
+    }
+    m.now += 1000000000;
+    assert_false(vfr_log_tick(&l, &m));
+    while (take())
+        told += drops->count;
+    assert_int_equal(told, 900);
+}
+
 /* A reader that sleeps: the ring fills up, what is lost is named when it wakes. */
 static void every_loss_is_named(void **state)
 {
@@ -436,6 +481,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(sizes, start, release),
         TEST(flow_records),
         TEST(other_records),
+        TEST(drops_are_counted),
+        TEST(drops_make_room),
         TEST(every_loss_is_named),
         TEST(a_tick_names_a_loss),
         cmocka_unit_test_setup_teardown(a_reader_that_lies, start, release),
