@@ -130,11 +130,13 @@ static void too_much(void)
 static void on_the_wire(void)
 {
     static const u8 station[] = {2, 0, 0, 0, 0, 0x77};
-    struct serai_vfr_vif v = up.vif;
+    struct serai_vfr_vif v;
+    u32 len;
     u8 *got = page;
 
     group("on the wire");
     is(front_op(&up.vif, VFR_VIF_DISCONNECT), 0, "another uplink");
+    up = (struct front){.sent = 0};
     front_prepare(&up, 3, 0);
     memcpy(up.vif.mac, station, 6);
     ok(front_connect(&up, 8), "with a station of its own");
@@ -151,11 +153,11 @@ static void on_the_wire(void)
     is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "of one station");
     is(front_send(&a, page_ref, udp(1, GUEST(1), WORLD, 1000, 7), 0), 0, "once more");
     ok(front_take(&up, &got) && got[5] == 0xef, "goes there");
-    udp(0, WORLD, GUEST(1), 7, 1000);
-    is(front_send(&up, page_ref, 74, 0), 0, "an answer to the guests' router");
+    len = udp(0, WORLD, GUEST(1), 7, 1000);
+    is(front_send(&up, page_ref, len, 0), 0, "an answer to the guests' router");
     ok(nothing(&a), "is for nobody here");
     memcpy(page, station, 6);
-    is(front_send(&up, page_ref, 74, 0), 0, "to that station");
+    is(front_send(&up, page_ref, len, 0), 0, "to that station");
     ok(comes(&a, GUEST(1)), "comes");
 }
 
