@@ -7,7 +7,7 @@ Serves those whose 'script' is vif-vfr; others are xen-netback's. Reads /etc/ser
 the router reaches the world, and /etc/serai/net.rules if no rules are in force. If it ends, packets go
 on as they did; started again, it takes over what is connected.
 
-Exit status: 1 if it cannot work; 3 if what is written in one of the files is wrong.
+Exit status: 2 if it cannot work on this hypervisor; 3 if what is written in one of the files is wrong.
 """
 
 import argparse
@@ -163,16 +163,19 @@ def main():
     logging.basicConfig(format="%(name)s: %(message)s",
                         level=logging.INFO if args.verbose else logging.WARNING)
     try:
-        Daemon().run()
-    except KeyboardInterrupt:
-        return 130
+        daemon = Daemon()
     except (settings.BadSetting, policy.Refused) as why:
         print(f"netd: {why}", file=sys.stderr)
         return 3
     except OSError as why:
         print(f"netd: {why}: this must run as root in domain 0 on Serai, with rules in {policy.FILE}",
               file=sys.stderr)
-        return 1
+        return 2
+    try:
+        daemon.run()
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
