@@ -1,4 +1,4 @@
-"""DHCP for an interface of one (RFC 2131): its shared address as /32, the way out, and its ports.
+"""DHCP for an interface of one (RFC 2131): its address as /32, the way out, and of a shared one its ports.
 
 The client's identity is the interface; the server only says what the leases say, and leases a block
 for a domain that has none. Total on any bytes.
@@ -12,8 +12,8 @@ MAGIC = b"\x63\x82\x53\x63"
 LEASE_SECONDS = 3600
 MTU = 1500
 
-(O_MASK, O_DNS, O_MTU, O_WANTED, O_TIME, O_TYPE, O_SERVER, O_LIST, O_ROUTES,
- O_PORTS) = 1, 6, 26, 50, 51, 53, 54, 55, 121, 159
+(O_MASK, O_ROUTER, O_DNS, O_MTU, O_WANTED, O_TIME, O_TYPE, O_SERVER, O_LIST, O_ROUTES,
+ O_PORTS) = 1, 3, 6, 26, 50, 51, 53, 54, 55, 121, 159
 
 
 def options(data):
@@ -28,6 +28,10 @@ def options(data):
         found[data[at]] = found.get(data[at], b"") + data[at + 2:at + 2 + data[at + 1]]
         at += 2 + data[at + 1]
     return found
+
+
+def address(vif):
+    return (vif.own or vif.shared).to_bytes(4, "big")
 
 
 def routes(gateway):
@@ -51,7 +55,7 @@ class Server:
         """The answer to broadcast on the interface; None: there is none."""
         if len(data) < 240 or data[:3] != b"\x01\x01\x06" or data[236:240] != MAGIC:
             return None
-        if data[28:34] != vif.mac or not vif.shared:
+        if data[28:34] != vif.mac or not (vif.own or vif.shared):
             return None
         asked = options(data[240:])
         if not asked or len(asked.get(O_TYPE, b"")) != 1:
@@ -71,7 +75,7 @@ class Server:
         if asked.get(O_SERVER, self.gateway) != self.gateway:
             return None  # it has chosen another one
         wanted = asked.get(O_WANTED, data[12:16])
-        if wanted != vif.shared.to_bytes(4, "big"):
+        if wanted != address(vif):
             return self._reply(data, NAK, bytes(4), b"")
         return self._answer(vif, data, asked, ACK)
 
@@ -86,18 +90,19 @@ class Server:
             return None
 
     def _answer(self, vif, data, asked, kind, inform=False):
-        block = self._block(vif)
-        if not block:
+        block = None if vif.own else self._block(vif)
+        if not (vif.own or block):
             return None
         body = b"" if inform else option(O_TIME, LEASE_SECONDS.to_bytes(4, "big"))
         body += option(O_MASK, b"\xff\xff\xff\xff") + option(O_MTU, MTU.to_bytes(2, "big"))
-        body += option(O_ROUTES, routes(self.gateway))
+        # Who knows the former does not heed the latter (RFC 3442).
+        body += option(O_ROUTES, routes(self.gateway)) + option(O_ROUTER, self.gateway)
         if self.dns:
             body += option(O_DNS, self.dns)
         # A client that says what it understands gets the ports only if they are among that.
-        if O_PORTS in asked.get(O_LIST, bytes([O_PORTS])):
+        if block and O_PORTS in asked.get(O_LIST, bytes([O_PORTS])):
             body += option(O_PORTS, port_parameters(block.start, block.log2))
-        yours = bytes(4) if inform else vif.shared.to_bytes(4, "big")
+        yours = bytes(4) if inform else address(vif)
         return self._reply(data, kind, yours, body)
 
     def _reply(self, data, kind, yours, body):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 HYPERCALL_SERAI = 55
 OP_VIF, OP_RULES, OP_LEASE, OP_LOG = 8, 9, 10, 12
 OP_SET, OP_EXPLAIN = 16, 17
-CONNECT, DISCONNECT, READ, NEXT = range(4)
+CONNECT, DISCONNECT, READ, NEXT, NEXT_HOP = range(5)
 INSTALL, CHECK, READ_RULES, CONFIRM, ROLL_BACK = range(5)
 SET_ADD, SET_REMOVE, SET_LIST = range(3)
 EXPLAIN_PACKET, EXPLAIN_WATCH, EXPLAIN_COLLECT = range(3)
@@ -238,6 +238,9 @@ class Router:
 
     def disconnect(self, index):
         self.call(OP_VIF, Vif(vif=index).pack(DISCONNECT))
+
+    def set_next_hop(self, index, mac):
+        self.call(OP_VIF, Vif(vif=index, next_hop=mac).pack(NEXT_HOP))
 
     def vifs(self):
         """All that are up."""

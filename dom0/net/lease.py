@@ -30,6 +30,7 @@ class Refused(Exception):
 
     def __init__(self, number):
         super().__init__(errno.errorcode.get(abs(number), number))
+        self.number = abs(number)
         self.why = REASONS.get(abs(number))
 
 
@@ -43,6 +44,7 @@ class Vif:
     mac: bytes = bytes(6)
     register: bool = True
     block_log2: int = 12
+    own: int = 0      # the address that DHCP gives it; 0: the shared one
 
 
 @dataclass

@@ -73,15 +73,15 @@ class Leases:
         return ORDER.unpack(self._do(operation(CHANGE, order(op, **what)))[0])
 
     def _list(self):
-        """Everything: (interface, uuid, lease)."""
+        """Everything: (interface, uuid, address, lease)."""
         cursor, count, found = 0, 1, []
         while count:
             _, cursor, count = self._do(operation(LIST, cursor=cursor,
                                                   entries=self.call.address + ENTRIES))
             for i in range(count):
-                number, _, start, vif, log2, classes, state, origin, _, ends, uuid = \
+                number, ip, start, vif, log2, classes, state, origin, _, ends, uuid = \
                     INFO.unpack_from(self.call.page, ENTRIES + i * INFO.size)
-                found.append((vif, uuid, lease.Lease(number, start, log2, classes, seconds(ends),
+                found.append((vif, uuid, ip, lease.Lease(number, start, log2, classes, seconds(ends),
                                                      origin, state)))
         return found
 
@@ -107,8 +107,19 @@ class Leases:
         self._change(REVOKE, number=number, duration=duration, origin=origin)
 
     def leases(self, vif):
-        return [l for number, uuid, l in self._list()
+        return [l for number, uuid, _, l in self._list()
                 if number == vif.number and uuid == vif.uuid and l.state != lease.RESTING]
+
+    def owner(self, address, port, classes):
+        """The number of the interface that may send from there, or None."""
+        for number, _, ip, l in self._list():
+            if ip == address and l.state != lease.RESTING and l.classes & classes == classes and \
+                    l.start <= port < l.start + (1 << l.log2):
+                return number
+        return None
+
+    def origin(self, number):
+        return next((l.origin for *_, l in self._list() if l.number == number), None)
 
 
 def order(op, number=0, duration=0, vif=None, classes=0, start=0, log2=0, origin=0):

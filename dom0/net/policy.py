@@ -12,7 +12,7 @@ import pathlib
 import rules_compile
 import rules_parse
 import rules_zones
-from hypercall import UPLINK
+from hypercall import PUNT, UPLINK
 
 FILE = pathlib.Path("/etc/serai/net.rules")
 STATE = pathlib.Path("/var/lib/serai/net/rules.json")
@@ -25,6 +25,8 @@ class Refused(Exception):
 def interface(vif, name):
     if vif.kind == UPLINK:
         return rules_zones.Interface("uplink", index=vif.handle)
+    if vif.kind == PUNT:
+        return rules_zones.Interface("router")
     return rules_zones.Interface("domain", name, vif.domid, vif.handle)
 
 

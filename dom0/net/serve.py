@@ -1,10 +1,14 @@
 """The servers' sockets: RSIP by UDP and TCP, PCP and NAT-PMP, DHCP; all in one loop.
 
-Who sends is known by the address it sends from: the router lets no guest send from another's. Nothing
-here understands a message; what waits for a guest is bounded, and a slow one only harms itself.
+Who sends is known by the address and the port it sends from, of DHCP by the Ethernet address it names:
+the router lets no guest send with another's. Nothing here understands a message; what waits for a guest
+is bounded, and a slow one only harms itself.
 """
 import asyncio
 import socket
+from dataclasses import dataclass
+
+import lease
 
 import pcp
 import rsip
@@ -13,6 +17,7 @@ import rsip_wire as wire
 CONNECTIONS_MAX = 4   # of an interface, at a time
 SILENCE = 900         # seconds after which a connection that says nothing ends
 BACKLOG_MAX = 16384   # bytes that a guest does not fetch
+DHCP_PORT, DHCP_CLIENT = 67, 68
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -28,29 +33,66 @@ class _Datagrams(asyncio.DatagramProtocol):
             self.transport.sendto(reply, peer)
 
 
-class Listeners:
-    """'vif_of' gives the interface that has an inside address (an integer), or None."""
+@dataclass
+class Sockets:
+    """Bound ones; DHCP's is left out where nobody is served by it."""
+    stream: socket.socket
+    rsip: socket.socket
+    pcp: socket.socket
+    dhcp: socket.socket = None
 
-    def __init__(self, vif_of, rsip_server, pcp_server, tick=1.0):
-        self.vif_of, self.rsip, self.pcp, self.every = vif_of, rsip_server, pcp_server, tick
+    def all(self):
+        return [s for s in (self.stream, self.rsip, self.pcp, self.dhcp) if s]
+
+
+def bound(kind, address, port, device=None):
+    s = socket.socket(socket.AF_INET, kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if device:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    s.bind((address, port))
+    return s
+
+
+def open_sockets(address, device=None, rsip_port=wire.PORT, pcp_port=pcp.PORT):
+    """With a device: only what comes by that, DHCP too."""
+    stream = bound(socket.SOCK_STREAM, address, rsip_port, device)
+    stream.listen()
+    rsip_port = stream.getsockname()[1]
+    found = Sockets(stream, bound(socket.SOCK_DGRAM, address, rsip_port, device),
+                    bound(socket.SOCK_DGRAM, address, pcp_port, device))
+    if device:
+        # Who has no address yet asks everybody.
+        found.dhcp = bound(socket.SOCK_DGRAM, "0.0.0.0", DHCP_PORT, device)
+    return found
+
+
+class Listeners:
+    """
+    'who' tells interfaces apart: by_source(address, port, classes), by_mac(bytes), each None if there
+    is none such.
+    """
+
+    def __init__(self, who, rsip_server, pcp_server, dhcp_server=None, tick=1.0):
+        self.who, self.rsip, self.pcp, self.dhcp, self.every = who, rsip_server, pcp_server, dhcp_server, tick
         self.connections = {}
         self.parts = []
 
-    def _vif(self, peer):
-        return self.vif_of(int.from_bytes(socket.inet_aton(peer[0]), "big"))
+    def _vif(self, peer, classes=lease.DATAGRAM):
+        return self.who.by_source(int.from_bytes(socket.inet_aton(peer[0]), "big"), peer[1], classes)
 
-    async def start(self, address, rsip_port=wire.PORT, pcp_port=pcp.PORT):
-        """Returns the ports, for tests that let the system choose them."""
+    async def start(self, sockets):
         loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._stream, address, rsip_port, limit=wire.MESSAGE_MAX)
-        rsip_port = server.sockets[0].getsockname()[1]
-        self.udp, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._rsip_udp), local_addr=(address, rsip_port))
-        mapping, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._pcp), local_addr=(address, pcp_port))
-        self.parts = [server, self.udp, mapping]
+        server = await asyncio.start_server(self._stream, sock=sockets.stream, limit=wire.MESSAGE_MAX)
+        self.parts = [server]
+        answers = [(sockets.rsip, self._rsip_udp), (sockets.pcp, self._pcp)]
+        if sockets.dhcp:
+            answers.append((sockets.dhcp, self._dhcp))
+        for sock, answer in answers:
+            part, _ = await loop.create_datagram_endpoint(lambda a=answer: _Datagrams(a), sock=sock)
+            self.parts.append(part)
+        self.udp = self.parts[1]
         self.clock = asyncio.ensure_future(self._clock())
-        return rsip_port, mapping.get_extra_info("sockname")[1]
 
     async def stop(self):
         self.clock.cancel()
@@ -69,8 +111,15 @@ class Listeners:
         source = int.from_bytes(socket.inet_aton(peer[0]), "big")
         return vif and self.pcp.receive(vif, source, data)
 
+    def _dhcp(self, data, peer):
+        """The answer goes to the interface by its own address, whatever address it offers."""
+        vif = self.who.by_mac(data[28:34])
+        reply = vif and self.dhcp.receive(vif, data)
+        if reply:
+            self.parts[3].sendto(reply, (socket.inet_ntoa(vif.inside.to_bytes(4, "big")), DHCP_CLIENT))
+
     async def _stream(self, reader, writer):
-        vif = self._vif(writer.get_extra_info("peername"))
+        vif = self._vif(writer.get_extra_info("peername"), lease.STREAM)
         mine = self.connections.setdefault(vif.number, set()) if vif else set()
         if vif and len(mine) < CONNECTIONS_MAX:
             mine.add(writer)

@@ -4,17 +4,27 @@ A Backend follows one interface: step() looks at both ends' states and does what
 whenever something below one of paths() changes. The store has read, write, ls and a transaction;
 the router connects and disconnects (hypercall.Router); the policy tells an interface's zones
 (policy.Policy). None of them is touched but through these.
+
+Interfaces are ours whose 'script' is vif-vfr. The kernel's xen-netback may be loaded and serve the
+others: it would take ours, too, so each is taken from it before the front end may connect.
 """
 
 import ipaddress
 import logging
+import pathlib
+import time
 
+import lease
 from hypercall import (CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG, ROUTED, Vif, mac_bytes)
 
 log = logging.getLogger("vifs")
 
 INIT, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = range(1, 7)
 MAX_QUEUES = 8
+SHARE = 7  # an order about leases: an address is one that domains share
+SCRIPT = "vif-vfr"
+NETBACK = pathlib.Path("/sys/bus/xen-backend/drivers/vif")
+NETBACK_PATIENCE = 5  # seconds until it has seen an interface
 
 # What the router can take, in the words of the protocol.
 OFFERS = {
@@ -56,10 +66,44 @@ def addresses(text):
     return networks, shared
 
 
+def inside_of(networks, shared, domid, handle):
+    """
+    The IPv4 address that is this interface's alone, under which domain 0's daemons know it: the first one
+    that it was given, else one made of its number (RFC 6598). None: it has no IPv4.
+    """
+    for network in networks:
+        if network.version == 4 and network.prefixlen == 32 and network not in shared:
+            return network.network_address
+    if shared:
+        return ipaddress.IPv4Address("100.64.0.0") + (domid << 4 | handle & 15)
+    return None
+
+
+def is_ours(store, path):
+    """Does the back end below 'path' say that the router is to serve it?"""
+    script = store.read(f"{path}/script")
+    return bool(script) and script.rpartition("/")[2] == SCRIPT and bool(store.read(f"{path}/frontend"))
+
+
+def take_from_netback(name):
+    """The driver keeps its hands off from then on."""
+    until = time.monotonic() + NETBACK_PATIENCE
+    while NETBACK.exists():
+        if (NETBACK / name).exists():
+            (NETBACK / "unbind").write_text(name, encoding="ascii")
+            return
+        if time.monotonic() > until:
+            return  # somebody has unbound it before
+        time.sleep(0.05)
+
+
 class Backend:
-    def __init__(self, store, router, policy, domid, handle):
-        self.store, self.router, self.policy = store, router, policy
+    """'own' is what domain 0 itself has at the other end (own.Own), None for a guest's."""
+
+    def __init__(self, store, router, policy, domid, handle, own=None):
+        self.store, self.router, self.policy, self.own = store, router, policy, own
         self.domid, self.handle = domid, handle
+        self.offered = False
         self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
         self.front = store.read(f"{self.path}/frontend")
         self.index = None  # the router's number, while it is connected
@@ -83,10 +127,11 @@ class Backend:
             self.disconnect()
             return False
         front, ours = number(self.store, f"{self.front}/state", CLOSED), self.state()
-        if front in (INIT, INIT_WAIT) and (ours in (INIT, CLOSING, CLOSED) or self.index is not None):
-            self.disconnect()
-            self.offer()
-        elif front in (INITIALISED, CONNECTED) and ours in (INIT, INIT_WAIT):
+        if front in (INIT, INIT_WAIT):
+            if not self.offered or ours in (INIT, CLOSING, CLOSED) or self.index is not None:
+                self.disconnect()
+                self.offer()
+        elif front in (INITIALISED, CONNECTED) and ours in (INIT, INIT_WAIT, CONNECTED):
             self.connect()
         elif front == CLOSING and ours != CLOSED:
             self.disconnect()
@@ -97,22 +142,39 @@ class Backend:
         return True
 
     def offer(self):
+        if not self.offered and not self.own:
+            take_from_netback(f"vif-{self.domid}-{self.handle}")
+        self.offered = True
         with self.store.transaction() as t:
             for key, value in OFFERS.items():
                 t.write(f"{self.path}/{key}", str(value))
+            t.write(f"{self.path}/router", "served")  # what vif-vfr waits for
         self.set_state(INIT_WAIT)
 
     def connect(self):
+        """Also after a restart: then the hypervisor has it already, or no longer."""
+        if self.index is not None and self.state() == CONNECTED:
+            return
         try:
-            self.index = self.policy.connect(self.router, self.describe(), self.domain_name())
+            if self.index is None:
+                vif = self.describe()
+                self.share(vif)
+                self.index = self.policy.connect(self.router, vif, self.domain_name())
+                log.info("%r is interface %d of the router", self, self.index)
         except (BadFrontend, OSError, ValueError) as why:
             log.error("%r cannot be connected: %s", self, why)
             self.store.write(f"{self.path}/error", str(why))
             self.set_state(CLOSING)
             return
-        log.info("%r is interface %d of the router", self, self.index)
         self.store.write(f"{self.path}/hotplug-status", "connected")
         self.set_state(CONNECTED)
+
+    def share(self, vif):
+        for network in vif.shared:
+            try:
+                self.router.change_lease(SHARE, ip=network.network_address)
+            except FileExistsError:
+                pass  # as an earlier one has it
 
     def disconnect(self):
         if self.index is None:
@@ -132,11 +194,30 @@ class Backend:
         if number(self.store, f"{self.front}/request-rx-copy") != 1:
             raise BadFrontend("the front end does not copy (request-rx-copy is not 1)")
         prefixes, shared = addresses(self.store.read(f"{self.path}/ip"))
-        return Vif(
+        inside = inside_of(prefixes, shared, self.domid, self.handle)
+        if inside and ipaddress.ip_network(inside) not in prefixes:
+            prefixes.append(ipaddress.ip_network(inside))
+        vif = Vif(
             domid=self.domid, handle=self.handle, kind=ROUTED, can=self.abilities(),
             mtu=number(self.store, f"{self.path}/mtu", 1500),
             mac=mac_bytes(self.store.read(f"{self.path}/mac")),
             queues=self.queues(), prefixes=prefixes, shared=shared)
+        if self.own:
+            self.own.describe(vif)
+        return vif
+
+    def client(self):
+        """What the servers are to know of a guest's connected interface; None: it cannot ask them."""
+        prefixes, shared = addresses(self.store.read(f"{self.path}/ip"))
+        inside = inside_of(prefixes, shared, self.domid, self.handle)
+        uuid = (self.store.read(f"/local/domain/{self.domid}/vm") or "").rpartition("/")[2].replace("-", "")
+        if not inside or len(uuid) != 32:
+            return None
+        first = prefixes[0].network_address
+        return lease.Vif(self.index, bytes.fromhex(uuid), int(inside),
+                         int(min(shared).network_address) if shared else 0,
+                         mac_bytes(self.store.read(f"{self.path}/mac")),
+                         own=int(first) if first == inside else 0)
 
     def abilities(self):
         def has(feature):

@@ -94,6 +94,7 @@ enum vfr_actor {
 #define VFR_VIF_DISCONNECT 1 /* its grants and ports are the domain's again */
 #define VFR_VIF_READ       2
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
+#define VFR_VIF_NEXT_HOP   4 /* an uplink's, which has changed */
 
 #define VFR_QUEUES       8
 #define VFR_VIF_PREFIXES 32 /* at most 16 of each family */
@@ -139,7 +140,7 @@ struct serai_vfr_vif {
     uint16_t domid, handle; /* CONNECT in, READ out, as all below */
     uint8_t kind, can, nr_queues, nr_prefixes;
     uint32_t mtu;        /* bytes of an IP packet: 576 to 65535 */
-    uint8_t mac[6];      /* the front end's */
+    uint8_t mac[6];      /* the front end's; UPLINK: the router's own on that wire */
     uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
     uint8_t may, nr_macs;
     uint8_t ra; /* what is advertised to those who ask for routers */

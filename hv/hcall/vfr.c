@@ -19,6 +19,8 @@ static int about_vif(struct serai_vfr_vif *op)
         return vif_read(op, false);
     case VFR_VIF_NEXT:
         return vif_read(op, true);
+    case VFR_VIF_NEXT_HOP:
+        return vif_set_next_hop(op);
     default:
         return -XEN_EINVAL;
     }

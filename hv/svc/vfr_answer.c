@@ -29,8 +29,8 @@ static struct vfr_addr voice_outside(const struct vfr_binding *b, const struct v
 /* Link-local addresses say nothing on the wire: no router there lets them pass. */
 static struct vfr_self self_before(const struct vif_packet *p)
 {
-    struct vfr_self self = {VFR_ROUTER_MAC, (u32)VFR_ROUTER_IP4.low, VFR_ROUTER_IP6};
     const struct vif *in = p->from->vif;
+    struct vfr_self self = {in->router_mac, (u32)VFR_ROUTER_IP4.low, VFR_ROUTER_IP6};
     const struct vfr_packet *x = &p->parsed;
 
     if (in->kind != VFR_UPLINK)
@@ -90,14 +90,20 @@ enum vfr_reason vfr_answer_echo(const struct vif_packet *p)
     return VFR_R_CONSUMED;
 }
 
-/* On the wire the router speaks for what is behind it; on a guest's link it is all there is. */
+/* On the wire the router speaks for what is behind it; its link-local addresses are for guests. */
+static bool is_spoken_for(const struct vif *in, struct vfr_addr a)
+{
+    return !vfr_is_router(a) && vfr_is_elsewhere(in, a);
+}
+
+/* On a guest's link the router is all there is. */
 static enum vfr_reason answer_arp(const struct vif_packet *p)
 {
     const struct vfr_self self = self_before(p);
     const struct vif *in = p->from->vif;
     u8 frame[VFR_REPLY_MAX] __unset;
 
-    if (in->kind == VFR_UPLINK && !vfr_is_elsewhere(in, p->parsed.tuple.dst))
+    if (in->kind == VFR_UPLINK && !is_spoken_for(in, p->parsed.tuple.dst))
         return VFR_R_CONSUMED;
     return say(p, frame, vfr_reply_arp(&self, &in->binding, &p->parsed, frame));
 }
@@ -137,7 +143,7 @@ static enum vfr_reason answer_nd(const struct vif_packet *p)
 
     if (x->icmp_type == ND_ROUTER_SOLICIT)
         return advertise(p);
-    if (in->kind == VFR_UPLINK ? !vfr_is_elsewhere(in, target) : !router)
+    if (in->kind == VFR_UPLINK ? !is_spoken_for(in, target) : !router)
         return VFR_R_CONSUMED;
     return say(p, frame, vfr_reply_solicit(&self, &in->binding, x, p->head, router, frame));
 }

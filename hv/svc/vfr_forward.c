@@ -10,6 +10,37 @@
 #include "svc/vfr_sink.h"
 #include "svc/vfr_ways.h"
 
+/* What each interface may say to domain 0's daemons: so often, and so much at once. */
+#define PUNT_EVERY 1000000 /* ns */
+#define PUNT_BURST 256
+
+#define DHCP_SERVER 67
+#define EVERYBODY   VFR_IP4(0xffffffff)
+
+static u16 route_to(struct vfr_addr a)
+{
+    return vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), a);
+}
+
+/* Pings, and without daemons all; the rest of what guests say to the router is for them. */
+static bool is_answered(const struct vfr_judgement *j)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+
+    return vfr_is_router(x->tuple.dst) &&
+           (x->flags & VFR_P_QUERY || j->in->kind == VFR_UPLINK ||
+            route_to(x->tuple.dst) == VFR_NOBODY);
+}
+
+/* A DHCP client: its Ethernet address tells who it is, it may have no other yet. */
+static bool asks_for_address(const struct vfr_judgement *j)
+{
+    const struct vfr_tuple *t = &j->p->parsed.tuple;
+
+    return t->dport == DHCP_SERVER && t->proto == PROTO_UDP && j->in->kind < VFR_UPLINK &&
+           (vfr_addr_equal(t->dst, EVERYBODY) || vfr_addr_equal(t->dst, VFR_ROUTER_IP4));
+}
+
 static bool is_plain(const struct vfr_packet *x)
 {
     return x->flags & VFR_P_PORTS && x->tuple.proto != PROTO_ICMP4;
@@ -64,7 +95,7 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
     s = vfr_lease_shared(&vfr_leases, to);
     if (unlikely(s))
         return find_owner(j, s);
-    index = vfr_route_find(__atomic_load_n(&vfr.routes, __ATOMIC_ACQUIRE), to);
+    index = route_to(to);
     if (index == VFR_NOBODY)
         index = __atomic_load_n(&vfr.uplink, __ATOMIC_ACQUIRE);
     if (index != VFR_NOBODY && index != j->in->index)
@@ -77,7 +108,13 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
 
 static enum vfr_reason check_ends(struct vfr_judgement *j)
 {
-    enum vfr_reason reason = check_source(j);
+    enum vfr_reason reason;
+
+    if (unlikely(asks_for_address(j))) {
+        j->out = vfr_find(route_to(VFR_ROUTER_IP4));
+        return j->out ? VFR_R_OK : VFR_R_NO_ROUTE;
+    }
+    reason = check_source(j);
 
     return reason == VFR_R_OK ? find_way(j) : reason;
 }
@@ -142,13 +179,15 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
         return VFR_R_QUARANTINED;
     if (unlikely(!(x->flags & VFR_P_PORTS)) && !vfr_shared_may_begin(j))
         return VFR_R_RSIP_PORT;
+    if (j->in->kind == VFR_PUNT && j->out->kind != VFR_UPLINK)
+        return VFR_R_OK;
     rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
     if (rc)
         return rc;
     ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
         return refuse(j, &v);
-    if (v.action == VFR_PASS_STATELESS)
+    if (v.action == VFR_PASS_STATELESS || asks_for_address(j))
         return VFR_R_OK;
     if (unlikely(vfr_sink_of(j)))
         return vfr_sink_begins(vfr_sink_of(j), j);
@@ -281,6 +320,18 @@ static bool lacks_something(const struct vif *out, const struct vif_packet *p)
     return needed & ~out->can;
 }
 
+/* Two CPUs at once may count for one: then the daemons hear a little more. */
+static bool may_punt(const struct vfr_judgement *j)
+{
+    ns_t due = __atomic_load_n(&j->in->punt_due, __ATOMIC_RELAXED);
+
+    due = MAX(due, j->now) + PUNT_EVERY;
+    if (due > j->now + PUNT_BURST * PUNT_EVERY)
+        return false;
+    __atomic_store_n(&j->in->punt_due, due, __ATOMIC_RELAXED);
+    return true;
+}
+
 static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue **to)
 {
     struct vif_packet *p = j->p;
@@ -290,6 +341,8 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
 
     if (unlikely(hop) && p->parsed.ttl <= 1)
         return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
+    if (unlikely(out->kind == VFR_PUNT) && !vfr_sink_of(j) && !may_punt(j))
+        return VFR_R_PUNT_FULL;
     reason = fit(j);
     if (reason == VFR_R_OK && likely(!vfr_is_later_piece(&p->parsed)))
         reason = admit(j);
@@ -298,8 +351,8 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
     p->special = p->parsed.flags & VFR_P_FRAGMENT || lacks_something(out, p);
     if (unlikely(hop))
         vfr_take_hop(p->head + p->parsed.l3_offset, p->parsed.class);
-    put_mac(p->head, out->kind == VFR_UPLINK ? out->next_hop : out->binding.mac);
-    put_mac(p->head + 6, VFR_ROUTER_MAC);
+    put_mac(p->head, __atomic_load_n(&out->next_hop, __ATOMIC_RELAXED));
+    put_mac(p->head + 6, out->router_mac);
     *to = choose_queue(out, &p->parsed.tuple);
     return VFR_R_OK;
 }
@@ -316,9 +369,9 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         reason = vfr_guard_check(&j.in->binding, x, p->head, p->have);
     if (reason != VFR_R_OK)
         return reason;
-    if (x->class == VFR_C_ARP || x->flags & VFR_P_ND || vfr_is_router(x->tuple.dst))
+    if (x->class == VFR_C_ARP || x->flags & VFR_P_ND || is_answered(&j))
         return vfr_answer(p);
-    if (x->eth_dst != VFR_ROUTER_MAC)
+    if (x->eth_dst != j.in->router_mac && !asks_for_address(&j))
         return VFR_R_NO_ROUTE; /* nobody else is on the link, or it is not for us */
     if (j.in->kind == VFR_UPLINK && vfr_is_elsewhere(j.in, x->tuple.src))
         return x->class == VFR_C_IP4 ? VFR_R_SPOOF_IP4 : VFR_R_SPOOF_IP6;

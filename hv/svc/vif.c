@@ -4,6 +4,7 @@
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr.h"
+#include "svc/vfr_answer.h"
 #include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vif_rx.h"
@@ -193,7 +194,9 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->nr_queues = op->nr_queues;
     /* Who takes no packets in several parts gets none longer than a buffer. */
     f->mtu = op->can & VFR_CAN_SG ? op->mtu : MIN(op->mtu, (u32)PAGE_SIZE - ETH_HEADER);
-    f->next_hop = get_mac(op->next_hop);
+    f->punt_due = 0;
+    f->router_mac = op->kind == VFR_UPLINK ? get_mac(op->mac) : VFR_ROUTER_MAC;
+    f->next_hop = get_mac(op->kind == VFR_UPLINK ? op->next_hop : op->mac);
     f->counters = (struct vif_counters){0};
     return make_binding(&f->binding, op);
 }
@@ -277,6 +280,21 @@ int vif_disconnect(u16 index)
         vfr_set_state(f, VIF_UP);
     else
         disconnect(f, false);
+    return rc;
+}
+
+int vif_set_next_hop(const struct serai_vfr_vif *op)
+{
+    struct vif *f = vfr_find(op->vif);
+    int rc = -XEN_EINVAL;
+
+    if (!f || !vfr_take(f))
+        return -XEN_ENOENT;
+    if (f->kind == VFR_UPLINK && !(op->next_hop[0] & 1)) {
+        __atomic_store_n(&f->next_hop, get_mac(op->next_hop), __ATOMIC_RELAXED);
+        rc = 0;
+    }
+    vfr_set_state(f, VIF_UP);
     return rc;
 }
 

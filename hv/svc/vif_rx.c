@@ -346,6 +346,8 @@ static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p
         to->timeouts = 0;
         return reason;
     }
+    if (to->vif->kind == VFR_PUNT)
+        return VFR_R_PUNT_FULL; /* its ring is all the queue there is */
     expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
     if (to->timeouts == TIMEOUTS_MAX)
         return VFR_R_RX_SLOW;

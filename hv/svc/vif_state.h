@@ -87,7 +87,9 @@ struct vif {
     u8 kind, can, nr_queues, ra;
     u32 mtu;
     ns_t speech_due; /* (atomic) what the router has said to it is paid for by then */
-    u64 next_hop;    /* as vfr_packet.eth_src */
+    ns_t punt_due;   /* (atomic) the same of what it has said to domain 0's daemons */
+    u64 router_mac;  /* what it knows the router by, as vfr_packet.eth_src */
+    u64 next_hop;    /* (atomic) whom the router's packets are for on its link */
     struct vfr_binding binding; /* whose name it may speak in */
     struct vfr_zones zones[2];  /* by the generation of rules, odd or even */
     struct vif_counters counters;

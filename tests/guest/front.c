@@ -24,6 +24,8 @@ static u32 new_port(void)
 
 void front_prepare(struct front *f, u16 handle, u8 last)
 {
+    static const u8 router[] = {FRONT_ROUTER};
+
     f->tx = page_alloc();
     f->rx = page_alloc();
     f->tx->req_event = f->tx->rsp_event = f->rx->req_event = f->rx->rsp_event = 1;
@@ -41,6 +43,8 @@ void front_prepare(struct front *f, u16 handle, u8 last)
         .queues = {{front_grant(f->tx, 0), front_grant(f->rx, 0), new_port(), new_port()}},
         .prefixes = {{0, 0xffff0a000000 | last, 128, 0, {0}}},
     };
+    if (!last) /* on that wire it is a station of this name */
+        memcpy(f->vif.mac, router, sizeof(router));
 }
 
 void front_add_ip6(struct front *f, u8 last)

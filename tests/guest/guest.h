@@ -339,6 +339,7 @@ void test_vif(void);
 void test_vif_pieces(void);
 void test_vif_shared(void);
 void test_vif_finish(void);
+void test_vif_daemons(void);
 void test_vif_bench(void);
 void test_vif_policy(void);
 void test_vif_log(void);

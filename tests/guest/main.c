@@ -38,6 +38,7 @@ static const struct {
     {"vif-pieces", test_vif_pieces},
     {"vif-shared", test_vif_shared},
     {"vif-finish", test_vif_finish},
+    {"vif-daemons", test_vif_daemons},
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
     {"vif-log", test_vif_log},

@@ -33,10 +33,15 @@ class World:
         self.vifs = {a: type(v)(v.number, v.uuid, a, v.shared) for a, v in self.vifs.items()}
         self.rsip = rsip.Server(self.leases, GATEWAY, NETS)
         self.pcp = pcp.Server(self.leases)
-        self.listeners = serve.Listeners(self.vifs.get, self.rsip, self.pcp, tick=0.01)
+        self.listeners = serve.Listeners(self, self.rsip, self.pcp, tick=0.01)
+
+    def by_source(self, address, _port, _classes):
+        return self.vifs.get(address)
 
     async def __aenter__(self):
-        self.rsip_port, self.pcp_port = await self.listeners.start("0.0.0.0", 0, 0)
+        sockets = serve.open_sockets("0.0.0.0", rsip_port=0, pcp_port=0)
+        await self.listeners.start(sockets)
+        self.rsip_port, self.pcp_port = (s.getsockname()[1] for s in (sockets.rsip, sockets.pcp))
         return self
 
     async def __aexit__(self, *_):
@@ -227,7 +232,7 @@ def natpmpc_session():
         program, world = needs("natpmpc"), World()
         gateway = "127.0.0.1"
         try:
-            await world.listeners.start(gateway, 0, pcp.PORT)
+            await world.listeners.start(serve.open_sockets(gateway, rsip_port=0))
         except OSError as e:
             raise Skip("port 5351 cannot be had: %s" % e)
         try:

@@ -39,7 +39,7 @@ DOM0 = BUILD / "dom0"
 KERNEL = DOM0 / "vmlinuz"
 INITRD = DOM0 / "initrd.gz"
 TEST_INITRD = SCRATCH / "initrd.gz"
-ROOT_ARGS = "root=LABEL=serai-dom0 ro console=hvc0"
+ROOT_ARGS = "root=LABEL=serai-dom0 ro console=hvc0 router=off"
 
 # What a healthy domain 0 never logs.
 COMPLAINTS = re.compile(

@@ -1,0 +1,210 @@
+"""Domain 0's own ends of the router: stock front ends in domain 0, named up0 (the way to the wire)
+and ctl0 (domain 0's daemons), and what domain 0's kernel is told about them.
+
+An Own is one of the two. create() writes what the kernel's xen-netfront looks for, and a back end for
+vifs.Backend to serve; set_up() is called when that is connected, and again after a restart: it
+changes only what is not yet as it should be.
+"""
+
+import hashlib
+import ipaddress
+import json
+import logging
+import pathlib
+import socket
+import struct
+import subprocess
+
+import vifs
+from hypercall import PUNT, UPLINK
+
+log = logging.getLogger("own")
+
+UP, CTL = 0, 1  # handles of domain 0's
+NAMES = {UP: "up0", CTL: "ctl0"}
+KINDS = {UP: UPLINK, CTL: PUNT}
+FRONT = "/local/domain/0/device/vif/{}"
+BACK = "/local/domain/0/backend/vif/0/{}"
+# As Linux gives all back ends' devices: higher than any card's, so that no bridge takes it for its own.
+OUR_MAC = "fe:ff:ff:ff:ff:ff"
+ROUTER = ipaddress.ip_address("169.254.0.1")
+ROUTER_MAC = bytes.fromhex("025345524149")
+ASIDE = "169.254.0.2"  # nobody's: it stands for the router where the kernel wants a neighbour
+TABLE = "4555"
+ARP, RAW_ANY = 0x0806, 0
+
+
+def run(*words, check=True):
+    """Its output; a command that fails is in the log, and no reason to stop."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        log.error("'%s': %s", " ".join(words), done.stderr.strip())
+    return done.stdout
+
+
+def ip(*words, check=True):
+    return run("ip", *words, check=check)
+
+
+def ip_json(*words):
+    return json.loads(ip("-j", *words, check=False) or "[]")
+
+
+def sysctl(key, value):
+    path = pathlib.Path("/proc/sys", key)
+    if path.exists():
+        path.write_text(value, encoding="ascii")
+
+
+class Own:
+    def __init__(self, store, settings, handle):
+        self.store, self.settings, self.handle = store, settings, handle
+        self.name, self.kind = NAMES[handle], KINDS[handle]
+
+    def possible(self):
+        """Is there what it needs in domain 0?"""
+        return True
+
+    def create(self):
+        run("modprobe", "xen-netfront")
+        front, back = FRONT.format(self.handle), BACK.format(self.handle)
+        if self.store.read(f"{front}/state") is not None:
+            return
+        self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT)
+        # The front end connects to whoever answers first.
+        vifs.take_from_netback(f"vif-0-{self.handle}")
+        self.write(front, backend=back, backend_id=0)
+
+    def write(self, path, **others):
+        with self.store.transaction() as t:
+            for key, value in {**others, "handle": self.handle, "mac": OUR_MAC, "state": 1}.items():
+                t.write(f"{path}/{key.replace('_', '-')}", str(value))
+
+    def found(self):
+        """What the kernel calls it at the moment."""
+        for device in pathlib.Path(f"/sys/bus/xen/devices/vif-{self.handle}/net").glob("*"):
+            return device.name
+        return None
+
+    def named(self):
+        """True: it is there, with the name that it should have."""
+        found = self.found()
+        if found and found != self.name:
+            ip("link", "set", found, "down")
+            ip("link", "set", found, "name", self.name)
+        # Nobody needs the kernel's own words there.
+        sysctl(f"net/ipv6/conf/{self.name}/disable_ipv6", "1")
+        return self.found() == self.name
+
+
+class Uplink(Own):
+    def __init__(self, store, settings):
+        super().__init__(store, settings, UP)
+        self.index = None      # the router's number for it
+        self.hop = bytes(6)
+        self.addresses = set() # what the wire is told that the router has
+
+    def possible(self):
+        return pathlib.Path(f"/sys/class/net/{self.settings.device}").exists()
+
+    def mac(self):
+        """The router's own on the wire: the same one after each start, and no other host's."""
+        address = pathlib.Path(f"/sys/class/net/{self.settings.device}/address").read_bytes()
+        return b"\x02" + hashlib.sha256(b"serai uplink" + address).digest()[:5]
+
+    def next_hop(self):
+        """Whom packets to the world are for; zeros: that is not known yet."""
+        if self.settings.uplink == "route":
+            return bytes.fromhex(OUR_MAC.replace(":", ""))
+        if self.settings.gateway:
+            return self.settings.gateway
+        for route in ip_json("route", "show", "default", "dev", self.settings.device):
+            for neighbour in ip_json("neigh", "show", route.get("gateway", "none"), "dev", self.settings.device):
+                if "lladdr" in neighbour:
+                    return bytes.fromhex(neighbour["lladdr"].replace(":", ""))
+            self.ask_for(route.get("gateway"))
+        return bytes(6)
+
+    @staticmethod
+    def ask_for(address):
+        """Makes the kernel look for a neighbour."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            try:
+                s.sendto(b"", (address or "0.0.0.0", 9))
+            except OSError:
+                pass
+
+    def describe(self, vif):
+        vif.kind, vif.mac, vif.next_hop = UPLINK, self.mac(), self.next_hop()
+        self.hop = vif.next_hop
+
+    def set_up(self):
+        if not self.named():
+            return
+        ip("link", "set", self.name, "up")
+        if self.settings.uplink == "bridge":
+            ip("link", "set", self.name, "master", self.settings.device)
+            # What the router's station is called is known; nothing else concerns it but what is for all.
+            station = self.mac().hex(":")
+            run("bridge", "fdb", "replace", station, "dev", self.name, "master", "static")
+            run("bridge", "link", "set", "dev", self.name, "flood", "off", "learning", "off")
+        else:
+            sysctl("net/ipv4/ip_forward", "1")
+
+    def refresh(self, router):
+        """From time to time: the gateway may have become another station."""
+        hop = self.next_hop()
+        if self.index is not None and hop != self.hop:
+            router.set_next_hop(self.index, hop)
+            log.info("packets to the world go to %s", hop.hex(":"))
+            self.hop = hop
+
+    def serve(self, addresses):
+        """The router has these addresses now, IPv4 ones: the wire is told of those that are new."""
+        new, gone, self.addresses = addresses - self.addresses, self.addresses - addresses, addresses
+        if self.settings.uplink == "route":
+            for address in new:
+                ip("route", "replace", str(address), "dev", self.name)
+                ip("neigh", "replace", "proxy", str(address), "dev", self.settings.device)
+            for address in gone:
+                ip("route", "del", str(address), "dev", self.name, check=False)
+                ip("neigh", "del", "proxy", str(address), "dev", self.settings.device, check=False)
+        self.announce(new)
+
+    def announce(self, addresses):
+        """Gratuitous ARP (RFC 5227, 3): neighbours that had another station for it learn of this one."""
+        own = pathlib.Path(f"/sys/class/net/{self.settings.device}/address").read_text(encoding="ascii").strip()
+        mac = self.mac() if self.settings.uplink == "bridge" else bytes.fromhex(own.replace(":", ""))
+        try:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+                s.bind((self.settings.device, RAW_ANY))
+                for address in addresses:
+                    s.send(gratuitous_arp(mac, address))
+        except OSError as why:
+            log.error("%s: new addresses cannot be announced: %s", self.settings.device, why)
+
+
+def gratuitous_arp(mac, address):
+    head = b"\xff" * 6 + mac + struct.pack(">HHHBBH", ARP, 1, 0x0800, 6, 4, 1)
+    return head + mac + address.packed + bytes(6) + address.packed
+
+
+class Control(Own):
+    """Whoever sends from the router's address sends through it, whomever to."""
+
+    def __init__(self, store, settings):
+        super().__init__(store, settings, CTL)
+
+    def describe(self, vif):
+        vif.kind, vif.prefixes = PUNT, [ipaddress.ip_network(ROUTER)]
+
+    def set_up(self):
+        if not self.named():
+            return
+        sysctl(f"net/ipv4/conf/{self.name}/rp_filter", "0")
+        ip("link", "set", self.name, "up")
+        ip("addr", "replace", f"{ROUTER}/32", "dev", self.name)
+        ip("neigh", "replace", ASIDE, "lladdr", ROUTER_MAC.hex(":"), "dev", self.name, "nud", "permanent")
+        ip("route", "replace", "default", "via", ASIDE, "dev", self.name, "onlink", "table", TABLE)
+        if not ip_json("rule", "show", "from", str(ROUTER)):
+            ip("rule", "add", "from", str(ROUTER), "lookup", TABLE)

@@ -1,0 +1,166 @@
+"""netd's side of the servers that guests talk to (served.py): starts them, and answers what they ask.
+
+Nothing that they say is believed: an interface must be one that they were told of, a lease one that
+servers made, and the hypervisor checks the rest.
+"""
+
+import errno
+import json
+import logging
+import math
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+import lease
+import leases
+import own
+import serve
+
+PROGRAM = pathlib.Path(__file__).resolve().parent / "served.py"
+ORIGINS = (lease.BY_RSIP, lease.BY_PCP, lease.BY_DHCP)
+SECONDS_MAX = 86400
+MESSAGE_MAX = 65536
+PAUSE = 2  # seconds, before servers that ended are started again
+log = logging.getLogger("services")
+
+
+class Nonsense(Exception):
+    """No server of ours asks that."""
+
+
+class Services:
+    """'sockets' opens those that guests talk to."""
+
+    def __init__(self, table=None, sockets=lambda: serve.open_sockets(str(own.ROUTER), own.NAMES[own.CTL])):
+        self.table, self.sockets = table or leases.Leases(), sockets
+        self.vifs = {}  # number: lease.Vif
+        self.child = self.control = None
+        self.ended = -math.inf
+
+    # -- the process --
+
+    def start(self):
+        """With the port for daemons being there."""
+        if self.child or time.monotonic() < self.ended + PAUSE:
+            return
+        try:
+            sockets = self.sockets()
+        except OSError as why:
+            log.error("no sockets for the servers: %s", why)
+            self.ended = time.monotonic()
+            return
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        numbers = [s.fileno() for s in (theirs, *sockets.all())]
+        self.child = subprocess.Popen([sys.executable, PROGRAM, *map(str, numbers)], pass_fds=numbers,
+                                      stdin=subprocess.DEVNULL, env={"PATH": os.environ.get("PATH", "")})
+        for s in (theirs, *sockets.all()):
+            s.close()
+        self.control.setblocking(False)
+        log.info("servers run as process %d", self.child.pid)
+        for vif in self.vifs.values():
+            self.tell(vif)
+
+    def stop(self):
+        if self.child:
+            self.child.kill()
+            self.child.wait()
+            self.control.close()
+            self.child = self.control = None
+            self.ended = time.monotonic()
+
+    def send(self, message):
+        """Who does not listen is of no use."""
+        try:
+            self.control.send(json.dumps(message).encode())
+        except OSError as why:
+            log.error("the servers do not listen (%s) and are started again", why)
+            self.stop()
+
+    # -- interfaces --
+
+    def tell(self, vif):
+        if self.control:
+            self.send({"vif": [vif.number, vif.uuid.hex(), vif.inside, vif.shared, vif.mac.hex(), vif.own]})
+
+    def update(self, vifs):
+        """These interfaces there are, by number."""
+        before, self.vifs = self.vifs, vifs
+        for number in before.keys() - vifs.keys():
+            if self.control:
+                self.send({"gone": number})
+        for number, vif in vifs.items():
+            if before.get(number) != vif:
+                self.tell(vif)
+
+    # -- questions --
+
+    def answer(self):
+        """Something came by 'control'."""
+        try:
+            data = self.control.recv(MESSAGE_MAX)
+            if not data:
+                raise Nonsense("they have ended")
+            result, error = self.act(*json.loads(data)), 0
+        except lease.Refused as why:
+            result, error = None, why.number
+        except BlockingIOError:
+            return
+        except (Nonsense, OSError, TypeError, ValueError, RecursionError) as why:
+            log.error("the servers are started again: %s", why)
+            self.stop()
+            return
+        self.send({"result": result, "error": error, "now": self.table.now(), "epoch": self.table.epoch()})
+
+    def act(self, what, *numbers):
+        questions = {"clock": (self.clock, 0), "owner": (self.owner, 3), "grant": (self.grant, 6),
+                     "extend": (self.extend, 2), "free": (self.free, 1), "leases": (self.leases, 1)}
+        if not isinstance(what, str) or what not in questions or not all(type(n) is int for n in numbers):
+            raise Nonsense("they ask what they should not")
+        do, count = questions[what]
+        if len(numbers) != count:
+            raise Nonsense(f"'{what}' with {len(numbers)} numbers")
+        return do(*numbers)
+
+    def vif(self, number):
+        if number not in self.vifs:
+            raise lease.Refused(errno.ENOENT)  # it has just gone
+        return self.vifs[number]
+
+    @staticmethod
+    def clock():
+        """Only the times that go with each answer."""
+
+    @staticmethod
+    def pack(found):
+        return [found.number, found.start, found.log2, found.classes,
+                None if math.isinf(found.ends) else found.ends, found.origin, found.state]
+
+    def leases(self, number):
+        return [self.pack(found) for found in self.table.leases(self.vif(number))]
+
+    def owner(self, address, port, classes):
+        return self.table.owner(address, port, classes)
+
+    def grant(self, number, classes, start, log2, seconds, origin):
+        if (origin not in ORIGINS or not 0 <= seconds <= SECONDS_MAX or classes not in (1, 2, 3) or
+                not 0 <= log2 <= lease.BLOCK_LOG2_MAX or not 0 <= start < 65536):
+            raise Nonsense("a lease that no server makes")
+        return self.pack(self.table.grant(self.vif(number), classes, start, log2, seconds, origin))
+
+    def theirs(self, number):
+        if not self.table.origin(number) in ORIGINS:
+            raise lease.Refused(errno.ENOENT)
+
+    def extend(self, number, seconds):
+        if not 0 < seconds <= SECONDS_MAX:
+            raise Nonsense("a time that no server asks for")
+        self.theirs(number)
+        self.table.extend(number, seconds)
+
+    def free(self, number):
+        self.theirs(number)
+        self.table.free(number)

@@ -1,0 +1,182 @@
+/*
+ * What is said to the router reaches domain 0's daemons, from each interface so often, and what they
+ * say comes back. The router's own station on the wire.
+ */
+#include "frame.h"
+
+#define UDP      17
+#define X        IP4(192, 0, 2, 1)
+#define WORLD    IP4(198, 51, 100, 7)
+#define GUEST(n) IP4(10, 0, 0, n)
+#define ROUTER   IP4(169, 254, 0, 1)
+
+enum { RSIP = 4555, DHCP = 67, DHCP_CLIENT = 68 };
+
+static struct front a, up, ctl;
+static u8 *page;
+static u32 page_ref;
+
+static u32 udp(u8 mac, u32 src, u32 dst, u16 sport, u16 dport)
+{
+    u32 len = frame_ip4(page, mac, src, dst, UDP, 60);
+
+    frame_udp(page, sport, dport);
+    return len;
+}
+
+/* Something comes to this one, by this destination address. */
+static bool comes(struct front *f, u32 dst)
+{
+    u8 *got = page;
+
+    return front_take(f, &got) && frame_get32(got + 30) == dst && frame_is_sound(got);
+}
+
+static bool nothing(struct front *f)
+{
+    u8 *got;
+
+    return front_take(f, &got) == 0;
+}
+
+static void nobody_there(void)
+{
+    u64 before = front_drops(&a, VFR_R_NO_ROUTE);
+
+    group("nobody there");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1000, RSIP), 0), 0, "to the router");
+    is(front_drops(&a, VFR_R_NO_ROUTE), before + 1, "is refused");
+    ok(nothing(&up), "and not sent on");
+    front_drain(&a);
+}
+
+static void connected(void)
+{
+    front_prepare(&ctl, 5, 5);
+    ctl.vif.kind = VFR_PUNT;
+    ctl.vif.prefixes[0].low = 0xffff00000000 | ROUTER;
+    ok(front_connect(&ctl, 0), "daemons");
+}
+
+static void spoken_to(void)
+{
+    group("spoken to");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1000, RSIP), 0), 0, "no buffers");
+    is(front_drops(&a, VFR_R_PUNT_FULL), 1, "nothing waits for them");
+    front_push_buffers(&ctl, 16);
+    is(front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1000, RSIP), 0), 0, "with buffers");
+    ok(comes(&ctl, ROUTER), "it comes");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), RSIP, 1000), 0), 0, "an answer");
+    ok(comes(&a, GUEST(1)), "comes back");
+    is(front_install(VFR_DROP), 0, "rules that let nothing pass");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), 1, 2), 0), 0, "something unasked");
+    ok(comes(&a, GUEST(1)), "comes all the same");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, WORLD, 1, 2), 0), 0, "to the world");
+    ok(nothing(&up), "goes nowhere");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1001, RSIP), 0), 0, "from a guest");
+    ok(nothing(&ctl), "too");
+    is(front_install(VFR_PASS), 0, "rules that let everything pass");
+    is(front_send(&up, page_ref, udp(0, WORLD, ROUTER, 1000, RSIP), 0), 0, "from the wire");
+    ok(nothing(&ctl), "nothing comes");
+    front_drain(&up);
+    front_drain(&a);
+}
+
+/* The client's hardware address tells who asks; from a port that is not its own it may ask, too. */
+static u32 dhcp(u32 src, u32 dst, u8 mac)
+{
+    u32 len = udp(1, src, dst, DHCP_CLIENT, DHCP);
+    static const u8 head[] = {1, 1, 6};
+    u8 *m = page + FRAME_IP4 + 8;
+
+    memcpy(m, head, sizeof(head));
+    memset(m + 28, 0, 6);
+    m[28] = 2;
+    m[33] = mac;
+    if (dst == ~0U)
+        memset(page, 0xff, 6);
+    frame_udp(page, DHCP_CLIENT, DHCP);
+    return len;
+}
+
+static void dhcp_clients(void)
+{
+    u64 spoofed = front_drops(&a, VFR_R_SPOOF_MAC);
+
+    group("DHCP");
+    is(front_send(&a, page_ref, dhcp(0, ~0U, 1), 0), 0, "from no address to everybody");
+    ok(comes(&ctl, ~0U), "comes");
+    is(front_send(&a, page_ref, dhcp(X, ROUTER, 1), 0), 0, "from a port that nobody leased");
+    ok(comes(&ctl, ROUTER), "comes");
+    is(front_send(&a, page_ref, dhcp(0, ~0U, 2), 0), 0, "for another station");
+    ok(nothing(&ctl), "does not");
+    is(front_drops(&a, VFR_R_SPOOF_MAC), spoofed + 1, "for it is a lie");
+}
+
+/* The clock stands still for none of this, so a bit more may come than at once. */
+static void too_much(void)
+{
+    u64 full = front_drops(&a, VFR_R_PUNT_FULL), came = 0;
+
+    group("too much");
+    for (unsigned i = 0; i < 5000 && front_drops(&a, VFR_R_PUNT_FULL) == full; i++) {
+        front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1000, RSIP), 0);
+        came += comes(&ctl, ROUTER);
+    }
+    ok(came >= 256, "so much comes at once");
+    ok(front_drops(&a, VFR_R_PUNT_FULL) > full, "but not everything");
+}
+
+static void on_the_wire(void)
+{
+    static const u8 station[] = {2, 0, 0, 0, 0, 0x77};
+    struct serai_vfr_vif v;
+    u32 len;
+    u8 *got = page;
+
+    group("on the wire");
+    is(front_op(&up.vif, VFR_VIF_DISCONNECT), 0, "another uplink");
+    up = (struct front){.sent = 0};
+    front_prepare(&up, 3, 0);
+    memcpy(up.vif.mac, station, 6);
+    ok(front_connect(&up, 8), "with a station of its own");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), WORLD, 1000, 7), 0), 0, "to the world");
+    ok(front_take(&up, &got) && !memcmp(got + 6, station, 6), "from that station");
+    is(got[5], 0xee, "to the next hop");
+    v = up.vif;
+    v.next_hop[5] = 0xef;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), 0, "which is another one now");
+    v.vif = a.vif.vif;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "uplinks only have one");
+    v = up.vif;
+    v.next_hop[0] = 1;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "of one station");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), WORLD, 1000, 7), 0), 0, "once more");
+    ok(front_take(&up, &got) && got[5] == 0xef, "goes there");
+    len = udp(0, WORLD, GUEST(1), 7, 1000);
+    is(front_send(&up, page_ref, len, 0), 0, "an answer to the guests' router");
+    ok(nothing(&a), "is for nobody here");
+    memcpy(page, station, 6);
+    is(front_send(&up, page_ref, len, 0), 0, "to that station");
+    ok(comes(&a, GUEST(1)), "comes");
+}
+
+void test_vif_daemons(void)
+{
+    gnt_init(4);
+    page = page_alloc();
+    page_ref = front_grant(page, GTF_readonly);
+    is(front_install(VFR_PASS), 0, "rules that let everything pass");
+    front_prepare(&a, 1, 1);
+    front_prepare(&up, 3, 0);
+    front_add_shared(&a, X);
+    front_connect(&a, 16);
+    front_connect(&up, 16);
+    is(front_share(X), 0, "an address is shared");
+    nobody_there();
+    connected();
+    spoken_to();
+    dhcp_clients();
+    too_much();
+    on_the_wire();
+}
