@@ -25,11 +25,11 @@ HV_INIT_OBJ := base/xz base/zstd base/inflate base/lz4 base/unpack base/elf base
 # which is most of the code, for size.
 HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd_entropy) \
         $(addprefix core/,buddy clock evtchn sched sched_balance sched_beside sched_budget \
-          sched_choose sched_gang sched_place sched_queue sched_spread sched_stats sched_strict \
+          sched_choose sched_gang sched_life sched_place sched_queue sched_spread sched_stats sched_strict \
           sched_tree vfr_flow vfr_guard vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
-        $(addprefix guest/,event frame frame_owner grant maptrack mmu \
+        $(addprefix guest/,domain event frame frame_owner grant maptrack mmu \
           ptwr segments switch trap vcpu vtime) \
         svc/vfr_forward svc/vif_rx svc/vif_tx \
         $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap mmu \

@@ -153,23 +153,25 @@ static void load(struct cpu *c, struct vcpu *v)
     cpu_set_stack(c, (struct stack_info *)(v->stack + STACK_SIZE) - 1);
 }
 
-static void switch_out(struct runnable *r)
+static void switch_out(struct runnable *r, ns_t now)
 {
     struct vcpu *v = container_of(r, struct vcpu, run);
     /* With a sleep under way it is ready only until it is saved. */
     bool ready = r->unit.state == UNIT_READY && !r->unit.blocking;
 
     __atomic_store_n(&v->on_cpu, CPU_NONE, __ATOMIC_RELEASE);
-    vtime_runstate_set(v, !vcpu_is_up(v) || v->stopped ? RUNSTATE_offline
-                          : ready                      ? RUNSTATE_runnable
-                                                       : RUNSTATE_blocked);
+    vtime_runstate_set(v,
+                       !vcpu_is_up(v) || v->stopped ? RUNSTATE_offline
+                       : ready                      ? RUNSTATE_runnable
+                                                    : RUNSTATE_blocked,
+                       now);
 }
 
 /*
  * 'idle' is cleared first and the flush marks are read last: whoever sets a mark and then sees
  * the CPU idle, or the vcpu off it, knows that it will be read.
  */
-static void switch_in(struct runnable *r)
+static void switch_in(struct runnable *r, ns_t now)
 {
     struct vcpu *v = container_of(r, struct vcpu, run);
     struct cpu *c = this_cpu();
@@ -194,7 +196,7 @@ static void switch_in(struct runnable *r)
         tlb_flush_local();
     /* One that is down only goes on to the border. */
     if (vcpu_is_up(v))
-        vtime_runstate_set(v, RUNSTATE_running);
+        vtime_runstate_set(v, RUNSTATE_running, now);
     /* What came while it was away and has no other way to be noticed. */
     if (vcpu_has_nmi(v) || vcpu_must_stop(v))
         softirq_raise(SOFTIRQ_VCPU);

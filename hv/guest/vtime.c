@@ -163,9 +163,10 @@ static u32 begin_change(struct vcpu *v)
     return version;
 }
 
-static void change(struct vcpu *v, int state)
+/* Another CPU may have been here already at a time that 'now' has not reached. */
+static void change(struct vcpu *v, int state, ns_t at)
 {
-    u64 now = (u64)time_now();
+    u64 now = MAX((u64)at, v->runstate.state_entry_time);
 
     v->runstate.time[v->runstate.state] += now - v->runstate.state_entry_time;
     v->runstate.state = state;
@@ -177,7 +178,7 @@ void vtime_runstate_down(struct vcpu *v)
     u32 version = begin_change(v);
 
     if (!vcpu_is_up(v) && v->runstate.state == RUNSTATE_runnable)
-        change(v, RUNSTATE_offline);
+        change(v, RUNSTATE_offline, time_now());
     __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
     vtime_runstate_publish(v, v->kernel_table);
 }
@@ -269,11 +270,11 @@ void vtime_runstate_publish(const struct vcpu *v, mfn_t root)
         publish_across_pages(v, root);
 }
 
-void vtime_runstate_set(struct vcpu *v, int state)
+void vtime_runstate_set(struct vcpu *v, int state, ns_t now)
 {
     u32 version = begin_change(v);
 
-    change(v, state);
+    change(v, state, now);
     __atomic_store_n(&v->runstate_version, version + 2, __ATOMIC_SEQ_CST);
     /* Without siblings nobody reads it until the vcpu runs again. */
     if (!v->runstate_va || (state != RUNSTATE_running && v->domain->max_vcpus == 1))

@@ -32,7 +32,7 @@ void vtime_stop_periodic(struct vcpu *v);
  * registered is brought up to date, unless nobody can see it. Only on the CPU that runs or switches
  * the vcpu.
  */
-void vtime_runstate_set(struct vcpu *v, int state);
+void vtime_runstate_set(struct vcpu *v, int state, ns_t now);
 /* A vcpu that went down while it waited for a CPU is not runnable any more: any CPU. */
 void vtime_runstate_down(struct vcpu *v);
 /* The run-state with its times up to now, of any vcpu. */

@@ -90,11 +90,17 @@ HYPERCALL(fpu_taskswitch)
     return 0;
 }
 
-/* The fast entry of entry.S serves a handler that masks events; other forms go through C. */
+/* The fast walks of entry.S serve handlers that mask events; others go through C. */
 static void set_syscall_callback(struct vcpu *v, const struct callback *cb)
 {
     v->syscall_cb = *cb;
     v->entry.syscall_entry = cb->mask_events ? cb->address : 0;
+}
+
+static void set_event_callback(struct vcpu *v, const struct callback *cb)
+{
+    v->event_cb = *cb;
+    v->entry.event_entry = cb->mask_events ? cb->address : 0;
 }
 
 static int set_callback(struct vcpu *v, unsigned type, const struct callback *cb)
@@ -103,7 +109,7 @@ static int set_callback(struct vcpu *v, unsigned type, const struct callback *cb
         return -XEN_EINVAL;
     switch (type) {
     case CALLBACKTYPE_event:
-        v->event_cb = *cb;
+        set_event_callback(v, cb);
         return 0;
     case CALLBACKTYPE_failsafe:
         /* Never entered: a selector that cannot be loaded gives #GP, as on stock Xen. */
@@ -147,7 +153,7 @@ HYPERCALL(callback_op)
 
 void traps_set_callbacks(struct vcpu *v, const struct trap_callbacks *c)
 {
-    v->event_cb = (struct callback){c->event, true};
+    set_event_callback(v, &(struct callback){c->event, true});
     v->failsafe_cb = (struct callback){c->failsafe, c->failsafe_masks_events};
     set_syscall_callback(v, &(struct callback){c->syscall, c->syscall_masks_events});
 }

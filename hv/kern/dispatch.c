@@ -161,16 +161,16 @@ void dispatch_begin_from_assembly(struct runnable *left)
     finish_switch(left);
 }
 
-static void switch_to(struct runnable *prev, struct runnable *next)
+static void switch_to(struct runnable *prev, struct runnable *next, ns_t now)
 {
     struct cpu *c = this_cpu();
 
     count(COUNT_VCPU_SWITCH);
     if (prev)
-        ops->out(prev);
+        ops->out(prev, now);
     __atomic_store_n(&c->unit, &next->unit, __ATOMIC_RELAXED);
     if (next)
-        ops->in(next);
+        ops->in(next, now);
     finish_switch(
         switch_stack(prev ? &prev->sp : &c->idle_sp, next ? next->sp : c->idle_sp, prev));
 }
@@ -190,15 +190,15 @@ static void pick_and_switch(struct spinlock *l)
     unsigned cpu = this_cpu()->id;
     struct runnable *prev = dispatch_current(), *next;
     cpuset_t kicks = CPUSET_NONE;
-    ns_t until;
+    ns_t now = time_now(), until;
 
     count(COUNT_SCHEDULE);
-    next = (struct runnable *)sched_pick(policy, cpu, time_now(), &until, &kicks);
+    next = (struct runnable *)sched_pick(policy, cpu, now, &until, &kicks);
     unlock(l);
     kick(kicks);
     set_slice_end(cpu, until);
     if (next != prev)
-        switch_to(prev, next);
+        switch_to(prev, next, now);
 }
 
 static void sched_softirq(void)

@@ -23,9 +23,9 @@ struct runnable {
 
 struct switch_ops {
     /* The runnable leaves this CPU; it may stay in the registers until somebody needs them. */
-    void (*out)(struct runnable *r);
+    void (*out)(struct runnable *r, ns_t now);
     /* It will run here next. Interrupts are off until it does. */
-    void (*in)(struct runnable *r);
+    void (*in)(struct runnable *r, ns_t now);
 };
 
 /* At boot, once the CPUs are known and before any of them idles. */

@@ -29,6 +29,7 @@
 #define BOUNCE_CLEAR (0x100 | 0x400 | 0x3000 | 0x4000 | 0x10000 | 0x20000 | 0x40000)
 #define NOT_BOUNCE_CLEAR (~BOUNCE_CLEAR)
 #define NOT_BOUNCE_CLEAR_KEEP_DF (~BOUNCE_CLEAR | 0x400)
+#define NOT_BOUNCE_CLEAR_BY_EVENT (~BOUNCE_CLEAR | 0x400 | 0x3000)
 #define XEN_VERSION (SERAI_XEN_MAJOR << 16 | SERAI_XEN_MINOR)
 
         /* On a fault at an address in [first, last] continue at 'fixup' (see extable_find). */
@@ -160,7 +161,7 @@ hypercall_done:
         test    %al, %al
         jz      1f
         test    %ah, %ah
-        jz      exit_slow
+        jz      event_to_kernel
 1:      cmpb    $1, G_KERNEL_MODE(%rbx)
         jne     exit_iret               /* iret inside went to user mode */
         mov     R_RIP(%rsp), %rcx
@@ -633,6 +634,62 @@ exit_to_guest:
         jz      exit_iret
         test    %ah, %ah
         jnz     exit_iret
+
+/*
+ * An event for the guest's kernel, which was interrupted itself: the frame goes below its rsp.
+ * rbx = guest_entry.
+ */
+event_to_kernel:
+        mov     G_EVENT_ENTRY(%rbx), %rcx
+        test    %rcx, %rcx
+        jz      exit_slow
+        cmpb    $1, G_KERNEL_MODE(%rbx)
+        jne     exit_slow
+        mov     R_RSP(%rsp), %rdx
+        and     $~15, %rdx
+        sub     $56, %rdx
+        /* Neither end of the frame in our hole: as in the iret hypercall, shifted by its size. */
+        movabs  $0x800000000000 + 64, %rax
+        add     %rdx, %rax
+        shr     $43, %rax
+        jz      exit_slow
+        mov     G_INFO(%rbx), %rdi
+        STAC
+event_push_first:
+        mov     R_RCX(%rsp), %rax
+        mov     %rax, 0(%rdx)
+        mov     R_R11(%rsp), %rax
+        mov     %rax, 8(%rdx)
+        mov     R_RIP(%rsp), %rax
+        mov     %rax, 16(%rdx)
+        movzwl  R_CS(%rsp), %eax
+        and     $~3, %eax               /* the kernel recognises itself; the mask is clear */
+        mov     %rax, 24(%rdx)
+        mov     R_RFLAGS(%rsp), %rsi
+        mov     %rsi, %rax
+        and     $~0x3000, %rax          /* IOPL */
+        or      $FLAG_IF, %rax
+        mov     %rax, 32(%rdx)
+        mov     R_RSP(%rsp), %rax
+        mov     %rax, 40(%rdx)
+        movzwl  R_SS(%rsp), %eax
+event_push_last:
+        mov     %rax, 48(%rdx)
+        CLAC
+        movb    $1, 1(%rdi)
+        and     $NOT_BOUNCE_CLEAR_BY_EVENT, %rsi
+        or      $FLAG_IF, %rsi
+        mov     %rcx, R_RIP(%rsp)
+        movq    $SEL_RING3_CS64, R_CS(%rsp)
+        mov     %rsi, R_RFLAGS(%rsp)
+        mov     %rdx, R_RSP(%rsp)
+        movq    $SEL_RING3_DS, R_SS(%rsp)
+        mov     R_SIZE + SI_CPU(%rsp), %rax
+        incq    C_EVENT_UPCALL(%rax)
+        jmp     exit_iret
+        ON_FAULT event_push_first, event_push_last, event_push_fault
+event_push_fault:
+        CLAC
 exit_slow:
         mov     %rsp, %rdi
         call    exit_work_from_assembly

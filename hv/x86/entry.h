@@ -22,6 +22,7 @@ struct guest_entry {
     u64 kernel_ss;
     u64 syscall_entry; /* canonical; 0: no fast bounce, take the C path */
     u64 fault_entry;   /* the same for page faults of guest user mode */
+    u64 event_entry;   /* and for events */
     u8 *info;          /* vcpu_info: upcall_pending at 0, upcall_mask at 1 */
     u8 fast_iret;      /* there is a user page table, and no NMI handler to end */
     u8 kernel_mode;    /* 1: guest kernel, 0: guest user */
