@@ -133,16 +133,37 @@ void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now);
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
 
 /* While it competes: its weight changes with the number of active siblings. */
+static inline bool queue_weight_is_old(const struct sched_queue *q, const struct sched_unit *u)
+{
+    return u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
+           (u64)u->weight * q->nr_cpus > q->weight;
+}
+
 static inline void queue_refresh_weight(struct sched_queue *q, struct sched_unit *u)
 {
-    if (unlikely(u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
-                 (u64)u->weight * q->nr_cpus > q->weight))
+    if (unlikely(queue_weight_is_old(q, u)))
         queue_change_weight(q, u);
 }
 
 /* Begins to compete, with the lag that it left with as far as that still counts. */
 void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now);
 void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+static inline void queue_sub(struct sched_queue *q, const struct sched_unit *u)
+{
+    q->weight -= u->weight;
+    q->sum -= (u->vrt - q->base) * u->weight;
+}
+
+/* Leaves where nobody waits: what it did not get it did not want. */
+static inline void queue_leave_empty(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u->left_at = now;
+    queue_sub(q, u);
+    u->lag = 0;
+    if (!q->weight)
+        q->base = u->vrt;
+}
 
 /* Its state is saved: a READY one may go anywhere from now on. */
 void queue_saved(struct sched_queue *q, struct sched_unit *u);
