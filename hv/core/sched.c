@@ -28,7 +28,7 @@ static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sc
 {
     if (unlikely(u->dom->params.gang == GANG_AUTO))
         __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
-    queue_take_off(s, q, u);
+    queue_take_off(s, q, u, false);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
 }
 
@@ -50,7 +50,7 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
         return true;
     }
     if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
-        queue_take_off(s, q, u);
+        queue_take_off(s, q, u, false);
         budget_park(q, u, now);
         budget_park_domain(s, q, u->dom, now, kick);
         return true;
@@ -170,7 +170,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     struct sched_unit *old = c->current;
 
     if (old) {
-        queue_take_off(s, q, old);
+        queue_take_off(s, q, old, false);
         unit_set_state(old, UNIT_READY, now);
     }
     if (next && old)
@@ -368,7 +368,7 @@ static __noinline struct sched_unit *pick_going_on(struct sched *s, unsigned cpu
     u64 bit = BIT(cpu);
     ns_t end = now + LONGEST;
 
-    queue_charge(q, u, now);
+    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
     if (!virtual_before(u->vrt, u->vdl) || queue_weight_is_old(q, u))
         return pick_any(s, cpu, now, until, kick);
     if (!q->nr_ready) {
@@ -421,8 +421,8 @@ static __noinline struct sched_unit *pick_going_idle(struct sched *s, unsigned c
     /* Two others that could be spread over cores. */
     if (q->nr_run > 2 && !(c->core.bits & ~s->idle & ~bit))
         return pick_any(s, cpu, now, until, kick);
-    queue_charge(q, u, now);
-    queue_take_off(s, q, u);
+    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
+    queue_take_off(s, q, u, true);
     queue_leave_empty(q, u, now);
     __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
     unit_set_state(u, UNIT_BLOCKED, now);
@@ -446,7 +446,8 @@ static __noinline struct sched_unit *pick_only(struct sched *s, unsigned cpu, ns
 
     if (q->nr_odd || q->boosted || u->dom->unusual || place_stealable(s, q))
         return pick_any(s, cpu, now, until, kick);
-    (void)awake(s, c, cpu);
+    clear_kick(s, BIT(cpu));
+    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
     c->stats.idle += now - c->idle_at;
     c->stats.picks++;
     q->root = NULL;

@@ -186,29 +186,34 @@ static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t
         __atomic_add_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
 }
 
-static inline void queue_stop(struct sched_queue *q, struct sched_unit *u)
+static inline void queue_stop(struct sched_queue *q, struct sched_unit *u, bool usual)
 {
     q->charged_sum -= u->charged;
     q->nr_run--;
-    if (unlikely(u->dom->metered))
+    if (!usual && unlikely(u->dom->metered))
         __atomic_sub_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
 }
 
 /* Its run time until now enters its virtual run time and its domain's budget. */
 void queue_charge_special(struct sched_unit *u, ns_t d);
 
-static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+static inline void queue_charge_usual(struct sched_queue *q, struct sched_unit *u, ns_t d)
 {
-    ns_t d = now - u->charged;
-    u64 v;
+    u64 v = to_virtual(u, d);
 
-    if (unlikely(d <= 0))
-        return;
-    v = to_virtual(u, d);
     u->vrt += v;
     q->sum += v * u->weight;
     q->charged_sum += d;
-    u->charged = now;
+    u->charged += d;
+}
+
+static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    ns_t d = now - u->charged;
+
+    if (unlikely(d <= 0))
+        return;
+    queue_charge_usual(q, u, d);
     if (unlikely(u->dom->unusual))
         queue_charge_special(u, d);
 }
@@ -222,12 +227,16 @@ static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit
     unit_set_state(u, to, now);
 }
 
-/* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
-static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u)
+/*
+ * The RUNNING unit off its CPU, charged: it still competes and is in no tree. usual: its domain
+ * is not of the unusual ones.
+ */
+static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                                  bool usual)
 {
     struct sched_cpu *c = &s->cpu[u->cpu];
 
-    queue_stop(q, u);
+    queue_stop(q, u, usual);
     c->current = NULL;
     c->leaving = u;
     u->blocking = false;
