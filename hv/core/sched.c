@@ -28,7 +28,7 @@ static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sc
 {
     if (unlikely(u->dom->params.gang == GANG_AUTO))
         __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
-    queue_take_off(s, q, u);
+    queue_take_off(s, q, u, false);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
 }
 
@@ -50,7 +50,7 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
         return true;
     }
     if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
-        queue_take_off(s, q, u);
+        queue_take_off(s, q, u, false);
         budget_park(q, u, now);
         budget_park_domain(s, q, u->dom, now, kick);
         return true;
@@ -170,7 +170,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     struct sched_unit *old = c->current;
 
     if (old) {
-        queue_take_off(s, q, old);
+        queue_take_off(s, q, old, false);
         unit_set_state(old, UNIT_READY, now);
     }
     if (next && old)
@@ -307,8 +307,9 @@ static inline struct sched_unit *finish(struct sched *s, unsigned cpu, struct sc
     return next;
 }
 
-struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
-                              cpuset_t *kick)
+/* In any state. */
+static __noinline struct sched_unit *pick_any(struct sched *s, unsigned cpu, ns_t now,
+                                              ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
@@ -337,6 +338,144 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     if (unlikely(told || q->nr_ready || rare))
         tell_others(s, cpu, told, next, kick);
     return finish(s, cpu, next, now, MIN(soon, q->unpark_at), until, kick);
+}
+
+/* ---- the usual picks --------------------------------------------------------------------- */
+
+/* This CPU and its queue have nothing to attend to but who is next, and nobody traces. */
+static inline bool is_plain(const struct sched *s, const struct sched_cpu *c, ns_t now)
+{
+    const struct sched_queue *q = c->queue;
+
+    return !c->rare && !s->ring && !q->slotted && now < next_event(q);
+}
+
+static inline void clear_kick(struct sched *s, u64 bit)
+{
+    if (s->kicked & bit)
+        __atomic_and_fetch(&s->kicked, ~bit, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The current unit has not finished its request, and nobody's deadline is earlier.
+ */
+static __noinline struct sched_unit *pick_going_on(struct sched *s, unsigned cpu, ns_t now,
+                                                   ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    struct sched_unit *u = c->current;
+    u64 bit = BIT(cpu);
+    ns_t end = now + LONGEST;
+
+    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
+    if (!virtual_before(u->vrt, u->vdl) || queue_weight_is_old(q, u))
+        return pick_any(s, cpu, now, until, kick);
+    if (!q->nr_ready) {
+        q->untimed.bits |= bit;
+    } else {
+        if (q->nr_odd || q->boosted || q->untimed.bits & ~bit ||
+            virtual_before(tree_leftmost(q->root)->vdl, u->vdl) ||
+            place_free(s).bits & s->pool_cpus[q->pool].bits)
+            return pick_any(s, cpu, now, until, kick);
+        q->untimed.bits = 0;
+        end = now + MAX(to_real(u, u->vdl - u->vrt), MIN_TIMER);
+    }
+    clear_kick(s, bit);
+    c->stats.picks++;
+    c->until = *until = MIN(end, q->unpark_at);
+    return u;
+}
+
+/* Nobody waits here, but elsewhere; this CPU counts as idle already. */
+static __noinline struct sched_unit *steal(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                                           cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    bool again = false;
+    struct sched_unit *u = place_steal(s, cpu, now, &again, kick);
+    ns_t end = NEVER;
+
+    if (u) {
+        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+        start(s, q, u, cpu, now);
+        end = next_time(q, u, now);
+    } else if (again) {
+        c->looking = c->rare = true;
+        end = now + STEAL_AGAIN;
+    }
+    c->until = *until = MIN(end, q->unpark_at);
+    return u;
+}
+
+/* The current unit goes to sleep, and nobody waits in this queue. */
+static __noinline struct sched_unit *pick_going_idle(struct sched *s, unsigned cpu, ns_t now,
+                                                     ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    struct sched_unit *u = c->current;
+    u64 bit = BIT(cpu);
+
+    /* Two others that could be spread over cores. */
+    if (q->nr_run > 2 && !(c->core.bits & ~s->idle & ~bit))
+        return pick_any(s, cpu, now, until, kick);
+    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
+    queue_take_off(s, q, u, true);
+    queue_leave_empty(q, u, now);
+    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, UNIT_BLOCKED, now);
+    clear_kick(s, bit);
+    c->stats.picks++;
+    c->picked_at = c->idle_at = now;
+    __atomic_or_fetch(&s->idle, bit, __ATOMIC_SEQ_CST); /* seen before it looks */
+    if (place_stealable(s, q))
+        return steal(s, cpu, now, until, kick);
+    c->until = *until = q->unpark_at;
+    return NULL;
+}
+
+/* An idle CPU finds one unit in its queue, which may run anywhere, and none elsewhere. */
+static __noinline struct sched_unit *pick_only(struct sched *s, unsigned cpu, ns_t now,
+                                               ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    struct sched_unit *u = q->root;
+
+    if (q->nr_odd || q->boosted || u->dom->unusual || place_stealable(s, q))
+        return pick_any(s, cpu, now, until, kick);
+    clear_kick(s, BIT(cpu));
+    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    c->stats.idle += now - c->idle_at;
+    c->stats.picks++;
+    q->root = NULL;
+    q->nr_ready = 0;
+    q->nr_picky = 0;
+    if (q->bit)
+        __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
+    start(s, q, u, cpu, now);
+    cpuset_add(&q->untimed, cpu);
+    c->until = *until = MIN(now + LONGEST, q->unpark_at);
+    return u;
+}
+
+struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
+                              cpuset_t *kick)
+{
+    const struct sched_cpu *c = &s->cpu[cpu];
+    const struct sched_unit *u = c->current;
+
+    if (likely(is_plain(s, c, now))) {
+        if (u && !u->blocking && !u->dom->unusual)
+            return pick_going_on(s, cpu, now, until, kick);
+        if (u && !c->queue->nr_ready && !u->dom->unusual)
+            return pick_going_idle(s, cpu, now, until, kick);
+        if (!u && c->queue->nr_ready == 1)
+            return pick_only(s, cpu, now, until, kick);
+    }
+    return pick_any(s, cpu, now, until, kick);
 }
 
 bool sched_only_time(const struct sched *s, unsigned cpu, cpuset_t *kick, ns_t *until)

@@ -203,7 +203,7 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     q = u->queue;
     blocking = u->blocking;
     queue_charge(q, u, now);
-    queue_take_off(s, q, u);
+    queue_take_off(s, q, u, false);
     if (blocking) {
         queue_stop_competing(q, u, UNIT_BLOCKED, now);
         return;

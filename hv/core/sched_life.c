@@ -35,7 +35,7 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
     switch ((enum unit_state)u->state) {
     case UNIT_RUNNING:
         queue_charge(q, u, now);
-        queue_take_off(s, q, u);
+        queue_take_off(s, q, u, false);
         queue_kick(s, u->cpu, kick);
         queue_stop_competing(q, u, UNIT_OFF, now);
         break;
@@ -108,11 +108,13 @@ void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake
 
 void sched_block(struct sched *s, struct sched_unit *u)
 {
-    bool waits = u->state == UNIT_READY || u->state == UNIT_PARKED;
-
     trace_unit(s, TRACE_BLOCK, u, 0, 0, 0);
+    if (likely(u->state == UNIT_RUNNING)) {
+        u->blocking = true;
+        return;
+    }
     /* A knob may have put it into a queue already, of another cluster even: see saved(). */
-    u->blocking = u->state == UNIT_RUNNING || (waits && u->on_cpu != NO_CPU);
+    u->blocking = (u->state == UNIT_READY || u->state == UNIT_PARKED) && u->on_cpu != NO_CPU;
 }
 
 void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, ns_t now)

@@ -9,12 +9,6 @@ static void sum_add(struct sched_queue *q, const struct sched_unit *u)
     q->sum += (u->vrt - q->base) * u->weight;
 }
 
-static void sum_sub(struct sched_queue *q, const struct sched_unit *u)
-{
-    q->weight -= u->weight;
-    q->sum -= (u->vrt - q->base) * u->weight;
-}
-
 /*
  * A domain's weight is divided among its active units. More than W / CPUs cannot be used by one
  * unit: such a weight would make virtual time run away from everybody else.
@@ -43,7 +37,7 @@ static void weigh_newcomer(struct sched_queue *q, struct sched_unit *u)
 
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
 {
-    sum_sub(q, u);
+    queue_sub(q, u);
     make_weight(q, u, q->weight, q->nr_ready + q->nr_run - 1);
     sum_add(q, u);
 }
@@ -60,7 +54,7 @@ void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now)
     u64 v = queue_virtual_time(q, now), vrt = v - (u64)clamp_lag(u, (s64)(v - u->vrt));
 
     if (unlikely(vrt != u->vrt)) {
-        sum_sub(q, u);
+        queue_sub(q, u);
         u->vrt = vrt;
         sum_add(q, u);
     }
@@ -103,17 +97,13 @@ void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     u64 v;
 
-    u->left_at = now;
     if (!q->nr_ready) {
-        /* Nobody waits: what it did not get it did not want. */
-        sum_sub(q, u);
-        u->lag = 0;
-        if (!q->weight)
-            q->base = u->vrt;
+        queue_leave_empty(q, u, now);
         return;
     }
+    u->left_at = now;
     v = queue_virtual_time(q, now);
-    sum_sub(q, u);
+    queue_sub(q, u);
     u->lag = clamp_lag(u, (s64)(v - u->vrt));
     u->vrt = v - (u64)u->lag;
 }
@@ -201,7 +191,7 @@ void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q
     s64 more = from->nr_ready ? q->ahead - from->ahead : 0;
     s64 lag = clamp_lag(u, (s64)(there - u->vrt) + more);
 
-    sum_sub(from, u);
+    queue_sub(from, u);
     if (!from->weight)
         from->base = there;
     /* As when it leaves and joins: credit counts where others wait, a debt where any compete. */

@@ -133,16 +133,37 @@ void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now);
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
 
 /* While it competes: its weight changes with the number of active siblings. */
+static inline bool queue_weight_is_old(const struct sched_queue *q, const struct sched_unit *u)
+{
+    return u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
+           (u64)u->weight * q->nr_cpus > q->weight;
+}
+
 static inline void queue_refresh_weight(struct sched_queue *q, struct sched_unit *u)
 {
-    if (unlikely(u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
-                 (u64)u->weight * q->nr_cpus > q->weight))
+    if (unlikely(queue_weight_is_old(q, u)))
         queue_change_weight(q, u);
 }
 
 /* Begins to compete, with the lag that it left with as far as that still counts. */
 void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now);
 void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
+static inline void queue_sub(struct sched_queue *q, const struct sched_unit *u)
+{
+    q->weight -= u->weight;
+    q->sum -= (u->vrt - q->base) * u->weight;
+}
+
+/* Leaves where nobody waits: what it did not get it did not want. */
+static inline void queue_leave_empty(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u->left_at = now;
+    queue_sub(q, u);
+    u->lag = 0;
+    if (!q->weight)
+        q->base = u->vrt;
+}
 
 /* Its state is saved: a READY one may go anywhere from now on. */
 void queue_saved(struct sched_queue *q, struct sched_unit *u);
@@ -165,29 +186,34 @@ static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t
         __atomic_add_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
 }
 
-static inline void queue_stop(struct sched_queue *q, struct sched_unit *u)
+static inline void queue_stop(struct sched_queue *q, struct sched_unit *u, bool usual)
 {
     q->charged_sum -= u->charged;
     q->nr_run--;
-    if (unlikely(u->dom->metered))
+    if (!usual && unlikely(u->dom->metered))
         __atomic_sub_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
 }
 
 /* Its run time until now enters its virtual run time and its domain's budget. */
 void queue_charge_special(struct sched_unit *u, ns_t d);
 
-static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+static inline void queue_charge_usual(struct sched_queue *q, struct sched_unit *u, ns_t d)
 {
-    ns_t d = now - u->charged;
-    u64 v;
+    u64 v = to_virtual(u, d);
 
-    if (unlikely(d <= 0))
-        return;
-    v = to_virtual(u, d);
     u->vrt += v;
     q->sum += v * u->weight;
     q->charged_sum += d;
-    u->charged = now;
+    u->charged += d;
+}
+
+static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    ns_t d = now - u->charged;
+
+    if (unlikely(d <= 0))
+        return;
+    queue_charge_usual(q, u, d);
     if (unlikely(u->dom->unusual))
         queue_charge_special(u, d);
 }
@@ -201,12 +227,16 @@ static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit
     unit_set_state(u, to, now);
 }
 
-/* The RUNNING unit off its CPU, charged: it still competes and is in no tree. */
-static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u)
+/*
+ * The RUNNING unit off its CPU, charged: it still competes and is in no tree. usual: its domain
+ * is not of the unusual ones.
+ */
+static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                                  bool usual)
 {
     struct sched_cpu *c = &s->cpu[u->cpu];
 
-    queue_stop(q, u);
+    queue_stop(q, u, usual);
     c->current = NULL;
     c->leaving = u;
     u->blocking = false;

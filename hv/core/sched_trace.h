@@ -57,7 +57,8 @@ static inline void trace_other(struct sched *s, enum sched_trace_kind kind, unsi
 static inline void trace_unit(struct sched *s, enum sched_trace_kind kind,
                               const struct sched_unit *u, ns_t now, u64 arg, u64 more)
 {
-    trace_other(s, kind, u->cpu, u->dom->id, u->id, now, arg, more);
+    if (unlikely(s->ring))
+        trace_other(s, kind, u->cpu, u->dom->id, u->id, now, arg, more);
 }
 
 #endif

@@ -31,6 +31,14 @@ struct sched_unit *tree_earliest(struct sched_unit *root, u64 v);
 /* The one that becomes eligible first; the tree is not empty. */
 struct sched_unit *tree_least(struct sched_unit *root);
 
+/* The tree is not empty. */
+static inline struct sched_unit *tree_leftmost(struct sched_unit *n)
+{
+    while (n->left)
+        n = n->left;
+    return n;
+}
+
 struct sched_unit *tree_first(struct sched_unit *root);
 struct sched_unit *tree_next(struct sched_unit *u);
 
