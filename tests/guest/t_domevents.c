@@ -331,7 +331,8 @@ static void limits(void)
     op.u.createdomain.grant_opts = XEN_DOMCTL_GRANT_version(1);
     op.u.createdomain.arch.misc_flags = 2;
     is(domctl(XEN_DOMCTL_createdomain, 0, &op), -XEN_EINVAL, "a domain with an unknown flag");
-    op.u.createdomain.arch.misc_flags = XEN_X86_MSR_RELAXED; /* as those that migrate here have */
+    op.u.createdomain.arch.misc_flags =
+        XEN_X86_MSR_RELAXED; /* as those that migrate here have */
     is(domctl(XEN_DOMCTL_createdomain, 0, &op), 0, "a domain of up to 200 ports");
     op.u.max_vcpus.max = 1;
     domctl(XEN_DOMCTL_max_vcpus, op.domain, &op);
