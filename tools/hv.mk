@@ -24,9 +24,9 @@ HV_INIT_OBJ := base/xz base/zstd base/inflate base/lz4 base/unpack base/elf base
 # What runs all the time, and the decoders that a boot waits for, is compiled for speed; the rest,
 # which is most of the code, for size.
 HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd_entropy) \
-        $(addprefix core/,buddy clock evtchn sched sched_balance sched_beside sched_budget \
-          sched_choose sched_gang sched_life sched_place sched_queue sched_spread sched_stats sched_strict \
-          sched_tree vfr_flow vfr_guard vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
+        $(addprefix core/,buddy clock evtchn sched sched_beside sched_budget \
+          sched_choose sched_gang sched_life sched_place sched_queue sched_stats \
+          sched_tree vfr_flow vfr_guard vfr_offload vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,domain event frame frame_owner grant maptrack mmu \

@@ -33,11 +33,12 @@ static bool is_answered(const struct vfr_judgement *j)
 }
 
 /* A DHCP client: its Ethernet address tells who it is, it may have no other yet. */
-static bool asks_for_address(const struct vfr_judgement *j)
+static must_inline bool asks_for_address(const struct vfr_judgement *j)
 {
     const struct vfr_tuple *t = &j->p->parsed.tuple;
 
-    return t->dport == DHCP_SERVER && t->proto == PROTO_UDP && j->in->kind < VFR_UPLINK &&
+    return unlikely(t->dport == DHCP_SERVER) && t->proto == PROTO_UDP &&
+           j->in->kind < VFR_UPLINK &&
            (vfr_addr_equal(t->dst, EVERYBODY) || vfr_addr_equal(t->dst, VFR_ROUTER_IP4));
 }
 
@@ -298,9 +299,11 @@ static struct vif_queue *choose_queue(struct vif *to, const struct vfr_tuple *t)
 static enum vfr_reason fit(const struct vfr_judgement *j)
 {
     const struct vif_packet *p = j->p;
-    u32 wire = vfr_offload_wire_len(&p->offload, &p->parsed, p->head);
+    u32 wire = p->parsed.l3_len;
 
-    if (wire > j->out->mtu)
+    if (unlikely(p->offload.gso_type))
+        wire = vfr_offload_wire_len(&p->offload, &p->parsed, p->head);
+    if (unlikely(wire > j->out->mtu))
         return vfr_complain(j->p, VFR_E_TOO_BIG, j->out->mtu, VFR_R_MTU);
     return VFR_R_OK;
 }

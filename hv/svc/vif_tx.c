@@ -157,20 +157,25 @@ static void read_head(struct vif_packet *p)
     }
 }
 
-/* The answers to a packet's requests, not visible yet; extras have none of their own. */
+static must_inline void answer_one(struct vif_queue *q, u32 i, s16 status)
+{
+    union netif_tx_sring_entry *slot = &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)];
+
+    slot->rsp = (struct netif_tx_response){.id = status == NETIF_RSP_NULL ? 0 : slot->req.id,
+                                           .status = status};
+}
+
+/* The answers to a packet's requests, not visible yet; the extras behind the first have none. */
 static void answer(struct vif_queue *q, const struct chain *c, enum vfr_reason reason)
 {
-    s16 status = reason == VFR_R_RING_ERROR ? NETIF_RSP_ERROR : NETIF_RSP_OKAY;
+    const s16 status = reason == VFR_R_RING_ERROR ? NETIF_RSP_ERROR : NETIF_RSP_OKAY;
+    u32 i = c->begin + 1;
 
-    for (u32 i = c->begin; i != c->end; i++) {
-        union netif_tx_sring_entry *slot = &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)];
-        bool extra = i - c->begin - 1 < c->nr_extras;
-
-        slot->rsp = (struct netif_tx_response){
-            .id = extra ? 0 : slot->req.id,
-            .status = extra ? NETIF_RSP_NULL : status,
-        };
-    }
+    answer_one(q, c->begin, status);
+    for (; i != c->end && i - c->begin <= c->nr_extras; i++)
+        answer_one(q, i, NETIF_RSP_NULL);
+    for (; i != c->end; i++)
+        answer_one(q, i, status);
     q->tx.next = c->end;
 }
 
