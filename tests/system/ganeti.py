@@ -88,6 +88,7 @@ def check_migration(t):
     status, said = t.run(f"xl migrate -s 'socat -b524288 - TCP:127.0.0.1:{PORT} #' -C {PATH} tiny 127.0.0.1", 300)
     t.expect(f"no migration: {status}, {said}{t.sh('cat /run/receive.log')}", status == 0)
     t.expect("it is not running", instances(t)["tiny"][3] == "running")
+    t.arrived()
     t.expect("it has forgotten", t.ask("cat /tmp/mark", seconds=120) == "still here\n")
     t.sh("xl rename tiny tiny--migratedaway; xl rename tiny--migratedaway tiny")
 
