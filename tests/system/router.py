@@ -98,7 +98,6 @@ def liars(t, r):
 
 def sharing(t, r):
     vifs = r.show()
-    t.sh(f"serai net lease share {SHARED}")
     for name, start in (("a", 4096), ("b", 8192)):
         t.sh(f"serai net lease grant {SHARED} {vifs[name]['vif']} --start {start}")
     r.address("a", SHARED)

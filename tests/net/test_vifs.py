@@ -1,0 +1,174 @@
+"""The back end's half of the handshake, over a xenstore of the test's own; and the operator's settings."""
+import contextlib
+import ipaddress
+
+import settings
+import vifs
+from host import Skip  # noqa: F401  (finds dom0/net)
+from hypercall import PUNT, ROUTED
+
+FRONT, BACK = "/local/domain/3/device/vif/0", "/local/domain/0/backend/vif/3/0"
+RINGS = {"tx-ring-ref": 8, "rx-ring-ref": 9, "event-channel-tx": 5, "event-channel-rx": 6, "request-rx-copy": 1,
+         "feature-sg": 1}
+
+
+class Store(dict):
+    read = dict.get
+
+    def write(self, path, value):
+        self[path] = value
+
+    @contextlib.contextmanager
+    def transaction(self):
+        yield self
+
+
+class Router:
+    """And the policy."""
+
+    def __init__(self):
+        self.up, self.shared, self.next = {}, [], 7
+
+    def connect(self, _router, vif, _name):
+        if any((v.domid, v.handle) == (vif.domid, vif.handle) for v in self.up.values()):
+            raise FileExistsError
+        self.next += 1
+        self.up[self.next] = vif
+        return self.next
+
+    def disconnect(self, index):
+        if index not in self.up:
+            raise FileNotFoundError
+        del self.up[index]
+
+    def change_lease(self, op, ip):
+        assert op == vifs.SHARE
+        if ip in self.shared:
+            raise FileExistsError
+        self.shared.append(ip)
+
+
+def world(**more):
+    store, router = Store(), Router()
+    back = {"frontend": FRONT, "state": "1", "mac": "00:16:3e:00:00:01", "ip": "192.0.2.1/shared",
+            "script": "/etc/xen/scripts/vif-vfr", **more}
+    store.update({f"{BACK}/{key}": value for key, value in back.items()})
+    store[f"{FRONT}/state"] = "1"
+    return store, router, vifs.Backend(store, router, router, 3, 0)
+
+
+def front(store, state, **keys):
+    store.update({f"{FRONT}/{key}": str(value) for key, value in {**keys, "state": state}.items()})
+
+
+def connected():
+    store, router, b = world()
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    return store, router, b
+
+
+def test_a_handshake():
+    store, router, b = world()
+    b.step()
+    assert store[f"{BACK}/state"] == "2" and store[f"{BACK}/feature-rx-copy"] == "1"
+    assert store[f"{BACK}/router"] == "served" and not router.up
+    front(store, 4, **RINGS)
+    assert b.step() and store[f"{BACK}/state"] == "4" and store[f"{BACK}/hotplug-status"] == "connected"
+    vif, = router.up.values()
+    assert (vif.kind, vif.queues) == (ROUTED, [(8, 9, 5, 6)])
+    assert router.shared == [ipaddress.ip_address("192.0.2.1")]
+    inside = ipaddress.ip_network("100.64.0.48/32")
+    assert vif.prefixes[-1] == inside and inside not in vif.shared
+    b.step()
+    assert len(router.up) == 1
+    del store[f"{BACK}/state"]
+    assert not b.step() and not router.up
+
+
+def test_a_front_end_that_begins_anew():
+    store, router, b = connected()
+    front(store, 1)
+    b.step()
+    assert store[f"{BACK}/state"] == "2" and not router.up
+    front(store, 4)
+    b.step()
+    assert store[f"{BACK}/state"] == "4" and len(router.up) == 1
+    front(store, 5)
+    b.step()
+    assert store[f"{BACK}/state"] == "5" and not router.up
+    front(store, 6)
+    b.step()
+    assert store[f"{BACK}/state"] == "6"
+
+
+def test_a_daemon_that_begins_anew():
+    """At each point of the handshake at which it may have ended."""
+    for state in ("2", "4"):
+        for known in (True, False):
+            store, router, old = connected()
+            store[f"{BACK}/state"] = state
+            again = vifs.Backend(store, router, router, 3, 0)
+            if known:
+                again.index = old.index
+            else:
+                router.up.clear()  # the hypervisor had lost it
+            assert again.step() and store[f"{BACK}/state"] == "4" and len(router.up) == 1, (state, known)
+
+
+def test_nonsense_is_refused():
+    for key, value in (("tx-ring-ref", "x"), ("multi-queue-num-queues", "9"), ("multi-queue-num-queues", "0"),
+                       ("request-rx-copy", "0"), ("event-channel-tx", "-1"), ("rx-ring-ref", "9" * 40)):
+        store, router, b = world()
+        b.step()
+        front(store, 4, **{**RINGS, key: value})
+        b.step()
+        assert store[f"{BACK}/state"] == "5" and not router.up and store[f"{BACK}/error"], key
+
+
+def test_whose_an_interface_is():
+    store, _, _ = world()
+    assert vifs.is_ours(store, BACK)
+    store[f"{BACK}/script"] = "/etc/xen/scripts/vif-bridge"
+    assert not vifs.is_ours(store, BACK)
+
+
+def test_what_the_servers_know_of_it():
+    store, _, b = connected()
+    assert b.client() is None, "whose domain has no uuid"
+    store["/local/domain/3/vm"] = "/vm/00112233-4455-6677-8899-aabbccddeeff"
+    c = b.client()
+    assert (c.inside, c.shared, c.own) == (0x64400030, 0xc0000201, 0) and c.uuid[:2] == b"\x00\x11"
+    store[f"{BACK}/ip"] = "10.1.0.7 192.0.2.1/shared"
+    c = b.client()
+    assert (c.inside, c.shared, c.own) == (0x0a010007, 0xc0000201, 0x0a010007)
+    store[f"{BACK}/ip"] = "fd00::/64"
+    assert b.client() is None
+
+
+def test_domain_0_has_its_own_kinds():
+    class Own:
+        @staticmethod
+        def describe(vif):
+            vif.kind = PUNT
+
+    store, router, _ = world()
+    b = vifs.Backend(store, router, router, 3, 0, Own())
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    assert [v.kind for v in router.up.values()] == [PUNT]
+
+
+def test_settings():
+    s = settings.parse("# nothing\n\nuplink bridge xenbr0 # a bridge\ngateway 52:55:0a:00:02:02\n")
+    assert (s.uplink, s.device, s.gateway) == ("bridge", "xenbr0", bytes.fromhex("52550a000202"))
+    assert settings.parse("uplink route eth0").uplink == "route"
+    assert settings.parse("").uplink == settings.parse("uplink none").uplink == "none"
+    for wrong in ("uplink", "uplink bridge", "uplink brige xenbr0", "gateway 10.0.2.2", "\nup"):
+        try:
+            settings.parse(wrong)
+            assert False, wrong
+        except settings.BadSetting as why:
+            assert f":{wrong.count(chr(10)) + 1}: " in str(why)
