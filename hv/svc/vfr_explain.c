@@ -98,7 +98,7 @@ static u8 stage_of(const struct serai_vfr_explain *e, const struct vfr_packet *x
         return VFR_STAGE_RULES;
     if (vfr_is_router(x->tuple.dst))
         return VFR_STAGE_ROUTER;
-    return e->reason >= VFR_R_TCP_STATE && e->reason <= VFR_R_FLOW_RATE ? VFR_STAGE_FLOW
+    return e->reason >= VFR_R_TCP_STATE && e->reason <= VFR_R_RATE ? VFR_STAGE_FLOW
                                                                         : VFR_STAGE_ROUTE;
 }
 
