@@ -99,7 +99,7 @@ static u8 stage_of(const struct serai_vfr_explain *e, const struct vfr_packet *x
     if (vfr_is_router(x->tuple.dst))
         return VFR_STAGE_ROUTER;
     return e->reason >= VFR_R_TCP_STATE && e->reason <= VFR_R_RATE ? VFR_STAGE_FLOW
-                                                                        : VFR_STAGE_ROUTE;
+                                                                   : VFR_STAGE_ROUTE;
 }
 
 static u16 owner_of(struct vfr_addr a, u8 proto, u16 port)
