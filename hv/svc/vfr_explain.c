@@ -98,8 +98,8 @@ static u8 stage_of(const struct serai_vfr_explain *e, const struct vfr_packet *x
         return VFR_STAGE_RULES;
     if (vfr_is_router(x->tuple.dst))
         return VFR_STAGE_ROUTER;
-    return e->reason >= VFR_R_TCP_STATE && e->reason <= VFR_R_FLOW_RATE ? VFR_STAGE_FLOW
-                                                                        : VFR_STAGE_ROUTE;
+    return e->reason >= VFR_R_TCP_STATE && e->reason <= VFR_R_RATE ? VFR_STAGE_FLOW
+                                                                   : VFR_STAGE_ROUTE;
 }
 
 static u16 owner_of(struct vfr_addr a, u8 proto, u16 port)

@@ -120,22 +120,35 @@ static enum vfr_reason check_ends(struct vfr_judgement *j)
     return reason == VFR_R_OK ? find_way(j) : reason;
 }
 
-static u8 facts(const struct vif *f, struct vfr_addr a)
+/* Of a shared address. */
+static bool is_leased(const struct vif *f, const struct vfr_shared *s, u8 proto, u16 port)
 {
-    return (vfr_binding_owns(&f->binding, a) ? VFR_F_OWN : 0) |
-           (vfr_binding_shares(&f->binding, a) ? VFR_F_SHARED : 0);
+    return vfr_port_is_of(vfr_ports_look(&vfr_leases.ports, s, vfr_lease_class(proto), port),
+                          f->index);
+}
+
+/* Inside is what the wire does not have: an address that one interface behind the router has alone. */
+static u8 facts(const struct vif *f, struct vfr_addr a, u8 proto, u16 port)
+{
+    const struct vfr_shared *s = vfr_lease_shared(&vfr_leases, a);
+    const bool owns = vfr_binding_owns(&f->binding, a);
+
+    return (owns ? VFR_F_OWN : 0) | (vfr_binding_shares(&f->binding, a) ? VFR_F_SHARED : 0) |
+           (owns && !s && f->kind != VFR_UPLINK ? VFR_F_INSIDE : 0) |
+           (s && is_leased(f, s, proto, port) ? VFR_F_LEASED : 0);
 }
 
 static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
                       const struct vif *from, const struct vif *to, struct vfr_verdict *v)
 {
     struct vfr_sink *sink = vfr_sink_of(j);
+    const struct vfr_tuple *t = &x->tuple;
     const struct vfr_ruleset *s = j->ruleset;
     const unsigned odd = s->generation & 1;
     const struct vfr_question q = {
         .packet = x,
-        .from = {&from->zones[odd], facts(from, x->tuple.src)},
-        .to = {&to->zones[odd], facts(to, x->tuple.dst)},
+        .from = {&from->zones[odd], facts(from, t->src, t->proto, t->sport)},
+        .to = {&to->zones[odd], facts(to, t->dst, t->proto, t->dport)},
         .vif = from->index,
         .commit = !sink,
         .now = (u64)j->now,
@@ -150,18 +163,22 @@ static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
 
 static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_verdict *v)
 {
-    if (likely(!vfr_sink_of(j)))
+    if (!vfr_sink_of(j))
         vfr_log_denied(&j->p->parsed, j->in, j->out, v);
     return vfr_refuse(j->p, v);
 }
 
+/* In a flow's 'log', beside VFR_LOG_: its packets count for its rule's rate. */
+#define FLOW_METERED 0x80
+
 static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
                                         const struct vfr_verdict *v)
 {
-    return (struct vfr_flow_verdict){.generation = j->ruleset->generation,
-                                     .rule = v->id,
-                                     .rule_index = v->rule,
-                                     .log = vfr_log_choose(v)};
+    return (struct vfr_flow_verdict){
+        .generation = j->ruleset->generation,
+        .rule = v->id,
+        .rule_index = v->rule,
+        .log = (u8)(vfr_log_choose(v) | (v->metered ? FLOW_METERED : 0))};
 }
 
 /* A packet of no flow: VFR_R_OK and it may pass, -XEN_EAGAIN: look again, or why not. */
@@ -219,6 +236,21 @@ static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_p
     }
 }
 
+/* A packet of a flow of which each counts, as one of those that go the first one's way. */
+static enum vfr_reason meter(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
+{
+    struct vfr_packet first;
+    const struct vfr_question q = {.packet = &first,
+                                   .vif = hit->answer ? j->out->index : j->in->index,
+                                   .commit = !vfr_sink_of(j),
+                                   .now = (u64)j->now};
+
+    if (!(hit->log & FLOW_METERED))
+        return VFR_R_OK;
+    first_packet(&j->p->parsed, hit->answer, &first);
+    return vfr_rules_meter(&j->ruleset->rules, hit->rule_index, &q) ? VFR_R_OK : VFR_R_RATE;
+}
+
 /* The rules have changed since the flow began. */
 static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_hit *hit)
@@ -231,7 +263,7 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     int rc;
 
     if (unlikely(sink) && vfr_sink_belongs(sink, j, hit))
-        return VFR_R_OK;
+        return meter(j, hit);
     if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
         return VFR_R_ICMP_UNSOLICITED;
     first_packet(&j->p->parsed, answer, &first);
@@ -270,7 +302,7 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
         vfr_flow_key(&vfr.flows, tuple, j->segment, x->flags, &key);
         switch (vfr_flow_lookup(&vfr.flows, &key, &use, &hit)) {
         case VFR_FLOW_HIT:
-            return VFR_R_OK;
+            return likely(!(hit.log & FLOW_METERED)) ? VFR_R_OK : meter(j, &hit);
         case VFR_FLOW_MISS:
             rc = begin_flow(j, &key, &use);
             break;

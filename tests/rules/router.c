@@ -11,6 +11,7 @@
 #include "svc/vfr_explain.h"
 #include "svc/vfr_forward.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_ways.h"
 #include "svc/vif_rx.h"
 #include "x86/percpu.h"
@@ -66,6 +67,31 @@ void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
 {
     memcpy(said, frame, len);
     said_len = len;
+}
+
+/* Nobody reads a log here. */
+u8 vfr_log_choose(const struct vfr_verdict *v)
+{
+    return v->log;
+}
+
+bool vfr_log_has_space(void)
+{
+    return true;
+}
+
+void vfr_log_begun(const struct vfr_flow *f, u8 tcp_flags)
+{
+}
+
+void vfr_log_denied(const struct vfr_packet *x, const struct vif *in, const struct vif *out,
+                    const struct vfr_verdict *v)
+{
+}
+
+int vfr_log_element(const struct serai_vfr_set *op, int failed)
+{
+    return 0;
 }
 
 void *heap_alloc(size_t size)
