@@ -15,6 +15,8 @@ bench-guests: packages-run $(B)/serai $(DOM0)/vmlinuz $(DOM0)/initrd.gz $(DOM0)/
 	bench/domu/run $(BENCH_FLAGS)
 	bench/domu/run --profile $(BENCH_FLAGS)
 	bench/toolstack/run $(BENCH_FLAGS)
+	bench/vfr/run $(BENCH_FLAGS)
+	bench/vfr/run --profile $(BENCH_FLAGS)
 
 bench-tools: $(BENCH_TOOLS)
 
