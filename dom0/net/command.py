@@ -32,6 +32,8 @@
     serai net who ADDRESS:PORT/PROTO --at TIME [--skew SPAN] [--json]
                                            whose that was; all who may be meant
     serai net top [--seconds N] [--json]   interfaces by what they carry now
+    serai net capture VIF|all [-w FILE] [--snaplen N] [--seconds S] [--count N] [FILTER]
+                                           packets as they come by; FILE is pcapng, - for a pipe
     serai net export ipfix|syslog HOST[:PORT] [--tcp] [--follow] [--since TIME]
 
 Exit status: 0 done; 1 it could not be done; 2 asked wrongly. After 1 and 2 nothing has changed.
@@ -50,6 +52,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import explain  # noqa: E402
+import capture  # noqa: E402
 import hypercall  # noqa: E402
 import log_command  # noqa: E402
 import policy  # noqa: E402
@@ -329,10 +332,10 @@ def lease_free(router, args):
 
 
 def parser():
-    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease|log|audit|who|top|export ...",
+    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease|log|audit|who|top|capture|export ...",
                                   description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
                                   formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease|log|audit|who|top|export")
+    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease|log|audit|who|top|capture|export")
 
     def add(where, name, run, *arguments, as_json=False):
         p = where.add_parser(name, allow_abbrev=False)
@@ -369,13 +372,14 @@ def parser():
         (["--seconds"], {"type": int, "default": 0}))
     add(lease, "free", lease_free, (["id"], {"type": int}))
     log_command.register(words, add)
+    capture.register(words, add)
     return top
 
 
 def main():
     args = parser().parse_args()
     try:
-        args.run(None if args.run.__module__ == "log_command" else hypercall.Router(), args)
+        args.run(None if args.run.__module__ in ("log_command", "capture") else hypercall.Router(), args)
     except KeyboardInterrupt:
         return 130
     except (Failure, log_command.Failure, policy.Refused) as why:

@@ -23,10 +23,14 @@ INSTALL, CHECK, READ_RULES, CONFIRM, ROLL_BACK = range(5)
 SET_ADD, SET_REMOVE, SET_LIST = range(3)
 EXPLAIN_PACKET, EXPLAIN_WATCH, EXPLAIN_COLLECT = range(3)
 CHANGE_LEASE, CHECK_LEASE, LIST_LEASES = range(3)
-READ_LOG, NOTE, CHECKPOINT = range(3)
+READ_LOG, NOTE, CHECKPOINT, CAPTURE, CAPTURED = range(5)
 RING_AUDIT = 0x100
+RING_CAPTURE = 0x200
+EVERYBODY = 0xFFFF  # instead of an interface
+CAPTURE_MAX = 256
 SAME = (1 << 64) - 1
 BY_SERAI, BY_DAEMON = 1, 2
+NOTE_MAX = 32768  # bytes of a note
 ROUTED, SWITCHED, UPLINK, PUNT = range(4)
 KINDS = ("routed", "switched", "uplink", "punt")
 CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG = 1, 2, 4, 8, 16
@@ -59,7 +63,7 @@ EXPLAIN = struct.Struct("<4HI4BIIQHH8BHHIIQ4QHHHH256s256s")
 ORDER = struct.Struct("<4BHHIIII16s")
 LEASE = struct.Struct(f"<II{ORDER.size}sIIIIQ")
 LEASE_INFO = struct.Struct("<IIHH4Bqq16s")
-LOG = struct.Struct("<II7QIHHqQQ32sHBBIIIQQII")
+LOG = struct.Struct("<II7QIHHqQQ32sHBBIIIQIIIIQII")
 
 # privcmd's ioctl: a hypercall's number and five arguments.
 IOCTL_HYPERCALL = 48 << 16 | ord("P") << 8
@@ -372,11 +376,11 @@ class Router:
     # -- logs --
 
     def _log(self, op, ring=0, done=0, at=0, buffer=0, capacity=0, note=0, origin=0, target=0, text=0,
-             lengths=(0, 0)):
+             lengths=(0, 0), capture=(0, 0, 0)):
         return LogState(*LOG.unpack(self.call(OP_LOG, LOG.pack(
             op, ring, done, at, buffer, capacity, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", note, origin, 0,
-            os.getuid() if note else 0, os.getpid() if note else 0, 0, target, text,
-            *lengths)))[2:16])
+            os.getuid() if note else 0, os.getpid() if note else 0, 0, target, *capture,
+            0, text, *lengths)))[2:16])
 
     def log_state(self, ring):
         """Without reading; FileNotFoundError: there is no such ring, or nothing was ever written."""
@@ -401,6 +405,14 @@ class Router:
             memory.put(before + after)
             self._log(NOTE, note=op, origin=origin, target=target, text=memory.address,
                       lengths=(len(before), len(after)))
+
+    def capture(self, vif, snap, seconds):
+        """The ring of a capture that begins."""
+        self._log(CAPTURE, capture=(vif, snap, seconds))
+        return LOG.unpack(self.page.bytes[:LOG.size])[1]
+
+    def captured(self, ring):
+        self._log(CAPTURED, ring)
 
     def checkpoint(self):
         return self._log(CHECKPOINT)

@@ -54,6 +54,14 @@ def span(text):
         raise Failure(f"{text} is no time span: it must be as 2s or 500ms") from why
 
 
+def vif_of(text):
+    if text == "all":
+        return hypercall.EVERYBODY
+    if not text.isdigit() or int(text) >= 4096:
+        raise Failure(f"{text} is no interface: 'serai net show' lists their numbers")
+    return int(text)
+
+
 def open_store(args):
     try:
         store = log_store.Store(args.home, writable=False)

@@ -5,6 +5,7 @@ beside the generation that it belongs to; so a daemon that is started again goes
 """
 
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -12,7 +13,8 @@ import pathlib
 import rules_compile
 import rules_parse
 import rules_zones
-from hypercall import PUNT, UPLINK
+from hypercall import BY_SERAI, NOTE_MAX, PUNT, UPLINK
+from log_records import RULES_TEXT
 
 FILE = pathlib.Path("/etc/serai/net.rules")
 STATE = pathlib.Path("/var/lib/serai/net/rules.json")
@@ -35,6 +37,12 @@ def compile_text(text):
         return rules_compile.compile(rules_parse.parse(text))
     except rules_parse.RulesError as why:
         raise Refused(f"{FILE}:{why}") from why
+
+
+def note_of(text):
+    """What the audit log has of a ruleset: all of it, or its digest."""
+    data = text.encode()
+    return text if len(data) <= NOTE_MAX else f"bytes={len(data)} sha256={hashlib.sha256(data).hexdigest()}"
 
 
 class Policy:
@@ -78,6 +86,7 @@ class Policy:
             generation = router.generation()
         zones = {v.vif: self.zones(names, v, domain_names.get(v.domid, "")) for v in router.vifs()}
         try:
+            router.note(RULES_TEXT, generation + 1, after=note_of(text), origin=BY_SERAI)
             new = router.install(image, generation, zones, seconds=seconds)
         except OSError as why:
             if why.errno == errno.EBUSY:
@@ -86,6 +95,8 @@ class Policy:
             if why.errno == errno.EAGAIN:
                 raise Refused("the rules in force wait to be confirmed: 'serai net rule confirm' or "
                               "'serai net rule rollback' comes first") from why
+            if why.errno == errno.ENOBUFS:
+                raise Refused("the audit log is full, and no change is made without a record: logd.py must run") from why
             raise Refused(f"the hypervisor does not take the rules: {why.strerror}") from why
         self.save(new, names, text, before)
         return new

@@ -191,12 +191,18 @@ struct vfr_log_ring {
  * no such ring, or nothing was ever written; -XEN_EINVAL: 'done' or 'at' is nowhere between
  * 'consumed' and 'produced', which are told nevertheless.
  *
+ * CAPTURE: of an interface, or VFR_NOBODY: of all, what they send; each frame's first 'snap'
+ * bytes, 1 to VFR_CAPTURE_MAX; for 'seconds', at most a day. -XEN_ENOSPC: there are VFR_CAPTURES.
+ * CAPTURED: -XEN_ENOENT.
+ *
  * NOTE: an audit record of domain 0's. CHECKPOINT: one that says how long the chain is; the
  * console is told too. -XEN_ENOBUFS: the audit log is full; -XEN_E2BIG: a text is longer than 32 KiB.
  */
 #define VFR_LOG_READ       0
 #define VFR_LOG_NOTE       1
 #define VFR_LOG_CHECKPOINT 2
+#define VFR_LOG_CAPTURE    3 /* begins one: 'ring' is its */
+#define VFR_LOG_CAPTURED   4 /* ends the one of 'ring' */
 
 /* Rings of the flow log are named by their CPU's number. */
 #define VFR_RING_AUDIT   0x100
@@ -223,6 +229,8 @@ struct serai_vfr_log {
     uint8_t origin, reserved;
     uint32_t uid, pid, reserved2;
     uint64_t object;
+    uint32_t vif, snap, seconds; /* in, CAPTURE */
+    uint32_t reserved3;
     uint64_t text; /* before, and right behind it after */
     uint32_t before_len, after_len;
 };

@@ -4,6 +4,7 @@
 #include "guest/vtime.h"
 #include "hcall/hcall.h"
 #include "kern/heap.h"
+#include "svc/vfr_capture.h"
 #include "svc/vfr_log.h"
 
 #define STEP_BYTES KIB(32)   /* between two preemption points */
@@ -30,7 +31,9 @@ static int copy_records(const struct vfr_log_stream *s, struct serai_vfr_log *op
 
 static int read_ring(struct serai_vfr_log *op)
 {
-    const struct vfr_log_stream *s = vfr_log_find(op->ring);
+    const struct vfr_log_stream *s = op->ring >= VFR_RING_CAPTURE
+                                         ? vfr_capture_find(op->ring - VFR_RING_CAPTURE)
+                                         : vfr_log_find(op->ring);
     struct vfr_log_ring *r;
     u64 consumed;
 
@@ -82,6 +85,18 @@ static int write_note(const struct serai_vfr_log *op)
     return rc;
 }
 
+static int start_capture(struct serai_vfr_log *op)
+{
+    u32 which;
+    int rc = op->vif > VFR_NOBODY
+                 ? -XEN_EINVAL
+                 : vfr_capture_start((u16)op->vif, op->snap, op->seconds, &which);
+
+    if (!rc)
+        op->ring = VFR_RING_CAPTURE + which;
+    return rc;
+}
+
 static int carry_out(struct serai_vfr_log *op)
 {
     switch (op->op) {
@@ -91,6 +106,10 @@ static int carry_out(struct serai_vfr_log *op)
         return write_note(op);
     case VFR_LOG_CHECKPOINT:
         return vfr_log_checkpoint();
+    case VFR_LOG_CAPTURE:
+        return start_capture(op);
+    case VFR_LOG_CAPTURED:
+        return vfr_capture_stop(op->ring - VFR_RING_CAPTURE);
     default:
         return -XEN_EINVAL;
     }
@@ -103,7 +122,7 @@ s64 hcall_vfr_log(u64 u_arg)
 
     if (copy_from_guest(&op, (const void *)u_arg, sizeof(op)))
         return -XEN_EFAULT;
-    if (op.reserved || op.reserved2)
+    if (op.reserved || op.reserved2 || op.reserved3)
         return -XEN_EINVAL;
     rc = carry_out(&op);
     op.nr_cpus = (u16)nr_cpus;

@@ -14,32 +14,33 @@
 
 /* Outermost first. docs/locks.md says what each one guards. */
 enum lock_rank {
-    LOCK_MEMORY,     /* what a domain was told about its memory */
-    LOCK_LIFE,       /* a domain's vcpus going up and down, its reasons to stop */
-    LOCK_VFR,        /* which interfaces there are, and where packets go */
-    LOCK_VIF_TX,     /* one queue's packets from its domain */
-    LOCK_VIF_RX,     /* and those to it */
-    LOCK_VFR_PIECES, /* pieces of datagrams that are on their way */
-    LOCK_VFR_LEASES, /* who owns ports of shared addresses */
-    LOCK_VFR_FLOWS,  /* flows that begin and end */
-    LOCK_VFR_AUDIT,  /* the router's audit log */
-    LOCK_EVENTS,     /* a domain's event ports */
-    LOCK_GRANT,      /* a domain's grant table */
-    LOCK_PIRQ,       /* physical interrupt bindings */
-    LOCK_LINE,       /* who shares which interrupt line */
-    LOCK_IRQ,        /* which vectors are given out */
-    LOCK_IOAPIC,     /* I/O APIC registers by index and data */
-    LOCK_PCI,        /* configuration space access by index and data */
-    LOCK_DEVICE,     /* which devices a domain may use */
-    LOCK_DOMAINS,    /* which domains there are */
-    LOCK_HEAP,       /* free frames */
-    LOCK_SLAB,       /* small objects */
-    LOCK_CHAINS,     /* a domain's events in queues */
-    LOCK_SCHED,      /* one run queue; others by lock_try() only */
-    LOCK_TIMER,      /* one CPU's timers */
-    LOCK_INPUT,      /* what was typed for domain 0 */
-    LOCK_COUNTERS,   /* which vcpus' counts there are */
-    LOCK_CONSOLE,    /* the log ring and the UART */
+    LOCK_MEMORY,      /* what a domain was told about its memory */
+    LOCK_LIFE,        /* a domain's vcpus going up and down, its reasons to stop */
+    LOCK_VFR,         /* which interfaces there are, and where packets go */
+    LOCK_VIF_TX,      /* one queue's packets from its domain */
+    LOCK_VIF_RX,      /* and those to it */
+    LOCK_VFR_PIECES,  /* pieces of datagrams that are on their way */
+    LOCK_VFR_LEASES,  /* who owns ports of shared addresses */
+    LOCK_VFR_FLOWS,   /* flows that begin and end */
+    LOCK_VFR_AUDIT,   /* the router's audit log */
+    LOCK_VFR_CAPTURE, /* packets as they come by, for domain 0 */
+    LOCK_EVENTS,      /* a domain's event ports */
+    LOCK_GRANT,       /* a domain's grant table */
+    LOCK_PIRQ,        /* physical interrupt bindings */
+    LOCK_LINE,        /* who shares which interrupt line */
+    LOCK_IRQ,         /* which vectors are given out */
+    LOCK_IOAPIC,      /* I/O APIC registers by index and data */
+    LOCK_PCI,         /* configuration space access by index and data */
+    LOCK_DEVICE,      /* which devices a domain may use */
+    LOCK_DOMAINS,     /* which domains there are */
+    LOCK_HEAP,        /* free frames */
+    LOCK_SLAB,        /* small objects */
+    LOCK_CHAINS,      /* a domain's events in queues */
+    LOCK_SCHED,       /* one run queue; others by lock_try() only */
+    LOCK_TIMER,       /* one CPU's timers */
+    LOCK_INPUT,       /* what was typed for domain 0 */
+    LOCK_COUNTERS,    /* which vcpus' counts there are */
+    LOCK_CONSOLE,     /* the log ring and the UART */
     NR_LOCK_RANKS
 };
 

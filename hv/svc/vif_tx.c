@@ -2,6 +2,7 @@
 #include "base/string.h"
 #include "guest/event.h"
 #include "svc/vfr_explain.h"
+#include "svc/vfr_capture.h"
 #include "svc/vfr_forward.h"
 #include "svc/vfr_log.h"
 #include "svc/vif_rx.h"
@@ -255,6 +256,8 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
     if (reason == VFR_R_OK)
         touch(t, to);
     account(q, &p, reason);
+    if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)))
+        vfr_capture(&p, reason == VFR_R_OK ? to : NULL, reason);
     answer(q, &c, reason);
     *bytes += p.len;
     return true;

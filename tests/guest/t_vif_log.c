@@ -338,6 +338,71 @@ static u8 lease_state(void)
     return info.state;
 }
 
+static void captures(void)
+{
+    struct serai_vfr_log o = {
+        .op = VFR_LOG_CAPTURE, .vif = b.vif.vif, .snap = 64, .seconds = 60};
+    const struct vfr_log_capture *c;
+    u32 ring;
+
+    group("captures");
+    skip_to_end(VFR_RING_AUDIT);
+    is(log_op(&o), 0, "begin");
+    ring = o.ring;
+    is(ring, VFR_RING_CAPTURE, "the first one");
+    end = 0;
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    is(read_on(ring), 0, "read");
+    c = (void *)record(0);
+    if (ok(c && c->head.type == VFR_RECORD_CAPTURE, "it is there")) {
+        is(c->vif, own_id << 16 | 2, "to b");
+        is(c->len, 60, "60 bytes");
+        is(c->captured, 60, "all of them");
+        ok(!memcmp((u8 *)(c + 1) + 12, page + 12, 48), "as they were sent");
+        is(((u8 *)(c + 1))[5], 2, "to b's address");
+    }
+    ok(!record(1), "once");
+    o.op = VFR_LOG_CAPTURED;
+    is(log_op(&o), 0, "end");
+    is(log_op(&o), -XEN_ENOENT, "again");
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    is(read_on(ring), 0, "read");
+    ok(!record(0), "is not captured");
+    o = (struct serai_vfr_log){
+        .op = VFR_LOG_CAPTURE, .vif = VFR_NOBODY, .snap = 32, .seconds = 60};
+    for (unsigned i = 0; i < VFR_CAPTURES; i++)
+        is(log_op(&o), 0, "one of all that is sent");
+    is(log_op(&o), -XEN_ENOSPC, "one too many");
+    end = state_of(ring).produced;
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    is(read_on(ring), 0, "read");
+    c = (void *)record(0);
+    if (ok(c != NULL, "it is there")) {
+        is(c->captured, 32, "its beginning");
+        is(c->flags & VFR_CAPTURE_IN, VFR_CAPTURE_IN, "from a");
+        ok(!memcmp(c + 1, page, 32), "as a sent it");
+    }
+    for (o.ring = VFR_RING_CAPTURE; o.ring < VFR_RING_CAPTURE + VFR_CAPTURES; o.ring++) {
+        o.op = VFR_LOG_CAPTURED;
+        is(log_op(&o), 0, "end");
+    }
+    o = (struct serai_vfr_log){.op = VFR_LOG_CAPTURE, .snap = 257, .seconds = 1};
+    is(log_op(&o), -XEN_EINVAL, "more bytes than can be");
+    o.snap = 0;
+    is(log_op(&o), -XEN_EINVAL, "none");
+    o.snap = 9;
+    o.seconds = 86401;
+    is(log_op(&o), -XEN_EINVAL, "for long");
+    o.seconds = 1;
+    o.vif = 65536;
+    is(log_op(&o), -XEN_EINVAL, "of nobody");
+    skip_to_end(VFR_RING_AUDIT);
+    ok(fill_audit(), "the audit log is full");
+    o.vif = 0;
+    is(log_op(&o), -XEN_ENOBUFS, "unseen");
+    skip_to_end(VFR_RING_AUDIT);
+}
+
 static const struct vfr_lease_order grant = {.op = VFR_LEASE_GRANT,
                                              .origin = VFR_BY_SERAI,
                                              .ip = 0xc0000201,
@@ -411,5 +476,6 @@ void test_vif_log(void)
     flows();
     overflow();
     no_room();
+    captures();
     lease_ends();
 }
