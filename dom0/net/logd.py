@@ -116,12 +116,23 @@ class Daemon:
             self.in_trouble = True
             return False
 
+    def say(self, function, *what):
+        """A note, for which there is room when what was there is stored."""
+        while self.careful_step():
+            pass
+        try:
+            function(*what)
+        except OSError as why:
+            if why.errno != errno.ENOBUFS:
+                raise
+            log.error("the audit log is full, and nothing is stored")
+
     def run(self, until):
-        self.begin()
+        self.say(self.begin)
         while not until():
             if not self.careful_step():
                 time.sleep(1 if self.in_trouble else PAUSE)
-        self.note(r.DAEMON_ENDED, 0, "logd", "")
+        self.say(self.note, r.DAEMON_ENDED, 0, "logd", "")
         while self.careful_step():
             pass
 
@@ -139,7 +150,7 @@ def main():
         Daemon(hypercall.Router(), log_store.Store(args.home)).run(lambda: ended)
     except OSError as why:
         print(f"logd: {why}: this must run as root in domain 0 on Serai", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -310,6 +310,22 @@ def test_a_full_disk():
         assert numbers([r.decode(*x) for x in daemon.store.records("flow")]) == [0, 1]
 
 
+def test_a_daemon_that_finds_a_full_log():
+    with Place() as place:
+        world = World()
+        try:
+            while True:
+                world.change(r.RULES, 1)
+        except OSError:
+            pass
+        daemon = place.daemon(world)
+        daemon.run(lambda: True)
+        daemon.store.close()
+        ops = [x["op"] for x in stored(place, "audit")]
+        assert ops[-2:] == ["daemon-began", "daemon-ended"]
+        place.verify(world)
+
+
 # ---- who ----
 
 class Truth:
