@@ -5,7 +5,7 @@
 #include "base/types.h"
 
 /* Figures are no part of a state. */
-enum counter { COUNT_TLB_FLUSH, COUNT_TLB_FLUSH_SKIPPED, NR_COUNTERS };
+enum counter { COUNT_TLB_FLUSH, COUNT_TLB_FLUSH_SKIPPED, COUNT_TLB_CANDIDATE, NR_COUNTERS };
 #define count(what) ((void)0)
 
 struct cpu {
