@@ -477,12 +477,3 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     }
     return pick_any(s, cpu, now, until, kick);
 }
-
-bool sched_only_time(const struct sched *s, unsigned cpu, cpuset_t *kick, ns_t *until)
-{
-    if (!cpuset_has(*kick, cpu) || __atomic_load_n(&s->kicked, __ATOMIC_SEQ_CST) & BIT(cpu))
-        return false;
-    cpuset_remove(kick, cpu);
-    *until = s->cpu[cpu].until;
-    return true;
-}

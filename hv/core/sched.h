@@ -69,13 +69,6 @@ enum sched_wake {
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick);
 
-/*
- * After sched_wake(), with its lock: 'cpu', the caller's, was kicked only so that it picks sooner
- * than it was told to. Then it is taken out of *kick, and *until is that time.
- */
-bool sched_only_time(const struct sched *s, unsigned cpu, cpuset_t *kick,
-                     ns_t *until) must_check;
-
 /* The running unit will sleep: takes effect at the next sched_pick() on its CPU. */
 void sched_block(struct sched *s, struct sched_unit *u);
 

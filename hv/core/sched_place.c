@@ -111,10 +111,11 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
 
 /*
  * The CPU whose unit is the least urgent: of those that had their minimum the one with the
- * latest deadline, else the one that has it first, at *at. NO_CPU: nobody has to pick sooner.
+ * latest deadline, else the one that has it first; its pick sets a timer then, unless it has
+ * one. NO_CPU: nobody is to be kicked.
  */
 static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
-                            const struct sched_unit *u, u64 v, ns_t now, ns_t *at)
+                            const struct sched_unit *u, u64 v, ns_t now)
 {
     bool boost = now < u->boost_until, fair = boost || unit_eligible(u, v), later;
     ns_t gran = boost ? 0 : place_gran(u);
@@ -138,27 +139,9 @@ static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
         else if (!best || virtual_before(best->current->vdl, c->current->vdl))
             best = c;
     }
-    if (!best && first && first->until > first->picked_at + gran) {
+    if (!best && first && first->until > first->picked_at + gran)
         best = first;
-        *at = first->picked_at + gran;
-    }
     return best ? (unsigned)(best - s->cpu) : NO_CPU;
-}
-
-/* Not by queue_kick(): it need not pick for this. See sched_only_time(). */
-static void pick_sooner(struct sched *s, struct sched_queue *q, unsigned cpu, ns_t at,
-                        cpuset_t *kick)
-{
-    struct sched_cpu *c = &s->cpu[cpu];
-
-    cpuset_remove(&q->untimed, cpu);
-    c->until = MIN(MIN(c->until, at), q->slot_end);
-    cpuset_add(kick, cpu);
-}
-
-static ns_t end_of_turn(const struct sched_cpu *c)
-{
-    return c->current->charged + unit_remaining(c->current);
 }
 
 void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
@@ -175,7 +158,7 @@ void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
             continue;
         due = c->until;
         if (cpuset_has(q->untimed, cpu))
-            due = end_of_turn(c);
+            due = c->current->charged + unit_remaining(c->current);
         if (due < first) {
             first = due;
             chosen = cpu;
@@ -183,25 +166,23 @@ void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     }
     if (chosen == NO_CPU || !cpuset_has(q->untimed, chosen))
         return;
-    pick_sooner(s, q, chosen, first, kick);
+    cpuset_remove(&q->untimed, chosen);
+    queue_kick(s, chosen, kick);
 }
 
 static __noinline void find_place(struct sched *s, struct sched_queue *q, struct sched_unit *u,
                                   cpuset_t free, ns_t now, cpuset_t *kick)
 {
     unsigned cpu = cpuset_empty(free) ? NO_CPU : find_free(s, q, u, free);
-    ns_t at = NEVER;
 
     if (cpu == NO_CPU) {
-        cpu = find_victim(s, q, u, queue_virtual_time(q, now), now, &at);
+        cpu = find_victim(s, q, u, queue_virtual_time(q, now), now);
         if (unlikely(q->nr_picky || s->nr_strict))
             place_idle(s, q, kick);
         if (unlikely(s->nr_strict))
             place_elsewhere(s, q, kick);
     }
-    if (at != NEVER)
-        pick_sooner(s, q, cpu, MIN(at, end_of_turn(&s->cpu[cpu])), kick);
-    else if (cpu != NO_CPU)
+    if (cpu != NO_CPU)
         queue_kick(s, cpu, kick);
     if (cpu == NO_CPU || !cpuset_has(q->cpus, cpu)) /* elsewhere it may find other work */
         place_timer(s, q, kick);

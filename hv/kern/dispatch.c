@@ -225,14 +225,10 @@ void dispatch_sleep(bool (*awake)(void *arg), void *arg)
 void dispatch_wake(struct runnable *r, enum sched_wake why)
 {
     struct spinlock *l = lock_unit(&r->unit);
-    unsigned cpu = this_cpu()->id;
     cpuset_t kicks = CPUSET_NONE;
-    ns_t until = INT64_MAX;
 
     sched_wake(policy, &r->unit, time_now(), why, &kicks);
-    (void)!sched_only_time(policy, cpu, &kicks, &until);
     unlock(l);
-    set_slice_end(cpu, until);
     kick(kicks);
 }
 

@@ -101,16 +101,6 @@ static inline void world_check(struct world *w)
     assert_int_equal(sched_check(&w->s), 0);
 }
 
-/* Whoever has only to pick sooner does so, without a kick. */
-static inline void world_set_timers(struct world *w, cpuset_t *kick)
-{
-    ns_t until;
-
-    for (unsigned cpu = 0; cpu < w->t.nr_cpus; cpu++)
-        if (sched_only_time(&w->s, cpu, kick, &until))
-            w->timer[cpu] = MIN(w->timer[cpu], MAX(until, w->now));
-}
-
 static inline void world_wake(struct world *w, struct world_unit *x)
 {
     cpuset_t kick = CPUSET_NONE;
@@ -119,7 +109,6 @@ static inline void world_wake(struct world *w, struct world_unit *x)
     if (x->left <= 0)
         x->left = x->burst;
     sched_wake(&w->s, &x->u, w->now, WAKE_EVENT, &kick);
-    world_set_timers(w, &kick);
     w->kicked = cpuset_or(w->kicked, kick);
     world_check(w);
 }

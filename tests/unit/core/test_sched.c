@@ -223,29 +223,6 @@ static void nobody_is_kicked_twice(void **state)
     world_conserves(&w);
 }
 
-/* Nobody waited and no timer was set: now somebody waits, and that is all. */
-static void a_turn_ends_without_a_kick(void **state)
-{
-    cpuset_t kick;
-    ns_t until;
-
-    world_init(&w, 1, 1, 1);
-    world_domain(&w, 3);
-    wake(unit(0, 0), WAKE_EVENT);
-    world_kicks(&w);
-    w.now += 100 * US;
-    kick = wake(unit(0, 1), WAKE_EVENT);
-    assert_int_equal(kick.bits, 1);
-    assert_true(sched_only_time(&w.s, 0, &kick, &until));
-    assert_true(cpuset_empty(kick));
-    assert_in_range(until, w.now, w.now + 10 * MS);
-    assert_false(sched_only_time(&w.s, 0, &kick, &until));
-    /* A real kick is one. */
-    kick = wake(unit(0, 2), WAKE_POLL);
-    assert_int_equal(kick.bits, 1);
-    assert_false(sched_only_time(&w.s, 0, &kick, &until));
-}
-
 static void whole_idle_cores_first(void **state)
 {
     unsigned i;
@@ -619,7 +596,6 @@ int main(void)
         cmocka_unit_test(a_wake_cancels_a_block),
         cmocka_unit_test(the_unsaved_stay_where_they_are),
         cmocka_unit_test(nobody_is_kicked_twice),
-        cmocka_unit_test(a_turn_ends_without_a_kick),
         cmocka_unit_test(whole_idle_cores_first),
         cmocka_unit_test(naps_do_not_migrate),
         cmocka_unit_test(placement_prefers_the_near),
