@@ -7,6 +7,7 @@
 
 #include "core/vfr_route.h"
 #include "svc/vfr.h"
+#include "svc/vfr_answer.h"
 #include "svc/vfr_elements.h"
 #include "svc/vfr_explain.h"
 #include "svc/vfr_forward.h"
@@ -229,7 +230,8 @@ void router_vif(u16 index, u8 kind, u64 mac)
     f->kind = kind;
     f->nr_queues = 1 + index % VFR_QUEUES;
     f->mtu = 1500;
-    f->next_hop = 0x020000000099;
+    f->router_mac = kind == VFR_UPLINK ? mac : VFR_ROUTER_MAC;
+    f->next_hop = kind == VFR_UPLINK ? 0x020000000099 : mac;
     f->binding = (struct vfr_binding){.mac = mac, .kind = kind};
     for (unsigned i = 0; i < VFR_QUEUES; i++)
         f->queues[i].vif = f;
