@@ -564,6 +564,7 @@ static void init_hypervisor(void)
     softirq_set_handler(SOFTIRQ_TIMER, timer_softirq);
     policy_init();
     topology_build(&topology, &cpuid, apic_ids, NR_CPUS, NULL, 0);
+    dispatch_alloc();
     dispatch_init(&topology, &vcpu_switch_ops);
     switch_init();
     domain_init();
