@@ -48,7 +48,6 @@ def flows(t, r, logs):
 
 def who_was_it(t, r, logs):
     vifs = r.show()
-    t.sh(f"serai net lease share {SHARED}")
     t.sh(f"serai net lease grant {SHARED} {vifs['a']['vif']} --start 4096")
     logs.until("audit list", '"op": "lease".*start=4096')
     at = t.sh("date -u +%s").strip()
