@@ -149,8 +149,9 @@ int vfr_capture_start(u16 vif, u32 snap, u32 seconds, u32 *which)
         return rc;
     }
     timer_set(&c->end, time_now() + seconds * SECOND);
-    become(c, ON);
+    /* Packets come by first: whoever ends it, once it is on, finds that to take back. */
     __atomic_or_fetch(&vfr_captures, 1U << *which, __ATOMIC_SEQ_CST);
+    become(c, ON);
     return 0;
 }
 
