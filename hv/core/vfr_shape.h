@@ -33,6 +33,13 @@ struct vfr_limit {
     u64 depth; /* ticks that may be owed when a packet is let through */
 };
 
+/* One each so many nanoseconds, and so many at once. */
+#define VFR_LIMIT_EVERY(ns, at_once)                                                           \
+    {                                                                                          \
+        .cost = (u64)(ns)*VFR_TICKS_PER_NS << 16,                                              \
+        .depth = (u64)(ns)*VFR_TICKS_PER_NS * ((at_once)-1)                                    \
+    }
+
 /*
  * 'amount' bytes or packets in 'usec' microseconds, as toolstacks write it, and 'burst' of them at
  * once. 0, or -XEN_EINVAL: less than one a second or more than 10^12.

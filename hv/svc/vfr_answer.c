@@ -4,8 +4,8 @@
 #include "svc/vfr_sink.h"
 #include "svc/vif_rx.h"
 
-#define SPEECH_EVERY (1000000000 / VFR_SPEECH_RATE) /* ns */
-#define SPEECH_BURST 1000000000
+static const struct vfr_limit speech =
+    VFR_LIMIT_EVERY(1000000000 / VFR_SPEECH_RATE, VFR_SPEECH_RATE);
 
 #define RA_LIFETIME 65535 /* RFC 8319: the longest, for it is not repeated */
 #define RA_FOREVER                                                                             \
@@ -60,15 +60,8 @@ static enum vfr_reason say(const struct vif_packet *p, const u8 *frame, u32 len)
 /* Each interface is told so much and no more. */
 static void say_limited(const struct vif_packet *p, const u8 *frame, u32 len)
 {
-    ns_t *due = &p->from->vif->speech_due, was = __atomic_load_n(due, __ATOMIC_RELAXED);
-    const ns_t now = p->now;
-
-    if (!len || was - now > SPEECH_BURST)
-        return;
-    /* Two CPUs at once may count for one: then a little more is said. */
-    if (!p->from->sink)
-        __atomic_store_n(due, MAX(was, now) + SPEECH_EVERY, __ATOMIC_RELAXED);
-    tell(p, frame, len);
+    if (len && vif_take_one(&speech, &p->from->vif->speech_due, p))
+        tell(p, frame, len);
 }
 
 enum vfr_reason vfr_complain(const struct vif_packet *p, enum vfr_error e, u32 mtu,

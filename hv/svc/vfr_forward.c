@@ -3,19 +3,17 @@
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
-#include "svc/vfr_log.h"
 #include "svc/vfr_judgement.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
 #include "svc/vfr_sink.h"
 #include "svc/vfr_ways.h"
 
-/* What each interface may say to domain 0's daemons: so often, and so much at once. */
-#define PUNT_EVERY 1000000 /* ns */
-#define PUNT_BURST 256
+/* What each interface may say to domain 0's daemons. */
+static const struct vfr_limit punt = VFR_LIMIT_EVERY(1000000, 256);
 
-#define DHCP_SERVER 67
-#define EVERYBODY   VFR_IP4(0xffffffff)
+#define EVERYBODY VFR_IP4(0xffffffff)
 
 static u16 route_to(struct vfr_addr a)
 {
@@ -37,7 +35,7 @@ static must_inline bool asks_for_address(const struct vfr_judgement *j)
 {
     const struct vfr_tuple *t = &j->p->parsed.tuple;
 
-    return unlikely(t->dport == DHCP_SERVER) && t->proto == PROTO_UDP &&
+    return unlikely(t->dport == DHCP4_SERVER) && t->proto == PROTO_UDP &&
            j->in->kind < VFR_UPLINK &&
            (vfr_addr_equal(t->dst, EVERYBODY) || vfr_addr_equal(t->dst, VFR_ROUTER_IP4));
 }
@@ -116,7 +114,6 @@ static enum vfr_reason check_ends(struct vfr_judgement *j)
         return j->out ? VFR_R_OK : VFR_R_NO_ROUTE;
     }
     reason = check_source(j);
-
     return reason == VFR_R_OK ? find_way(j) : reason;
 }
 
@@ -355,18 +352,6 @@ static bool lacks_something(const struct vif *out, const struct vif_packet *p)
     return needed & ~out->can;
 }
 
-/* Two CPUs at once may count for one: then the daemons hear a little more. */
-static bool may_punt(const struct vfr_judgement *j)
-{
-    ns_t due = __atomic_load_n(&j->in->punt_due, __ATOMIC_RELAXED);
-
-    due = MAX(due, j->now) + PUNT_EVERY;
-    if (due > j->now + PUNT_BURST * PUNT_EVERY)
-        return false;
-    __atomic_store_n(&j->in->punt_due, due, __ATOMIC_RELAXED);
-    return true;
-}
-
 static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue **to)
 {
     struct vif_packet *p = j->p;
@@ -376,7 +361,7 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
 
     if (unlikely(hop) && p->parsed.ttl <= 1)
         return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
-    if (unlikely(out->kind == VFR_PUNT) && !vfr_sink_of(j) && !may_punt(j))
+    if (unlikely(out->kind == VFR_PUNT) && !vif_take_one(&punt, &j->in->punt_due, p))
         return VFR_R_PUNT_FULL;
     reason = fit(j);
     if (reason == VFR_R_OK && likely(!vfr_is_later_piece(&p->parsed)))

@@ -194,7 +194,7 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->nr_queues = op->nr_queues;
     /* Who takes no packets in several parts gets none longer than a buffer. */
     f->mtu = op->can & VFR_CAN_SG ? op->mtu : MIN(op->mtu, (u32)PAGE_SIZE - ETH_HEADER);
-    f->punt_due = 0;
+    f->speech_due = f->punt_due = 0;
     f->router_mac = op->kind == VFR_UPLINK ? get_mac(op->mac) : VFR_ROUTER_MAC;
     f->next_hop = get_mac(op->kind == VFR_UPLINK ? op->next_hop : op->mac);
     f->counters = (struct vif_counters){0};

@@ -22,6 +22,7 @@
 #include "core/vfr_guard.h"
 #include "core/vfr_offload.h"
 #include "core/vfr_rules.h"
+#include "core/vfr_shape.h"
 #include "guest/grant.h"
 #include "kern/lock.h"
 #include "kern/timer.h"
@@ -86,10 +87,10 @@ struct vif {
     bool unlogged; /* OWES: its end is not in the audit log */
     u8 kind, can, nr_queues, ra;
     u32 mtu;
-    ns_t speech_due; /* (atomic) what the router has said to it is paid for by then */
-    ns_t punt_due;   /* (atomic) the same of what it has said to domain 0's daemons */
-    u64 router_mac;  /* what it knows the router by, as vfr_packet.eth_src */
-    u64 next_hop;    /* (atomic) whom the router's packets are for on its link */
+    u64 speech_due;             /* (atomic) core/vfr_shape: of what the router says to it */
+    u64 punt_due;               /* (atomic) and of what it says to domain 0's daemons */
+    u64 router_mac;             /* what it knows the router by, as vfr_packet.eth_src */
+    u64 next_hop;               /* (atomic) whom the router's packets are for on its link */
     struct vfr_binding binding; /* whose name it may speak in */
     struct vfr_zones zones[2];  /* by the generation of rules, odd or even */
     struct vif_counters counters;
@@ -125,6 +126,18 @@ struct vif_packet {
 static inline bool vif_event_wanted(u32 before, u32 now, const u32 *event)
 {
     return now - __atomic_load_n(event, __ATOMIC_RELAXED) < now - before;
+}
+
+/* One of what is limited, if it may be. Two CPUs at once may count for one: then there is a little more. */
+static inline bool vif_take_one(const struct vfr_limit *l, u64 *due, const struct vif_packet *p)
+{
+    u64 next = __atomic_load_n(due, __ATOMIC_RELAXED);
+
+    if (!vfr_limit_take(l, &next, 1, p->now))
+        return false;
+    if (likely(!p->from->sink))
+        __atomic_store_n(due, next, __ATOMIC_RELAXED);
+    return true;
 }
 
 static inline const u8 *vif_part(const struct vif_part *part, u32 offset)
