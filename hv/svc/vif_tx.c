@@ -43,8 +43,10 @@ static void tell(struct touched *t)
     t->nr = 0;
 }
 
-static void touch(struct touched *t, struct vif_queue *q)
+static must_inline void touch(struct touched *t, struct vif_queue *q)
 {
+    if (likely(t->nr && t->queues[t->nr - 1] == q))
+        return;
     for (unsigned i = 0; i < t->nr; i++)
         if (t->queues[i] == q)
             return;
