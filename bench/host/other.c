@@ -51,7 +51,7 @@ static void type_cases(void)
            rc = measured_take_and_drop(HOT_OWNER, mfn, TYPE_L1),
            !rc && hot_flushes == 1 && hot_validations == 1);
     SAMPLE("frame|refused: in use as an L1||0", set_frame(TYPE_L1, 1, 0),
-           rc = measured_take_and_drop(HOT_OWNER, mfn, TYPE_WRITABLE), rc == -XEN_EBUSY);
+           rc = measured_take_and_drop(HOT_OWNER, mfn, TYPE_WRITABLE), rc == -XEN_EINVAL);
     SAMPLE("frame|a reference (read-only mapping)||0", set_frame(TYPE_WRITABLE, 5, 0),
            ok = measured_get_and_put(HOT_OWNER, mfn), ok);
 }
