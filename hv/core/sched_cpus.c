@@ -140,7 +140,7 @@ static void build_cores(struct sched *s)
     }
 }
 
-void sched_init(struct sched *s, const struct topology *t, const struct sched_ops *ops)
+__init void sched_init(struct sched *s, const struct topology *t, const struct sched_ops *ops)
 {
     memset(s, 0, sizeof(*s));
     s->topo = *t;

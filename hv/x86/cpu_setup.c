@@ -206,7 +206,7 @@ static void create_stub(struct cpu *c, void *(*alloc)(unsigned order))
     c->stub = (struct stub_data *)data_va;
 }
 
-struct cpu *cpu_create(unsigned id, void *(*alloc)(unsigned order))
+__init struct cpu *cpu_create(unsigned id, void *(*alloc)(unsigned order))
 {
     struct cpu *c = alloc(0);
     u64 window = WINDOW_BASE + id * WINDOW_STRIDE;
