@@ -60,6 +60,7 @@ class Store:
 class Daemon:
     def __init__(self):
         self.settings = settings.read()
+        vifs.load_netback()
         self.xs = xen.lowlevel.xs.xs()
         self.store = Store(self.xs)
         self.router = hypercall.Router()

@@ -6,12 +6,14 @@ the router connects and disconnects (hypercall.Router); the policy tells an inte
 (policy.Policy). None of them is touched but through these.
 
 Interfaces are ours whose 'script' is vif-vfr. The kernel's xen-netback may be loaded and serve the
-others: it would take ours, too, so each is taken from it before the front end may connect.
+others: it would take ours, too, so each is taken from it before the front end may connect. That it is
+loaded first makes sure of it: when it is loaded it takes all that is there.
 """
 
 import ipaddress
 import logging
 import pathlib
+import subprocess
 import time
 
 import lease
@@ -83,6 +85,11 @@ def is_ours(store, path):
     """Does the back end below 'path' say that the router is to serve it?"""
     script = store.read(f"{path}/script")
     return bool(script) and script.rpartition("/")[2] == SCRIPT and bool(store.read(f"{path}/frontend"))
+
+
+def load_netback():
+    """No error where there is none: then nobody takes anything."""
+    subprocess.run(["modprobe", "-q", "xen-netback"], check=False)
 
 
 def take_from_netback(name):
