@@ -70,14 +70,16 @@ class Own:
         front, back = FRONT.format(self.handle), BACK.format(self.handle)
         if self.store.read(f"{front}/state") is not None:
             return
-        self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT)
-        # The front end connects to whoever answers first.
-        vifs.take_from_netback(f"vif-0-{self.handle}")
+        # The kernel's back ends see ours only when there is a front end; that connects to whoever answers
+        # first, so it has no state until the others have been kept from ours.
         self.write(front, backend=back, backend_id=0)
+        self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT, state=1)
+        vifs.take_from_netback(f"vif-0-{self.handle}")
+        self.store.write(f"{front}/state", "1")
 
     def write(self, path, **others):
         with self.store.transaction() as t:
-            for key, value in {**others, "handle": self.handle, "mac": OUR_MAC, "state": 1}.items():
+            for key, value in {**others, "handle": self.handle, "mac": OUR_MAC}.items():
                 t.write(f"{path}/{key.replace('_', '-')}", str(value))
 
     def found(self):
