@@ -34,7 +34,7 @@ class World:
     def start(self):
         self.t.sh("/usr/lib/serai/net/netd.py --verbose > /run/netd.log 2>&1 & echo $! > /run/netd.pid")
         # Not by 'serai net': each start of Python takes the CPU away from the daemon.
-        self.t.until("grep -q 'servers run' /run/netd.log && ip link show up0 | grep -q xenbr0", 300)
+        self.t.until("grep -q 'servers run' /run/netd.log && ip link show up0 2> /dev/null | grep -q xenbr0", 300)
 
     def vifs(self):
         return {v["domain"]: v for v in json.loads(self.t.sh("serai net show --json"))}
