@@ -32,6 +32,7 @@ SAME = (1 << 64) - 1
 BY_SERAI, BY_DAEMON = 1, 2
 NOTE_MAX = 32768  # bytes of a note
 ROUTED, SWITCHED, UPLINK, PUNT = range(4)
+MAY_SERVE_DHCP = 0x10
 KINDS = ("routed", "switched", "uplink", "punt")
 CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG = 1, 2, 4, 8, 16
 ZONE_BYTES = 32
@@ -102,6 +103,7 @@ class Vif:
     mtu: int = 1500
     mac: bytes = bytes(6)
     next_hop: bytes = bytes(6)
+    may: int = 0
     queues: list = field(default_factory=list)  # (tx_ref, rx_ref, tx_port, rx_port)
     prefixes: list = field(default_factory=list)  # of ipaddress networks
     shared: set = field(default_factory=set)  # of those: the ones that others use too
@@ -114,7 +116,7 @@ class Vif:
     def pack(self, op):
         data = HEAD.pack(op, self.vif, self.domid, self.handle, self.kind, self.can,
                          len(self.queues), len(self.prefixes), self.mtu, self.mac,
-                         self.next_hop, 0, 0, 0, self.generation, 0,
+                         self.next_hop, self.may, 0, 0, self.generation, 0,
                          self.zones.to_bytes(ZONE_BYTES, "little"), b"")
         for queue in self.queues[:QUEUES]:
             data += QUEUE.pack(*queue)
@@ -126,8 +128,8 @@ class Vif:
     @classmethod
     def unpack(cls, data):
         (_, vif, domid, handle, kind, can, _, nr_prefixes, mtu, mac, next_hop,
-         *_) = HEAD.unpack_from(data)
-        found = cls(domid, handle, kind, can, mtu, mac, next_hop, vif=vif)
+         may, *_) = HEAD.unpack_from(data)
+        found = cls(domid, handle, kind, can, mtu, mac, next_hop, may, vif=vif)
         at = HEAD.size + QUEUES * QUEUE.size
         for i in range(nr_prefixes):
             *numbers, shared = PREFIX.unpack_from(data, at + i * PREFIX.size)

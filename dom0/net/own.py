@@ -16,7 +16,7 @@ import struct
 import subprocess
 
 import vifs
-from hypercall import PUNT, UPLINK
+from hypercall import MAY_SERVE_DHCP, PUNT, UPLINK
 
 log = logging.getLogger("own")
 
@@ -198,7 +198,7 @@ class Control(Own):
         super().__init__(store, settings, CTL)
 
     def describe(self, vif):
-        vif.kind, vif.prefixes = PUNT, [ipaddress.ip_network(ROUTER)]
+        vif.kind, vif.may, vif.prefixes = PUNT, MAY_SERVE_DHCP, [ipaddress.ip_network(ROUTER)]
 
     def set_up(self):
         if not self.named():

@@ -54,6 +54,7 @@ static void connected(void)
 {
     front_prepare(&ctl, 5, 5);
     ctl.vif.kind = VFR_PUNT;
+    ctl.vif.may = VFR_MAY_SERVE_DHCP;
     ctl.vif.prefixes[0].low = 0xffff00000000 | ROUTER;
     ok(front_connect(&ctl, 0), "daemons");
 }
@@ -111,6 +112,8 @@ static void dhcp_clients(void)
     is(front_send(&a, page_ref, dhcp(0, ~0U, 2), 0), 0, "for another station");
     ok(nothing(&ctl), "does not");
     is(front_drops(&a, VFR_R_SPOOF_MAC), spoofed + 1, "for it is a lie");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), DHCP, DHCP_CLIENT), 0), 0, "an answer");
+    ok(comes(&a, GUEST(1)), "comes");
 }
 
 /* The clock stands still for none of this, so a bit more may come than at once. */
