@@ -63,11 +63,11 @@ $(DOM0)/base.tar: tools/dom0/packages | packages-run
 $(DOM0)/guest-base.tar: tools/guest/packages | packages-run
 	tools/make-base $< $@
 
-$(GUEST)/root.sqfs: $(DOM0)/guest-base.tar tools/make-guest-image $(shell find tools/guest -type f) \
+$(GUEST)/root.sqfs: $(DOM0)/guest-base.tar $(B)/rsip tools/make-guest-image $(shell find tools/guest -type f) \
                     tools/dom0/functions tools/dom0/etc/inittab \
                     $(addprefix tools/dom0/usr/local/sbin/,boot console-login stop)
 	@mkdir -p $(@D)
-	tools/make-guest-image $< $@
+	tools/make-guest-image $< $(B)/rsip $@
 
 $(GUEST)/initrd.gz: $(B)/kernel/bookworm/vmlinuz tools/make-initramfs tools/initramfs/dom0-init
 	tools/make-initramfs -k $(<D) -m "$(GUEST_MODULES)" $@ tools/initramfs/dom0-init
