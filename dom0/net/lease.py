@@ -6,6 +6,7 @@ behind theirs. Times are seconds, counted from when the hypervisor started.
     grant(vif, classes, start, log2, seconds, origin) -> Lease     raises Refused
     extend(lease_id, seconds)      free(lease_id)                  raise Refused
     leases(vif) -> [Lease], those that are held or drain
+    resting(vif) -> [Lease], those at rest that this domain had of the address that the interface shares
     now()                          epoch(), when leases were last forgotten
 """
 import errno
@@ -56,6 +57,7 @@ class Lease:
     ends: float       # infinity: never
     origin: int
     state: int = HELD
+    vif: int = None   # of those at rest: whose it was
 
     def covers(self, port, classes):
         return (classes & ~self.classes == 0 and self.state == HELD and

@@ -3,6 +3,7 @@
 The layouts are those of hv/abi/vfr_lease.h.
 """
 import ctypes
+import dataclasses
 import fcntl
 import math
 import mmap
@@ -109,6 +110,10 @@ class Leases:
     def leases(self, vif):
         return [l for number, uuid, _, l in self._list()
                 if number == vif.number and uuid == vif.uuid and l.state != lease.RESTING]
+
+    def resting(self, vif):
+        return [dataclasses.replace(l, vif=number) for number, uuid, ip, l in self._list()
+                if uuid == vif.uuid and ip == vif.shared and l.state == lease.RESTING]
 
     def owner(self, address, port, classes):
         """The number of the interface that may send from there, or None."""

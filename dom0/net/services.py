@@ -19,10 +19,12 @@ import lease
 import leases
 import own
 import serve
+from hypercall import BY_SERAI
 
 PROGRAM = pathlib.Path(__file__).resolve().parent / "served.py"
 ORIGINS = (lease.BY_RSIP, lease.BY_PCP, lease.BY_DHCP)
 SECONDS_MAX = 86400
+RESUMED = 3600  # how long it has that, if it does not ask again
 MESSAGE_MAX = 65536
 PAUSE = 2  # seconds, before servers that ended are started again
 log = logging.getLogger("services")
@@ -95,6 +97,27 @@ class Services:
         for number, vif in vifs.items():
             if before.get(number) != vif:
                 self.tell(vif)
+        self.resume(before)
+
+    def resume(self, before):
+        """Who was restored or has moved goes on with its ports, under another number or the same."""
+        def same(a, b):
+            return b and (a.uuid, a.mac, a.shared) == (b.uuid, b.mac, b.shared)
+        gone = [number for number, vif in before.items() if not same(vif, self.vifs.get(number))]
+        for number, vif in self.vifs.items():
+            if not same(vif, before.get(number)):
+                self.take_back(vif, self.table.resting(vif))
+            for other in gone:
+                if same(vif, before[other]):
+                    self.take_back(vif, [l for l in self.table.resting(vif) if l.vif == other])
+
+    def take_back(self, vif, found):
+        for l in found:
+            try:
+                self.table.grant(vif, l.classes, l.start, l.log2, 0 if l.origin == BY_SERAI else RESUMED, l.origin)
+                log.info("interface %d goes on with ports from %d", vif.number, l.start)
+            except lease.Refused as why:
+                log.error("interface %d cannot go on with ports from %d: %s", vif.number, l.start, why)
 
     # -- questions --
 

@@ -113,15 +113,21 @@ class Leases:
     def revoke(self, number, seconds):
         self._done(Order(op=REVOKE, id=number, seconds=seconds))
 
-    def leases(self, vif):
+    def _list(self, vif):
+        """The domain's."""
         cursor, info, out = ctypes.c_uint32(0), (Info * 16)(), []
         while n := self.lib.host_list(self.world, ctypes.byref(cursor), info, 16):
             out += [lease.Lease(i.id, i.start, i.log2, i.classes,
                                 math.inf if i.ends == 2**63 - 1 else i.ends / SECOND, i.origin,
-                                i.state)
-                    for i in info[:n] if i.vif == vif.number and bytes(i.uuid) == vif.uuid
-                    and i.state != lease.RESTING]
+                                i.state, i.vif)
+                    for i in info[:n] if bytes(i.uuid) == vif.uuid]
         return out
+
+    def leases(self, vif):
+        return [l for l in self._list(vif) if l.vif == vif.number and l.state != lease.RESTING]
+
+    def resting(self, vif):
+        return [l for l in self._list(vif) if l.state == lease.RESTING]
 
     # ---- for tests ----
 

@@ -1,11 +1,14 @@
 """The servers as netd runs them: a process of their own, without rights, and what it may ask."""
+import dataclasses
 import json
+import math
 import os
 import select
 import socket
 import struct
 import time
 
+import hypercall
 import lease
 import serve
 import served
@@ -104,6 +107,42 @@ def test_who_sends_from_a_shared_address_is_known_by_the_port():
     assert link.by_mac(vif(1).mac) is None, "two have it"
     link.hear({"gone": 3})
     assert link.by_mac(vif(1).mac).number == 1
+
+
+def renumbered(v, number):
+    return dataclasses.replace(v, number=number)
+
+
+def held(table, v):
+    return [(l.start, l.log2, l.origin) for l in table.leases(v)]
+
+
+def test_who_moves_or_is_restored_goes_on_with_its_ports():
+    table, v = Table(), vif(1)
+    s = services.Services(table, None)
+    s.update({1: v})
+    table.grant(v, lease.BLOCK, 8192, 12, 600, lease.BY_DHCP)
+    table.grant(v, lease.STREAM, 80, 0, 0, hypercall.BY_SERAI)
+    before = held(table, v)
+    moved = renumbered(v, 5)
+    s.update({1: v, 5: moved})
+    assert held(table, v) == before and not held(table, moved), "both are there"
+    for l in table.leases(v):
+        table.free(l.number)  # as the hypervisor does
+    s.update({5: moved})
+    assert sorted(held(table, moved)) == sorted(before)
+    assert [l.ends for l in table.leases(moved) if l.origin == hypercall.BY_SERAI] == [math.inf]
+    for l in table.leases(moved):
+        table.free(l.number)
+    s.update({})
+    s.update({5: vif(2)})
+    assert not held(table, renumbered(vif(2), 5)), "another domain's"
+    table.advance(60)
+    s.update({5: vif(2), 1: v})
+    assert sorted(held(table, v)) == sorted(before), "restored"
+    table.free(table.leases(v)[0].number)
+    s.update({1: v})
+    assert len(held(table, v)) == 1, "it gave that back itself"
 
 
 def test_servers_are_started_again():
