@@ -2,12 +2,16 @@
 RSIP, and what comes to them from outside."""
 
 import machine
-from machine import Failure
 from world import SHARED, WORLD, World
 
 ROUTER = "169.254.0.1"
 # What tests/system/domu/init does, typed at a login.
 SERVE = "stty -echo; while read -r line; do eval \"$line\" 2>&1; echo \"[done $?]\"; done"
+
+
+def begin(w):
+    for name in ("one", "two"):
+        start(w, name)
 
 
 def start(w, name):
@@ -78,18 +82,7 @@ def by_rsip(w):
 
 
 def test_clients():
-    w = World()
-    try:
-        for name in ("one", "two"):
-            start(w, name)
-        for step in (by_dhcp, hops, by_nat_pmp, by_rsip):
-            step(w)
-        w.t.power_off()
-    except Failure:
-        w.explain()
-        raise
-    finally:
-        w.close()
+    World().run(begin, by_dhcp, hops, by_nat_pmp, by_rsip)
 
 
 machine.main()

@@ -19,7 +19,7 @@ SCRIPT = ("[ $1 = bound ] || exit 0; ip addr add $ip/32 dev eth0; ip route add $
 
 
 class World:
-    def __init__(self):
+    def __init__(self, uplink="bridge xenbr0"):
         self.data = os.urandom(1 << 20)
         self.sum = hashlib.sha256(self.data).hexdigest()
         self.server = machine.serve(self.data)
@@ -27,12 +27,13 @@ class World:
         card = machine.network()
         card[1] += f",hostfwd=tcp:127.0.0.1:{self.port}-{SHARED}:80"
         self.t = toolstack.Toolstack("serai", devices=card)
+        self.t.sh(f"echo uplink {uplink} > /etc/serai/net.conf")
         self.start()
 
     def start(self):
         self.t.sh("/usr/lib/serai/net/netd.py --verbose > /run/netd.log 2>&1 & echo $! > /run/netd.pid")
         # Not by 'serai net': each start of Python takes the CPU away from the daemon.
-        self.t.until("grep -q 'servers run' /run/netd.log && ip link show up0 2> /dev/null | grep -q xenbr0", 300)
+        self.t.until("grep -q 'servers run' /run/netd.log && ip link show up0 2> /dev/null | grep -q LOWER_UP", 300)
 
     def vifs(self):
         return {v["domain"]: v for v in json.loads(self.t.sh("serai net show --json"))}
@@ -64,9 +65,14 @@ class World:
         self.t.until(f"/mnt/ask {name} 'test -e /tmp/sum'", 180)
         self.t.expect(f"{name} has got something else", self.sum in self.t.ask("cat /tmp/sum", name))
 
-    def explain(self):
-        print(self.t.run("cat /run/netd.log; serai net show; serai net rule show; serai net lease list; ip -br addr")[1])
-
-    def close(self):
-        self.server.shutdown()
-        self.t.close()
+    def run(self, *steps):
+        try:
+            for step in steps:
+                step(self)
+            self.t.power_off()
+        except machine.Failure:
+            print(self.t.run("cat /run/netd.log; serai net show; serai net rule show; serai net lease list; ip -br addr")[1])
+            raise
+        finally:
+            self.server.shutdown()
+            self.t.close()
