@@ -9,11 +9,12 @@
 #include "x86/lapic.h"
 #include "x86/uart.h"
 
-#define RING_SIZE  256
-#define SWITCH_KEY 1 /* Ctrl-A */
+#define RING_SIZE  PAGE_SIZE /* as much as Linux takes for a line: somebody may paste a lot at once */
+#define SWITCH_KEY 1         /* Ctrl-A */
 
-static char ring[RING_SIZE];
+static char *ring;
 static u32 ring_in, ring_out; /* ring_lock, like the ring itself */
+static u32 lost;              /* (ring lock) characters, since the ring was last read */
 static struct spinlock ring_lock = SPINLOCK(LOCK_INPUT);
 static unsigned switch_presses;
 static bool keys_are_ours;
@@ -63,11 +64,14 @@ void dom0_console_key(char c)
             keys[i].run();
 }
 
+/* What is in the way of the keys that switch is dropped: domain 0 may never read again. */
 static void ring_put(char c)
 {
     lock(&ring_lock);
     if (ring_in - ring_out < RING_SIZE)
         ring[ring_in++ % RING_SIZE] = c;
+    else
+        lost++;
     unlock(&ring_lock);
 }
 
@@ -130,7 +134,8 @@ void dom0_console_init(void)
     softirq_set_handler(SOFTIRQ_LOG, log_softirq);
     console_on_text(log_has_text);
     softirq_set_handler(SOFTIRQ_CONSOLE, console_softirq);
-    if (!uart_irq() || !ioapic_has_gsi(gsi))
+    ring = heap_alloc_pages(0);
+    if (!ring || !uart_irq() || !ioapic_has_gsi(gsi))
         return;
     vector = irq_alloc_vector(uart_interrupt, NULL);
     if (vector < 0 || ioapic_route(gsi, (u8)vector, lapic_id(), false, false))
@@ -141,11 +146,15 @@ void dom0_console_init(void)
 
 u32 dom0_console_read(char *buf, u32 len)
 {
-    u32 n = 0;
+    u32 n = 0, dropped;
 
     lock(&ring_lock);
     while (n < len && ring_out != ring_in)
         buf[n++] = ring[ring_out++ % RING_SIZE];
+    dropped = lost;
+    lost = 0;
     unlock(&ring_lock);
+    if (dropped)
+        printk("keyboard: %u characters are lost, domain 0 did not read\n", dropped);
     return n;
 }
