@@ -9,8 +9,9 @@
 #include "x86/lapic.h"
 #include "x86/uart.h"
 
-#define RING_SIZE  PAGE_SIZE /* as much as Linux takes for a line: somebody may paste a lot at once */
-#define SWITCH_KEY 1         /* Ctrl-A */
+#define RING_SIZE                                                                              \
+    PAGE_SIZE        /* as much as Linux takes for a line: somebody may paste a lot at once */
+#define SWITCH_KEY 1 /* Ctrl-A */
 
 static char *ring;
 static u32 ring_in, ring_out; /* ring_lock, like the ring itself */

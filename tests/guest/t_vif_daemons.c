@@ -112,7 +112,8 @@ static void dhcp_clients(void)
     is(front_send(&a, page_ref, dhcp(0, ~0U, 2), 0), 0, "for another station");
     ok(nothing(&ctl), "does not");
     is(front_drops(&a, VFR_R_SPOOF_MAC), spoofed + 1, "for it is a lie");
-    is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), DHCP, DHCP_CLIENT), 0), 0, "an answer");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), DHCP, DHCP_CLIENT), 0), 0,
+       "an answer");
     ok(comes(&a, GUEST(1)), "comes");
 }
 
