@@ -1,11 +1,10 @@
 """serai net capture: packets of an interface as they come by, as text or pcapng.
 
-The hypervisor hands out each frame's first bytes from a ring of its own, and counts what nobody read in
-time. Which of them are wanted libpcap decides here, in tcpdump's words.
+The hypervisor takes the frames that a filter wants, whole up to a length, hands them out from a ring of its own,
+and counts what nobody read in time. The filter is made here of tcpdump's words, those that the hypervisor knows.
 """
 
-import ctypes
-import ctypes.util
+import ipaddress
 import struct
 import sys
 import time
@@ -66,42 +65,90 @@ def packet(x, number, lost=0):
 
 # ---- which packets ----
 
-class Program(ctypes.Structure):
-    _fields_ = [("count", ctypes.c_uint), ("instructions", ctypes.c_void_p)]
-
-
-class Header(ctypes.Structure):
-    _fields_ = [("seconds", ctypes.c_long), ("rest", ctypes.c_long), ("captured", ctypes.c_uint32),
-                ("len", ctypes.c_uint32)]
+ENDS = {"src": 1, "dst": 2}
+WAYS = {"in": 1, "out": 2}
+FAMILIES = {"arp": 2, "ip": 4, "ip6": 8}
+PROTOS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "sctp": 132}
+TERMS = 2
 
 
 class Filter:
-    """What tcpdump would take; '' takes all."""
+    """What struct vfr_filter says; every word makes it want less."""
 
-    def __init__(self, text):
-        self.program = None
-        if not text:
+    def __init__(self, words):
+        self.reasons = self.families = self.ways = self.proto = 0
+        self.addresses, self.ports = [], []
+        self.words = [word for word in words if word != "and"]
+        while self.words:
+            self.term(self.words.pop(0))
+
+    def next(self, after):
+        if not self.words:
+            raise Failure(f"{after}: of what?")
+        return self.words.pop(0)
+
+    def say(self, name, value, word):
+        if getattr(self, name):
+            raise Failure(f"{word}: that was said already")
+        setattr(self, name, value)
+
+    def term(self, word):
+        if word in ENDS:
+            self.end(ENDS[word], self.next(word))
+        elif word in FAMILIES:
+            self.say("families", FAMILIES[word], word)
+        elif word in PROTOS or word == "proto":
+            self.say("proto", 1 + (PROTOS[word] if word in PROTOS else number(self.next(word), 255)), word)
+        elif word in WAYS:
+            self.say("ways", WAYS[word], word)
+        elif word in ("passed", "dropped", "reason"):
+            self.say("reasons", reasons(word, self), word)
+        else:
+            self.end(3, word)
+
+    def end(self, ends, word):
+        if word in ("port", "portrange"):
+            low, _, high = self.next(word).partition("-" if word == "portrange" else "\0")
+            self.add(self.ports, (number(low, 65535), number(high or low, 65535), ends), word)
+            if self.ports[-1][0] > self.ports[-1][1]:
+                raise Failure(f"{low}-{high}: the lower one first")
             return
-        name = ctypes.util.find_library("pcap")
-        if name is None:
-            raise Failure("a filter needs libpcap: install libpcap0.8, or capture without")
-        self.lib = ctypes.CDLL(name)
-        self.lib.pcap_open_dead.restype = ctypes.c_void_p
-        self.lib.pcap_geterr.restype = ctypes.c_char_p
-        self.lib.pcap_geterr.argtypes = [ctypes.c_void_p]
-        self.lib.pcap_compile.argtypes = [ctypes.c_void_p, ctypes.POINTER(Program), ctypes.c_char_p, ctypes.c_int,
-                                          ctypes.c_uint32]
-        self.lib.pcap_offline_filter.argtypes = [ctypes.POINTER(Program), ctypes.POINTER(Header), ctypes.c_char_p]
-        pcap = self.lib.pcap_open_dead(ETHERNET, hypercall.CAPTURE_MAX)
-        self.program = Program()
-        if self.lib.pcap_compile(pcap, ctypes.byref(self.program), text.encode(), 1, 0xFFFFFFFF):
-            raise Failure(f"{text}: {self.lib.pcap_geterr(pcap).decode()}")
+        text = self.next(word) if word in ("host", "net") else word
+        try:
+            self.add(self.addresses, (*hypercall.prefix_numbers(ipaddress.ip_network(text)), ends), text)
+        except ValueError as why:
+            raise Failure(f"{text}: neither an address nor a word of a filter: in, out, passed, dropped, reason NAME, arp, "
+                          "ip, ip6, tcp, udp, icmp, icmp6, proto N; src, dst, or neither, with host A, net A/N, port N, "
+                          "portrange N-M") from why
 
-    def wants(self, x):
-        if self.program is None:
-            return True
-        header_ = Header(0, 0, len(x["bytes"]), x["len"])
-        return self.lib.pcap_offline_filter(ctypes.byref(self.program), ctypes.byref(header_), x["bytes"]) != 0
+    @staticmethod
+    def add(to, term, word):
+        if len(to) == TERMS:
+            raise Failure(f"{word}: only {TERMS} addresses and {TERMS} ports can be asked for")
+        to.append(term)
+
+    def pack(self):
+        addresses = self.addresses + [(0, 0, 0, 0)] * (TERMS - len(self.addresses))
+        ports = self.ports + [(0, 0, 0)] * (TERMS - len(self.ports))
+        return hypercall.FILTER.pack(self.reasons, *sum(addresses, ()), *sum(ports, ()), self.proto, self.families,
+                                     self.ways, 0)
+
+
+def number(text, most):
+    if not text.isdecimal() or int(text) > most:
+        raise Failure(f"{text}: not a number up to {most}")
+    return int(text)
+
+
+def reasons(word, words):
+    """The bits of what became of a packet."""
+    names = {"passed": ["ok"], "dropped": [x for x in hypercall.REASONS if x not in DROPS]}.get(word)
+    bits = 0
+    for name in names or words.next(word).split(","):
+        if name not in hypercall.REASONS:
+            raise Failure(f"{name}: no reason; there are {' '.join(hypercall.REASONS)}")
+        bits |= 1 << hypercall.REASONS.index(name)
+    return bits
 
 
 # ---- the command ----
@@ -148,7 +195,9 @@ def packets(router, ring, until):
 
 
 def capture(router, args):
-    wanted = Filter(" ".join(args.filter))
+    vif, wanted = vif_of(args.vif), Filter(args.filter)
+    if vif == hypercall.EVERYBODY and not wanted.ways:
+        wanted.ways = WAYS["in"]  # else what goes from one to another comes twice
     router = hypercall.Router()
     file = None
     if args.write:
@@ -157,11 +206,11 @@ def capture(router, args):
         except OSError as why:
             raise Failure(f"{args.write} cannot be written: {why.strerror}") from why
     writer, seen = Writer(file, args.snaplen) if file else None, 0
-    ring = router.capture(vif_of(args.vif), args.snaplen, args.seconds)
+    ring = router.capture(vif, args.snaplen, args.seconds, wanted.pack())
     end = time.monotonic() + args.seconds
     try:
         for x, lost in packets(router, ring, lambda: time.monotonic() >= end or args.count and seen >= args.count):
-            if x is None or not wanted.wants(x):
+            if x is None:
                 continue
             if writer:
                 writer.put(x, lost)
@@ -185,4 +234,6 @@ def register(words, add):
         (["-w", "--write"], {"metavar": "FILE", "help": "pcapng; -: to standard output"}),
         (["--snaplen"], {"type": int, "default": hypercall.CAPTURE_MAX}),
         (["--seconds"], {"type": int, "default": 600}), (["--count"], {"type": int, "default": 0}),
-        (["filter"], {"nargs": "*", "help": "in tcpdump's words"}))
+        (["filter"], {"nargs": "*", "help": "in tcpdump's words: in, out, passed, dropped, reason NAME, arp, ip, ip6, "
+                                             "tcp, udp, icmp, icmp6, proto N, [src|dst] host A, net A/N, port N, "
+                                             "portrange N-M"}))

@@ -27,7 +27,7 @@ READ_LOG, NOTE, CHECKPOINT, CAPTURE, CAPTURED = range(5)
 RING_AUDIT = 0x100
 RING_CAPTURE = 0x200
 EVERYBODY = 0xFFFF  # instead of an interface
-CAPTURE_MAX = 256
+CAPTURE_MAX = 9216
 SAME = (1 << 64) - 1
 BY_SERAI, BY_DAEMON = 1, 2
 NOTE_MAX = 32768  # bytes of a note
@@ -64,7 +64,8 @@ EXPLAIN = struct.Struct("<4HI4BIIQHH8BHHIIQ4QHHHH256s256s")
 ORDER = struct.Struct("<4BHHIIII16s")
 LEASE = struct.Struct(f"<II{ORDER.size}sIIIIQ")
 LEASE_INFO = struct.Struct("<IIHH4Bqq16s")
-LOG = struct.Struct("<II7QIHHqQQ32sHBBIIIQIIIIQII")
+FILTER = struct.Struct("<Q QQBB6x QQBB6x HHB3x HHB3x HBBI")
+LOG = struct.Struct(f"<II7QIHHqQQ32sHBBIIIQIIIIQII{FILTER.size}s")
 
 # privcmd's ioctl: a hypercall's number and five arguments.
 IOCTL_HYPERCALL = 48 << 16 | ord("P") << 8
@@ -378,11 +379,11 @@ class Router:
     # -- logs --
 
     def _log(self, op, ring=0, done=0, at=0, buffer=0, capacity=0, note=0, origin=0, target=0, text=0,
-             lengths=(0, 0), capture=(0, 0, 0)):
+             lengths=(0, 0), capture=(0, 0, 0), wanted=b""):
         return LogState(*LOG.unpack(self.call(OP_LOG, LOG.pack(
             op, ring, done, at, buffer, capacity, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", note, origin, 0,
             os.getuid() if note else 0, os.getpid() if note else 0, 0, target, *capture,
-            0, text, *lengths)))[2:16])
+            0, text, *lengths, wanted)))[2:16])
 
     def log_state(self, ring):
         """Without reading; FileNotFoundError: there is no such ring, or nothing was ever written."""
@@ -408,9 +409,9 @@ class Router:
             self._log(NOTE, note=op, origin=origin, target=target, text=memory.address,
                       lengths=(len(before), len(after)))
 
-    def capture(self, vif, snap, seconds):
-        """The ring of a capture that begins."""
-        self._log(CAPTURE, capture=(vif, snap, seconds))
+    def capture(self, vif, snap, seconds, wanted):
+        """The ring of a capture that begins, of what this FILTER wants."""
+        self._log(CAPTURE, capture=(vif, snap, seconds), wanted=wanted)
         return LOG.unpack(self.page.bytes[:LOG.size])[1]
 
     def captured(self, ring):

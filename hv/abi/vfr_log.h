@@ -101,10 +101,46 @@ struct vfr_log_capture {
     uint32_t captured, len; /* of 'len' bytes on the wire */
 };
 
-#define VFR_CAPTURE_MAX  256  /* bytes of a frame */
+#define VFR_CAPTURE_MAX  9216 /* bytes of a frame */
 #define VFR_CAPTURE_IN   0x01 /* from the interface; else to it */
 #define VFR_CAPTURE_CSUM 0x02 /* the checksum is left to the receiver */
 #define VFR_CAPTURE_GSO  0x04 /* and so is cutting it into segments */
+
+/* Ends of a packet, and ways it goes: from an interface, and to it. */
+#define VFR_FILTER_SRC 0x1
+#define VFR_FILTER_DST 0x2
+#define VFR_FILTER_IN  0x1
+#define VFR_FILTER_OUT 0x2
+#define VFR_FILTER_ARP 0x2
+#define VFR_FILTER_IP4 0x4
+#define VFR_FILTER_IP6 0x8
+#define VFR_FILTER_ALL 0xe
+
+#define VFR_FILTER_TERMS 2
+
+/* Holds if one of the ends named has such an address; of ARP the sender's and the target's. */
+struct vfr_filter_address {
+    uint64_t high, low; /* IPv4 as ::ffff:a.b.c.d, with 96 added to the length */
+    uint8_t length, ends;
+    uint8_t reserved[6];
+};
+
+/* The same for ports; no packet without ports has one. */
+struct vfr_filter_port {
+    uint16_t low, high;
+    uint8_t ends;
+    uint8_t reserved[3];
+};
+
+/* Packets for which all holds that is said here; 0 (of a term: its ends) says nothing. */
+struct vfr_filter {
+    uint64_t reasons; /* a bit for each enum vfr_reason: what became of it is one of them */
+    struct vfr_filter_address address[VFR_FILTER_TERMS];
+    struct vfr_filter_port port[VFR_FILTER_TERMS];
+    uint16_t proto; /* 1 + its number */
+    uint8_t families, ways;
+    uint32_t reserved;
+};
 
 /*
  * What an audit record is about, 'op'. Its texts are words NAME=VALUE, by spaces: how 'object' was,
@@ -191,8 +227,8 @@ struct vfr_log_ring {
  * no such ring, or nothing was ever written; -XEN_EINVAL: 'done' or 'at' is nowhere between
  * 'consumed' and 'produced', which are told nevertheless.
  *
- * CAPTURE: of an interface, or VFR_NOBODY: of all, what they send; each frame's first 'snap'
- * bytes, 1 to VFR_CAPTURE_MAX; for 'seconds', at most a day. -XEN_ENOSPC: there are VFR_CAPTURES.
+ * CAPTURE: of an interface, or VFR_NOBODY: of all; each frame's first 'snap' bytes, 1 to
+ * VFR_CAPTURE_MAX; for 'seconds', at most a day. -XEN_ENOSPC: there are VFR_CAPTURES.
  * CAPTURED: -XEN_ENOENT.
  *
  * NOTE: an audit record of domain 0's. CHECKPOINT: one that says how long the chain is; the
@@ -229,10 +265,11 @@ struct serai_vfr_log {
     uint8_t origin, reserved;
     uint32_t uid, pid, reserved2;
     uint64_t object;
-    uint32_t vif, snap, seconds; /* in, CAPTURE */
+    uint32_t vif, snap, seconds; /* in, CAPTURE, and the filter */
     uint32_t reserved3;
     uint64_t text; /* before, and right behind it after */
     uint32_t before_len, after_len;
+    struct vfr_filter filter;
 };
 
 #endif

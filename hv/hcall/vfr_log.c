@@ -88,9 +88,7 @@ static int write_note(const struct serai_vfr_log *op)
 static int start_capture(struct serai_vfr_log *op)
 {
     u32 which;
-    int rc = op->vif > VFR_NOBODY
-                 ? -XEN_EINVAL
-                 : vfr_capture_start((u16)op->vif, op->snap, op->seconds, &which);
+    int rc = vfr_capture_start(op, &which);
 
     if (!rc)
         op->ring = VFR_RING_CAPTURE + which;

@@ -2,6 +2,7 @@
 #include "base/format.h"
 #include "base/string.h"
 #include "core/vfr_checksum.h"
+#include "core/vfr_filter.h"
 #include "core/vfr_wire.h"
 #include "guest/vtime.h"
 #include "kern/heap.h"
@@ -18,23 +19,36 @@ struct capture {
     struct spinlock lock;
     enum state state; /* (lock) */
     bool owes;        /* BUSY: its end is not written down, 'end' will try again */
-    u16 vif;
-    u32 snap;
+    u32 vif, snap;
+    struct vfr_filter filter;
     struct timer end;
     struct vfr_log_ring ring;
-    struct vfr_log log; /* (lock) */
+    struct vfr_log log;        /* (lock) */
+    u8 frame[VFR_CAPTURE_MAX]; /* (lock) */
 };
+_Static_assert(VFR_SNAPSHOT <= VFR_CAPTURE_MAX, "a head fits into a frame");
 
 u32 vfr_captures;
 static struct capture *all[VFR_CAPTURES]; /* (atomic) made when first needed */
 
 static int write_down(u32 which, u16 op, const struct capture *c, u32 seconds)
 {
-    char text[64];
+    const struct vfr_filter *f = &c->filter;
+    char text[384];
     struct vfr_audit_entry e = {
         .origin = VFR_BY_SERAI, .op = op, .object = which, .after = text};
+    u64 n = format(text, sizeof(text),
+                   "vif=%u snap=%u seconds=%u ways=%u families=%u proto=%u reasons=%lx", c->vif,
+                   c->snap, seconds, f->ways, f->families, f->proto, f->reasons);
 
-    format(text, sizeof(text), "vif=%u snap=%u seconds=%u", c->vif, c->snap, seconds);
+    for (unsigned i = 0; i < VFR_FILTER_TERMS; i++) {
+        const struct vfr_filter_address *a = &f->address[i];
+        const struct vfr_filter_port *p = &f->port[i];
+
+        n += format(text + n, sizeof(text) - n,
+                    " ends=%u address=%016lx%016lx/%u ends=%u ports=%u-%u", a->ends, a->high,
+                    a->low, a->length, p->ends, p->low, p->high);
+    }
     return vfr_log_change(&e);
 }
 
@@ -130,25 +144,29 @@ static int reserve(u32 *which)
     return -XEN_ENOSPC;
 }
 
-int vfr_capture_start(u16 vif, u32 snap, u32 seconds, u32 *which)
+int vfr_capture_start(const struct serai_vfr_log *op, u32 *which)
 {
     struct capture *c;
     int rc;
 
-    if (!snap || snap > VFR_CAPTURE_MAX || !seconds || seconds > SECONDS_MAX)
+    if (op->vif > VFR_NOBODY || !op->snap || op->snap > VFR_CAPTURE_MAX || !op->seconds ||
+        op->seconds > SECONDS_MAX)
         return -XEN_EINVAL;
-    rc = reserve(which);
+    rc = vfr_filter_check(&op->filter);
+    if (!rc)
+        rc = reserve(which);
     if (rc)
         return rc;
     c = all[*which];
-    c->vif = vif;
-    c->snap = snap;
-    rc = write_down(*which, VFR_AUDIT_CAPTURE, c, seconds);
+    c->vif = op->vif;
+    c->snap = op->snap;
+    c->filter = op->filter;
+    rc = write_down(*which, VFR_AUDIT_CAPTURE, c, op->seconds);
     if (rc) {
         become(c, FREE);
         return rc;
     }
-    timer_set(&c->end, time_now() + seconds * SECOND);
+    timer_set(&c->end, time_now() + op->seconds * SECOND);
     /* Packets come by first: whoever ends it, once it is on, finds that to take back. */
     __atomic_or_fetch(&vfr_captures, 1U << *which, __ATOMIC_SEQ_CST);
     become(c, ON);
@@ -183,7 +201,6 @@ static void restore(const struct vif_packet *p, u8 *head)
 {
     u8 *ip = head + p->parsed.l3_offset;
 
-    memcpy(head, p->head, p->have);
     put_mac(head, p->parsed.eth_dst);
     put_mac(head + 6, p->parsed.eth_src);
     if (p->parsed.class == VFR_C_IP6) {
@@ -196,13 +213,15 @@ static void restore(const struct vif_packet *p, u8 *head)
     }
 }
 
-static void put(struct capture *c, const struct vif_packet *p, const struct vif *at,
-                const u8 *bytes, struct vfr_log_frame f)
+/* Of a packet seen at 'at'. */
+static void put(struct capture *c, u32 which, const struct vif_packet *p, const struct vif *at,
+                struct vfr_log_frame f)
 {
     const struct vfr_log_moment m = {p->now, vtime_utc(p->now), 0};
 
-    f.bytes = bytes;
-    f.have = MIN(p->have, c->snap);
+    f.capture = (u8)which;
+    f.bytes = c->frame;
+    f.have = MIN(p->len, c->snap);
     f.len = p->len;
     f.vif = (u32)at->domid << 16 | at->handle;
     f.flags |= (p->offload.csum_blank ? VFR_CAPTURE_CSUM : 0) |
@@ -210,23 +229,38 @@ static void put(struct capture *c, const struct vif_packet *p, const struct vif 
     (void)vfr_log_capture(&c->log, &m, &f);
 }
 
+/* What follows the head is read once more: its sender may have changed it meanwhile. */
+static void read_frame(struct capture *c, const struct vif_packet *p)
+{
+    (void)vif_copy_parts(p, c->frame, c->snap);
+    memcpy(c->frame, p->head, p->have);
+}
+
+static bool wants(const struct capture *c, const struct vif_packet *p, enum vfr_reason reason,
+                  const struct vif *at, u8 way)
+{
+    return (c->vif == VFR_NOBODY || c->vif == at->index) &&
+           vfr_filter_wants(&c->filter, &p->parsed, reason, way);
+}
+
+/* With its lock, while it is on. */
 static void capture(u32 which, const struct vif_packet *p, const struct vif_queue *to,
                     enum vfr_reason reason)
 {
     struct capture *c = all[which];
     const struct vif *from = p->from->vif;
-    u8 sent[VFR_SNAPSHOT] __unset;
+    const bool in = wants(c, p, reason, from, VFR_FILTER_IN),
+               out = to && reason == VFR_R_OK && wants(c, p, reason, to->vif, VFR_FILTER_OUT);
 
-    lock(&c->lock);
-    if (c->state == ON && (c->vif == VFR_NOBODY || c->vif == from->index)) {
-        restore(p, sent);
-        put(c, p, from, sent,
-            (struct vfr_log_frame){
-                .capture = (u8)which, .reason = (u16)reason, .flags = VFR_CAPTURE_IN});
-    }
-    if (c->state == ON && to && c->vif == to->vif->index)
-        put(c, p, to->vif, p->head, (struct vfr_log_frame){.capture = (u8)which});
-    unlock(&c->lock);
+    if (in || out)
+        read_frame(c, p);
+    if (out)
+        put(c, which, p, to->vif, (struct vfr_log_frame){0});
+    if (in && to)
+        restore(p, c->frame);
+    if (in)
+        put(c, which, p, from,
+            (struct vfr_log_frame){.reason = (u16)reason, .flags = VFR_CAPTURE_IN});
 }
 
 void vfr_capture(const struct vif_packet *p, const struct vif_queue *to, enum vfr_reason reason)
@@ -235,7 +269,12 @@ void vfr_capture(const struct vif_packet *p, const struct vif_queue *to, enum vf
 
     if (p->have < ETH_HEADER)
         return;
-    for (u32 i = 0; i < VFR_CAPTURES; i++)
-        if (on >> i & 1)
+    for (u32 i = 0; i < VFR_CAPTURES; i++) {
+        if (!(on >> i & 1))
+            continue;
+        lock(&all[i]->lock);
+        if (all[i]->state == ON)
             capture(i, p, to, reason);
+        unlock(&all[i]->lock);
+    }
 }

@@ -11,16 +11,19 @@
 extern u32 vfr_captures; /* (atomic) a bit for each that is on */
 
 /*
- * Of an interface, VFR_NOBODY: of all, what they send. *which is one of VFR_CAPTURES. -XEN_EINVAL:
- * out of range; -XEN_ENOSPC: there are as many as can be; -XEN_ENOBUFS, -XEN_ENOMEM.
+ * As abi/vfr_log.h says; *which is one of VFR_CAPTURES. -XEN_EINVAL: out of range; -XEN_ENOSPC: there
+ * are as many as can be; -XEN_ENOBUFS, -XEN_ENOMEM.
  */
-int vfr_capture_start(u16 vif, u32 snap, u32 seconds, u32 *which) must_check;
+int vfr_capture_start(const struct serai_vfr_log *op, u32 *which) must_check;
 /* -XEN_ENOENT: there is none. */
 int vfr_capture_stop(u32 which) must_check;
 /* Its ring, also after its end; NULL: it never was. */
 const struct vfr_log_stream *vfr_capture_find(u32 which);
 
-/* One that was judged, and delivered if 'to' is not NULL. With the tx lock, interrupts off. */
+/*
+ * One that was judged, for 'to' unless that is NULL, and whose pages are still pinned. With the tx
+ * lock, interrupts off: of a turn's bytes two copies for each capture are made at most.
+ */
 void vfr_capture(const struct vif_packet *p, const struct vif_queue *to,
                  enum vfr_reason reason);
 

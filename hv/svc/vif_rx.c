@@ -307,7 +307,8 @@ static void put_segment(struct vif_queue *to, struct vif_packet *p,
 static rarely bool put_segments(struct vif_queue *to, struct vif_packet *p,
                                 enum vfr_reason *reason)
 {
-    const u32 len = p->len;
+    const struct vfr_offload left = p->offload;
+    const u32 len = p->len, have = p->have;
     struct vfr_segment_plan plan;
     u8 head[VFR_SNAPSHOT] __unset;
     u32 each;
@@ -320,10 +321,13 @@ static rarely bool put_segments(struct vif_queue *to, struct vif_packet *p,
     }
     if (!has_buffers(to, plan.count * each))
         return false;
-    memcpy(head, p->head, p->have);
+    memcpy(head, p->head, have);
     p->offload = (struct vfr_offload){0};
     for (unsigned k = 0; k < plan.count; k++)
         put_segment(to, p, &plan, head, k);
+    memcpy(p->head, head, have);
+    p->offload = left;
+    p->have = have;
     p->len = len;
     return true;
 }

@@ -19,6 +19,7 @@
 #define SERAI_SVC_VIF_STATE_H
 
 #include "abi/vfr.h"
+#include "base/string.h"
 #include "core/vfr_guard.h"
 #include "core/vfr_offload.h"
 #include "core/vfr_rules.h"
@@ -143,6 +144,20 @@ static inline bool vif_take_one(const struct vfr_limit *l, u64 *due, const struc
 static inline const u8 *vif_part(const struct vif_part *part, u32 offset)
 {
     return (const u8 *)mfn_to_virt(part->pin.mfn) + part->offset + offset;
+}
+
+/* The first bytes of what is pinned, 'most' of them if there are so many; returns how many. */
+static inline u32 vif_copy_parts(const struct vif_packet *p, u8 *to, u32 most)
+{
+    u32 have = 0;
+
+    for (unsigned i = 0; i < p->nr && have < most; i++) {
+        u32 n = MIN((u32)p->parts[i].size, most - have);
+
+        memcpy(to + have, vif_part(&p->parts[i], 0), n);
+        have += n;
+    }
+    return have;
 }
 
 #endif

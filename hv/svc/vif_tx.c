@@ -150,16 +150,6 @@ static __noinline enum vfr_reason read_chain(struct vif_queue *q,
     return reason;
 }
 
-static void read_head(struct vif_packet *p)
-{
-    for (unsigned i = 0; i < p->nr && p->have < VFR_SNAPSHOT; i++) {
-        u32 n = MIN((u32)p->parts[i].size, VFR_SNAPSHOT - p->have);
-
-        memcpy(p->head + p->have, vif_part(&p->parts[i], 0), n);
-        p->have += n;
-    }
-}
-
 static must_inline void answer_one(struct vif_queue *q, u32 i, s16 status)
 {
     union netif_tx_sring_entry *slot = &tx_shared(q)->ring[i & (VIF_RING_SLOTS - 1)];
@@ -229,7 +219,7 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
     else
         reason = pin_part(p, &first, first.size);
     if (reason == VFR_R_OK)
-        read_head(p);
+        p->have = vif_copy_parts(p, p->head, VFR_SNAPSHOT);
     return reason;
 }
 
@@ -252,14 +242,14 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
         reason = vif_deliver(to, &p);
         waits = q->waits_for;
     }
+    if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)) && !waits)
+        vfr_capture(&p, to, reason);
     unpin_parts(&p);
     if (waits)
         return false;
     if (reason == VFR_R_OK)
         touch(t, to);
     account(q, &p, reason);
-    if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)))
-        vfr_capture(&p, reason == VFR_R_OK ? to : NULL, reason);
     answer(q, &c, reason);
     *bytes += p.len;
     return true;

@@ -338,6 +338,83 @@ static u8 lease_state(void)
     return info.state;
 }
 
+/* What filters say of 10.0.0.1's datagrams from port 7 to port 9 of 10.0.0.2. */
+static const struct {
+    struct vfr_filter filter;
+    bool wants;
+} filters[] = {
+    {{.families = VFR_FILTER_IP4, .proto = 18, .reasons = 1}, true},
+    {{.reasons = ~1UL & ((1UL << VFR_REASON_COUNT) - 1)}, false},
+    {{.address = {{0, 0xffff0a000001, 128, VFR_FILTER_SRC, {0}}}}, true},
+    {{.address = {{0, 0xffff0a000001, 128, VFR_FILTER_DST, {0}}}}, false},
+    {{.port = {{9, 9, VFR_FILTER_DST, {0}}, {1, 8, VFR_FILTER_SRC, {0}}}}, true},
+    {{.port = {{9, 9, VFR_FILTER_SRC, {0}}}}, false},
+    {{.ways = VFR_FILTER_IN}, false},
+};
+
+/* Captures of what comes to 'b', by filters. */
+static void filtered(void)
+{
+    struct serai_vfr_log o;
+
+    group("filters");
+    for (unsigned i = 0; i < sizeof(filters) / sizeof(*filters); i++) {
+        o = (struct serai_vfr_log){.op = VFR_LOG_CAPTURE,
+                                   .vif = b.vif.vif,
+                                   .snap = 64,
+                                   .seconds = 60,
+                                   .filter = filters[i].filter};
+        is(log_op(&o), 0, "begin");
+        end = state_of(o.ring).produced;
+        ok(goes(&b, 0, VFR_R_OK), "a packet");
+        is(read_on(o.ring), 0, "read");
+        is(!!record(0), filters[i].wants, "filter %u", i);
+        o.op = VFR_LOG_CAPTURED;
+        is(log_op(&o), 0, "end");
+    }
+    o.op = VFR_LOG_CAPTURE;
+    o.filter = (struct vfr_filter){.port = {{9, 8, 1, {0}}}};
+    is(log_op(&o), -XEN_EINVAL, "ports backwards");
+    o.filter = (struct vfr_filter){.reserved = 1};
+    is(log_op(&o), -XEN_EINVAL, "a reserved field");
+}
+
+/* A packet of two pages, by both captures of it. */
+static void captured_whole(void)
+{
+    struct serai_vfr_log o = {
+        .op = VFR_LOG_CAPTURE, .vif = VFR_NOBODY, .snap = VFR_CAPTURE_MAX, .seconds = 60};
+    u8 *rest = page_alloc(), *got;
+    const struct vfr_log_capture *c;
+
+    group("a whole packet");
+    is(log_op(&o), 0, "begin");
+    end = state_of(o.ring).produced;
+    front_udp(page, 1514, 1, 2);
+    memcpy(rest + 3, page + 814, 700);
+    memset(page + 814, 0, 700);
+    front_request(&a, page_ref, 0, 1514, NETTXF_more_data);
+    front_request(&a, front_grant(rest, GTF_readonly), 3, 700, 0);
+    front_push(&a);
+    while (front_answer(&a) != 99)
+        ;
+    ok(front_receive(&b, &got) != NULL, "it comes");
+    front_push_buffers(&b, 1);
+    is(read_on(o.ring), 0, "read");
+    for (unsigned i = 0; i < 2; i++) {
+        c = (void *)record(i);
+        if (!ok(c != NULL, "capture %u", i))
+            return;
+        is(c->captured, 1514, "all of it");
+        is(c->vif & 0xffff, i ? 1 : 2, "at both ends");
+        ok(!memcmp((u8 *)(c + 1) + 12, page + 12, 802), "the first page");
+        ok(!memcmp((u8 *)(c + 1) + 814, rest + 3, 700), "the other one");
+        ok(!memcmp(c + 1, i ? page : got, 12), "and the link's addresses");
+    }
+    o.op = VFR_LOG_CAPTURED;
+    is(log_op(&o), 0, "end");
+}
+
 static void captures(void)
 {
     struct serai_vfr_log o = {
@@ -368,8 +445,11 @@ static void captures(void)
     ok(goes(&b, 0, VFR_R_OK), "a packet");
     is(read_on(ring), 0, "read");
     ok(!record(0), "is not captured");
-    o = (struct serai_vfr_log){
-        .op = VFR_LOG_CAPTURE, .vif = VFR_NOBODY, .snap = 32, .seconds = 60};
+    o = (struct serai_vfr_log){.op = VFR_LOG_CAPTURE,
+                               .vif = VFR_NOBODY,
+                               .snap = 32,
+                               .seconds = 60,
+                               .filter = {.ways = VFR_FILTER_IN}};
     for (unsigned i = 0; i < VFR_CAPTURES; i++)
         is(log_op(&o), 0, "one of all that is sent");
     is(log_op(&o), -XEN_ENOSPC, "one too many");
@@ -386,7 +466,8 @@ static void captures(void)
         o.op = VFR_LOG_CAPTURED;
         is(log_op(&o), 0, "end");
     }
-    o = (struct serai_vfr_log){.op = VFR_LOG_CAPTURE, .snap = 257, .seconds = 1};
+    o = (struct serai_vfr_log){
+        .op = VFR_LOG_CAPTURE, .snap = VFR_CAPTURE_MAX + 1, .seconds = 1};
     is(log_op(&o), -XEN_EINVAL, "more bytes than can be");
     o.snap = 0;
     is(log_op(&o), -XEN_EINVAL, "none");
@@ -477,5 +558,7 @@ void test_vif_log(void)
     overflow();
     no_room();
     captures();
+    filtered();
+    captured_whole();
     lease_ends();
 }

@@ -1,11 +1,11 @@
-"""Captured packets as pcapng, which tshark reads, and filters, which libpcap judges."""
-import ctypes.util
+"""Captured packets as pcapng, which tshark reads, and filters as the hypervisor is given them."""
 import os
 import shutil
 import subprocess
 import tempfile
 
 import capture
+import hypercall
 from host import Skip
 from log_command import Failure
 
@@ -38,16 +38,31 @@ def test_tshark_reads_our_files():
         assert first[7] == "1795000000.000000009"
 
 
+def packed(words):
+    return hypercall.FILTER.unpack(capture.Filter(words.split()).pack())
+
+
 def test_filters():
-    if not ctypes.util.find_library("pcap"):
-        raise Skip("there is no libpcap")
-    assert capture.Filter("").wants(udp(9))
-    wanted = capture.Filter("udp dst port 9 and host 10.0.0.2")
-    assert wanted.wants(udp(9)) and not wanted.wants(udp(10))
-    assert not capture.Filter("tcp").wants(udp(9))
-    try:
-        capture.Filter("prot udp")
-    except Failure as why:
-        assert "prot udp" in str(why)
-    else:
-        raise AssertionError("it was taken")
+    none = packed("")
+    assert len(capture.Filter([]).pack()) == 80 and not any(none)
+    reasons, *addresses, low, high, ends, _, _, _, proto, families, ways, _ = packed(
+        "in and udp and src host 10.0.0.2 and dst port 9 and ip and dropped")
+    assert addresses == [0, 0xFFFF0A000002, 128, 1, 0, 0, 0, 0]
+    assert (low, high, ends) == (9, 9, 2) and proto == 18 and families == 4 and ways == 1
+    assert reasons == (1 << 40) - 1 - (1 | 1 << 39)
+    assert packed("net 10.0.0.0/8 host 2001:db8::1")[1:9] == (0, 0xFFFF0A000000, 104, 3, 0x20010DB8 << 32, 1, 128, 3)
+    assert packed("portrange 9-11 src port 53")[9:15] == (9, 11, 3, 53, 53, 1)
+    assert packed("reason rule,default")[0] == 3 << 24 and packed("passed")[0] == 1
+    assert packed("proto 0")[15] == 1 and packed("out 10.0.0.1")[4] == 3
+
+
+def test_filters_that_are_none():
+    for words, why in (("prot udp", "prot"), ("tcp udp", "already"), ("port", "of what"), ("port 70000", "65535"),
+                       ("portrange 9-7", "lower"), ("reason bad", "bad"), ("host 1.2.3.4/8", "1.2.3.4/8"),
+                       ("port 1 port 2 port 3", "only 2"), ("proto 256", "255"), ("src", "of what")):
+        try:
+            capture.Filter(words.split())
+        except Failure as said:
+            assert why in str(said), said
+        else:
+            raise AssertionError(f"{words} was taken")
