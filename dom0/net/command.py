@@ -2,6 +2,8 @@
 """serai net: the virtual firewall router, seen and steered from domain 0.
 
     serai net show [--json]                interfaces, what they carried, what was dropped and why
+    serai net rate VIF RATE                how much the interface may send, as xl says it: 10MB/s,
+                                           100Mb/s@20ms; 'none': as much as it likes
     serai net rule show [--json]           the rules in force, and how often each was used
     serai net rule check FILE              says what is wrong with a ruleset, or odd about it
     serai net rule diff FILE               what it has that the rules in force do not, and the reverse
@@ -56,6 +58,7 @@ import capture  # noqa: E402
 import hypercall  # noqa: E402
 import log_command  # noqa: E402
 import policy  # noqa: E402
+import rate  # noqa: E402
 import rules_compile  # noqa: E402
 import rules_image  # noqa: E402
 import rules_parse  # noqa: E402
@@ -98,7 +101,7 @@ def describe(vif, names):
     drops = {reason: n for reason, n in zip(hypercall.REASONS, vif.counts[4:]) if n}
     return {"vif": vif.vif, "domain": names.get(vif.domid, ""), "domid": vif.domid,
             "handle": vif.handle, "kind": hypercall.KINDS[vif.kind], "mac": hypercall.mac_text(vif.mac),
-            "mtu": vif.mtu, "addresses": [str(p) for p in vif.prefixes],
+            "mtu": vif.mtu, "rate": {"bytes": vif.rate[0], "usec": vif.rate[1]} if any(vif.rate) else None, "addresses": [str(p) for p in vif.prefixes],
             "shared": [str(p) for p in vif.shared], "sent": {"packets": vif.counts[0], "bytes": vif.counts[1]},
             "received": {"packets": vif.counts[2], "bytes": vif.counts[3]}, "drops": drops}
 
@@ -108,11 +111,29 @@ def show(router, args):
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{'vif':>4} {'domain':<20} {'kind':<8} {'addresses':<24} {'sent':>10} {'received':>10} dropped")
+    print(f"{'vif':>4} {'domain':<20} {'kind':<8} {'addresses':<24} {'rate':>8} {'sent':>10} {'received':>10} dropped")
     for v in found:
         drops = ", ".join(f"{n} {reason}" for reason, n in v["drops"].items()) or "-"
         print(f"{v['vif']:>4} {v['domain']:<20} {v['kind']:<8} {' '.join(v['addresses']):<24} "
+              f"{rate.text_of(tuple(v['rate'].values()) if v['rate'] else rate.FOREVER):>8} "
               f"{v['sent']['packets']:>10} {v['received']['packets']:>10} {drops}")
+
+
+def change_rate(router, args):
+    """In the store too, where netd finds it when the interface is connected anew."""
+    vif = next((v for v in router.vifs() if v.vif == args.vif), None)
+    if not vif:
+        raise Failure(f"there is no interface {args.vif}: 'serai net show' lists them")
+    try:
+        wanted = rate.said(args.rate)
+        router.set_rate(vif.vif, wanted, hypercall.BY_SERAI)
+    except rate.BadRate as why:
+        raise Failure(str(why)) from why
+    except OSError as why:
+        raise Failure(LEASE_ERRORS[why.errno] if why.errno == errno.ENOBUFS else why.strerror) from why
+    key = f"/local/domain/0/backend/vif/{vif.domid}/{vif.handle}/rate"
+    subprocess.run(["xenstore-rm", key] if wanted == rate.FOREVER else
+                   ["xenstore-write", key, ",".join(map(str, wanted))], check=False)
 
 
 def rules_in_force(router):
@@ -332,10 +353,10 @@ def lease_free(router, args):
 
 
 def parser():
-    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rule|set|explain|lease|log|audit|who|top|capture|export ...",
+    top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rate|rule|set|explain|lease|log|audit|who|top|capture|export ...",
                                   description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
                                   formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    words = top.add_subparsers(required=True, metavar="show|rule|set|explain|lease|log|audit|who|top|capture|export")
+    words = top.add_subparsers(required=True, metavar="show|rate|rule|set|explain|lease|log|audit|who|top|capture|export")
 
     def add(where, name, run, *arguments, as_json=False):
         p = where.add_parser(name, allow_abbrev=False)
@@ -346,6 +367,7 @@ def parser():
             p.add_argument("--json", action="store_true")
 
     add(words, "show", show, as_json=True)
+    add(words, "rate", change_rate, (["vif"], {"type": int}), (["rate"], {}))
     rule = words.add_parser("rule", allow_abbrev=False).add_subparsers(required=True, metavar="show|check|diff|load|confirm|rollback")
     add(rule, "show", rule_show, as_json=True)
     add(rule, "check", rule_check, (["file"], {}))

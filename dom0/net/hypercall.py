@@ -18,7 +18,7 @@ from typing import NamedTuple
 HYPERCALL_SERAI = 55
 OP_VIF, OP_RULES, OP_LEASE, OP_LOG = 8, 9, 10, 12
 OP_SET, OP_EXPLAIN = 16, 17
-CONNECT, DISCONNECT, READ, NEXT, NEXT_HOP = range(5)
+CONNECT, DISCONNECT, READ, NEXT, NEXT_HOP, RATE = range(6)
 INSTALL, CHECK, READ_RULES, CONFIRM, ROLL_BACK = range(5)
 SET_ADD, SET_REMOVE, SET_LIST = range(3)
 EXPLAIN_PACKET, EXPLAIN_WATCH, EXPLAIN_COLLECT = range(3)
@@ -53,7 +53,8 @@ HEAD = struct.Struct(f"<4H4BI6s6s2BHII{ZONE_BYTES}s{MACS * 6}s")
 QUEUE = struct.Struct("<4I")
 PREFIX = struct.Struct("<QQBB6x")
 COUNTS = struct.Struct(f"<4Q{DROPS}Q")
-SIZE = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size + ZONE_BYTES
+TAIL = struct.Struct(f"<{ZONE_BYTES}sQII")
+TAIL_AT = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size
 ZONES = struct.Struct(f"<H6x{ZONE_BYTES}s")
 RULES = struct.Struct("<II3QIIQIIII")
 COUNTER = struct.Struct("<QQ")
@@ -111,6 +112,8 @@ class Vif:
     generation: int = 0  # of the rules that 'zones' are of
     zones: int = 0  # a bit per zone
     zones_before: int = 0  # the same by the rules that come back if these are not confirmed
+    rate: tuple = (0, 0)  # bytes in microseconds that it may send; 0 and 0: as many as it likes
+    origin: int = 0  # who changes the rate
     vif: int = 0
     counts: tuple = (0,) * (4 + DROPS)  # packets and bytes sent, received; drops by reason
 
@@ -124,7 +127,8 @@ class Vif:
         data = data.ljust(HEAD.size + QUEUES * QUEUE.size, b"\0")
         for network in self.prefixes[:PREFIXES]:
             data += PREFIX.pack(*prefix_numbers(network), network in self.shared)
-        return data.ljust(SIZE - ZONE_BYTES, b"\0") + self.zones_before.to_bytes(ZONE_BYTES, "little")
+        return data.ljust(TAIL_AT, b"\0") + TAIL.pack(self.zones_before.to_bytes(ZONE_BYTES, "little"), *self.rate,
+                                                      self.origin)
 
     @classmethod
     def unpack(cls, data):
@@ -138,6 +142,7 @@ class Vif:
             if shared:
                 found.shared.add(found.prefixes[-1])
         found.counts = COUNTS.unpack_from(data, at + PREFIXES * PREFIX.size)
+        found.rate = TAIL.unpack_from(data, TAIL_AT)[1:3]
         return found
 
 
@@ -248,6 +253,9 @@ class Router:
 
     def set_next_hop(self, index, mac):
         self.call(OP_VIF, Vif(vif=index, next_hop=mac).pack(NEXT_HOP))
+
+    def set_rate(self, index, rate, origin=BY_DAEMON):
+        self.call(OP_VIF, Vif(vif=index, rate=rate, origin=origin).pack(RATE))
 
     def vifs(self):
         """All that are up."""

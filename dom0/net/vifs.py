@@ -17,6 +17,7 @@ import subprocess
 import time
 
 import lease
+import rate
 from hypercall import (CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG, ROUTED, Vif, mac_bytes)
 
 log = logging.getLogger("vifs")
@@ -114,12 +115,13 @@ class Backend:
         self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
         self.front = store.read(f"{self.path}/frontend")
         self.index = None  # the router's number, while it is connected
+        self.rate = ""     # what the store said last of what it may send
 
     def __repr__(self):
         return f"vif {self.domid}.{self.handle}"
 
     def paths(self):
-        return [f"{self.front}/state"]
+        return [f"{self.front}/state", f"{self.path}/rate"]
 
     def state(self):
         return number(self.store, f"{self.path}/state")
@@ -140,6 +142,7 @@ class Backend:
                 self.offer()
         elif front in (INITIALISED, CONNECTED) and ours in (INIT, INIT_WAIT, CONNECTED):
             self.connect()
+            self.follow_rate()
         elif front == CLOSING and ours != CLOSED:
             self.disconnect()
             self.set_state(CLOSING)
@@ -176,6 +179,17 @@ class Backend:
         self.store.write(f"{self.path}/hotplug-status", "connected")
         self.set_state(CONNECTED)
 
+    def follow_rate(self):
+        """As xen-netback does: who has the store changes it there."""
+        text = self.store.read(f"{self.path}/rate")
+        if self.index is None or text == self.rate:
+            return
+        self.rate = text
+        try:
+            self.router.set_rate(self.index, rate.stored(text))
+        except (OSError, ValueError) as why:
+            log.error("%r keeps the rate that it has: %s", self, why)
+
     def share(self, vif):
         for network in vif.shared:
             try:
@@ -208,7 +222,8 @@ class Backend:
             domid=self.domid, handle=self.handle, kind=ROUTED, can=self.abilities(),
             mtu=number(self.store, f"{self.path}/mtu", 1500),
             mac=mac_bytes(self.store.read(f"{self.path}/mac")),
-            queues=self.queues(), prefixes=prefixes, shared=shared)
+            queues=self.queues(), prefixes=prefixes, shared=shared,
+            rate=rate.stored(self.store.read(f"{self.path}/rate")))
         if self.own:
             self.own.describe(vif)
         return vif

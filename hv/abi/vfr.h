@@ -95,6 +95,7 @@ enum vfr_actor {
 #define VFR_VIF_READ       2
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
 #define VFR_VIF_NEXT_HOP   4 /* an uplink's, which has changed */
+#define VFR_VIF_RATE       5 /* what it may send */
 
 #define VFR_QUEUES       8
 #define VFR_VIF_PREFIXES 32 /* at most 16 of each family */
@@ -157,6 +158,14 @@ struct serai_vfr_vif {
     uint64_t drops[64]; /* of what it sent, by enum vfr_reason */
     /* in, CONNECT: while rules wait for their confirmation, its zones by the ones before */
     uint64_t zones_before[VFR_ZONES / 64];
+    /*
+     * In, CONNECT and RATE; out, READ: the domain may send so many bytes in so many microseconds, by
+     * all its queues, and at once as many or 128 KiB, whichever is more. 0 and 0: as many as it likes.
+     * From 1 byte a second to 10^12 bytes.
+     */
+    uint64_t rate_bytes;
+    uint32_t rate_usec;
+    uint32_t origin; /* in, RATE: enum vfr_actor */
 };
 
 /*

@@ -36,15 +36,13 @@ bool vfr_limit_take(const struct vfr_limit *l, u64 *due, u32 n, ns_t now)
         return true;
     if (*due > ticks && *due - ticks > l->depth)
         return false;
-    *due = MAX(*due, ticks) + price(l, n);
+    *due = vfr_limit_charge(l, *due, n, now);
     return true;
 }
 
-u64 vfr_limit_return(const struct vfr_limit *l, u64 due, u32 n)
+u64 vfr_limit_charge(const struct vfr_limit *l, u64 due, u32 n, ns_t now)
 {
-    u64 back = l->cost ? price(l, n) : 0;
-
-    return due > back ? due - back : 0;
+    return MAX(due, (u64)now * VFR_TICKS_PER_NS) + price(l, n);
 }
 
 u64 vfr_limit_wait(const struct vfr_limit *l, u64 due, ns_t now)

@@ -48,8 +48,8 @@ int vfr_limit_set(struct vfr_limit *l, u64 amount, u32 usec, u32 burst);
 
 /* Whether 'n' bytes or packets may pass now; then *due is to be replaced by what it is here. */
 bool vfr_limit_take(const struct vfr_limit *l, u64 *due, u32 n, ns_t now);
-/* Gives back what was taken for a packet that went nowhere. */
-u64 vfr_limit_return(const struct vfr_limit *l, u64 due, u32 n);
+/* What 'due' becomes by 'n' that pass: for who learns how many only when it happens. */
+u64 vfr_limit_charge(const struct vfr_limit *l, u64 due, u32 n, ns_t now);
 /* Nanoseconds until something may pass again; 0: now. */
 u64 vfr_limit_wait(const struct vfr_limit *l, u64 due, ns_t now);
 

@@ -21,6 +21,8 @@ static int about_vif(struct serai_vfr_vif *op)
         return vif_read(op, true);
     case VFR_VIF_NEXT_HOP:
         return vif_set_next_hop(op);
+    case VFR_VIF_RATE:
+        return vif_change_rate(op);
     default:
         return -XEN_EINVAL;
     }

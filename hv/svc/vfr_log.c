@@ -197,10 +197,12 @@ int vfr_log_connect(const struct vif *f)
         return rc;
     text = audit->text;
     e.after = text;
-    e.after_len = (u32)format(
-        text, TEXT_SIZE, "domid=%u handle=%u uuid=%s kind=%u mac=%012lx mtu=%u may=%u macs=%u",
-        f->domid, f->handle, hex(f->uuid, 16).digits, f->kind, f->binding.mac, f->mtu,
-        f->binding.flags, f->binding.macs);
+    e.after_len =
+        (u32)format(text, TEXT_SIZE,
+                    "domid=%u handle=%u uuid=%s kind=%u mac=%012lx mtu=%u may=%u macs=%u "
+                    "rate=%lu,%u",
+                    f->domid, f->handle, hex(f->uuid, 16).digits, f->kind, f->binding.mac,
+                    f->mtu, f->binding.flags, f->binding.macs, f->rate_bytes, f->rate_usec);
     e.after_len = MIN(put_prefixes(text, e.after_len, &f->binding), TEXT_SIZE - 1U);
     __atomic_store_n(&audit->names[f->index], name_of(f), __ATOMIC_RELAXED);
     return change_end(&e);
@@ -220,6 +222,21 @@ int vfr_log_disconnect(const struct vif *f, enum vfr_actor origin)
     e.before_len = (u32)format(audit->text, TEXT_SIZE, "domid=%u handle=%u uuid=%s", f->domid,
                                f->handle, hex(f->uuid, 16).digits);
     return change_end(&e);
+}
+
+int vfr_log_rate(const struct vif *f, const struct serai_vfr_vif *op)
+{
+    char was[48], is[48];
+    struct vfr_audit_entry e = {.origin = (u8)op->origin,
+                                .op = VFR_AUDIT_LIMITS,
+                                .vif = name_of(f),
+                                .object = f->index,
+                                .before = was,
+                                .after = is};
+
+    format(was, sizeof(was), "rate=%lu,%u", f->rate_bytes, f->rate_usec);
+    format(is, sizeof(is), "rate=%lu,%u", op->rate_bytes, op->rate_usec);
+    return vfr_log_change(&e);
 }
 
 int vfr_log_rules(u32 nr_rules, const u8 digest[SHA256_SIZE], u32 now, const char *how)

@@ -22,6 +22,8 @@
 
 int vfr_log_connect(const struct vif *f) must_check;
 int vfr_log_disconnect(const struct vif *f, enum vfr_actor origin) must_check;
+/* It may send so much from now on. */
+int vfr_log_rate(const struct vif *f, const struct serai_vfr_vif *op) must_check;
 /* Rules are in force from now on, or on: as generation 'now'. */
 int vfr_log_rules(u32 nr_rules, const u8 digest[SHA256_SIZE], u32 now,
                   const char *how) must_check;

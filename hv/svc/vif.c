@@ -7,6 +7,7 @@
 #include "svc/vfr_answer.h"
 #include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
+#include "svc/vif_rate.h"
 #include "svc/vif_rx.h"
 #include "svc/vif_tx.h"
 #include <xen/io/netif.h>
@@ -181,7 +182,7 @@ static bool is_valid(const struct serai_vfr_vif *op)
 
     bad |=
         op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
-    bad |= op->ra & ~VFR_RA_ALL;
+    bad |= op->ra & ~VFR_RA_ALL || !vif_rate_is_valid(op);
     bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
     return !bad;
 }
@@ -198,6 +199,7 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->router_mac = op->kind == VFR_UPLINK ? get_mac(op->mac) : VFR_ROUTER_MAC;
     f->next_hop = get_mac(op->kind == VFR_UPLINK ? op->next_hop : op->mac);
     f->counters = (struct vif_counters){0};
+    vif_rate_set(f, op);
     return make_binding(&f->binding, op);
 }
 
@@ -206,8 +208,8 @@ static int connect(struct vif *f, const struct serai_vfr_vif *op)
     unsigned nr = 0;
     int rc;
 
-    for (unsigned i = 0; !f->queues[0].vif && i < VFR_QUEUES; i++)
-        vif_queue_init(f, &f->queues[i]); /* the page's first use */
+    if (!f->queues[0].vif)
+        vif_init_page(f);
     rc = describe(f, op);
     for (; !rc && nr < op->nr_queues; nr++)
         rc = connect_queue(f, nr, &op->queues[nr]);
@@ -221,6 +223,7 @@ static int connect(struct vif *f, const struct serai_vfr_vif *op)
         stop_queue(&f->queues[i]);
         disconnect_queue(f, &f->queues[i]);
     }
+    vif_rate_stop(f);
     return rc;
 }
 
@@ -262,6 +265,7 @@ static void disconnect(struct vif *f, bool unlogged)
     vfr_pieces_forget(f->index);
     for (unsigned i = 0; i < f->nr_queues; i++)
         stop_queue(&f->queues[i]);
+    vif_rate_stop(f);
     for (unsigned i = 0; i < f->nr_queues; i++)
         disconnect_queue(f, &f->queues[i]);
     vfr_set_state(f, rc || unlogged ? VIF_OWES : VIF_FREE);
@@ -298,6 +302,26 @@ int vif_set_next_hop(const struct serai_vfr_vif *op)
     return rc;
 }
 
+static bool is_rate_of(const struct vif *f, const struct serai_vfr_vif *op)
+{
+    return op->rate_bytes == f->rate_bytes && op->rate_usec == f->rate_usec;
+}
+
+int vif_change_rate(const struct serai_vfr_vif *op)
+{
+    struct vif *f = vfr_find(op->vif);
+    int rc = -XEN_EINVAL;
+
+    if (!f || !vfr_take(f))
+        return -XEN_ENOENT;
+    if (op->origin < VFR_ORIGINS && vif_rate_is_valid(op))
+        rc = is_rate_of(f, op) ? 0 : vfr_log_rate(f, op);
+    if (!rc)
+        vif_rate_set(f, op);
+    vfr_set_state(f, VIF_UP);
+    return rc;
+}
+
 static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
 {
     op->vif = f->index;
@@ -309,6 +333,8 @@ static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
     op->nr_queues = f->nr_queues;
     op->mtu = f->mtu;
     put_mac(op->next_hop, f->next_hop);
+    op->rate_bytes = f->rate_bytes;
+    op->rate_usec = f->rate_usec;
     describe_binding(op, &f->binding);
     op->sent_packets = f->counters.sent_packets;
     op->sent_bytes = f->counters.sent_bytes;

@@ -10,6 +10,8 @@ int vif_connect(struct serai_vfr_vif *op) must_check;
 int vif_disconnect(u16 index) must_check;
 /* Packets to elsewhere go to another station from now on. -XEN_ENOENT; -XEN_EINVAL: no uplink. */
 int vif_set_next_hop(const struct serai_vfr_vif *op) must_check;
+/* What it may send, from now on. -XEN_ENOENT, -XEN_EINVAL, -XEN_ENOBUFS. */
+int vif_change_rate(const struct serai_vfr_vif *op) must_check;
 /* What there is to tell about op->vif, or about the next one that is up. */
 int vif_read(struct serai_vfr_vif *op, bool or_next) must_check;
 

@@ -88,8 +88,15 @@ struct vif {
     bool unlogged; /* OWES: its end is not in the audit log */
     u8 kind, can, nr_queues, ra;
     u32 mtu;
-    u64 speech_due;             /* (atomic) core/vfr_shape: of what the router says to it */
-    u64 punt_due;               /* (atomic) and of what it says to domain 0's daemons */
+    u64 speech_due;        /* (atomic) core/vfr_shape: of what the router says to it */
+    u64 punt_due;          /* (atomic) and of what it says to domain 0's daemons */
+    u64 rate_due;          /* (atomic) and of what it sends */
+    struct vfr_limit rate; /* (changes by halves) of all queues together */
+    u64 rate_bytes;        /* the same as domain 0 says it */
+    u32 rate_usec;
+    u8 resting, rested; /* (atomic) queues that rest, a bit each, till 'resume'; the last one */
+    bool rests;         /* (atomic) 'resume' is set */
+    struct timer resume;        /* set by who made 'rests' true */
     u64 router_mac;             /* what it knows the router by, as vfr_packet.eth_src */
     u64 next_hop;               /* (atomic) whom the router's packets are for on its link */
     struct vfr_binding binding; /* whose name it may speak in */

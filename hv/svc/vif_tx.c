@@ -5,6 +5,7 @@
 #include "svc/vfr_capture.h"
 #include "svc/vfr_forward.h"
 #include "svc/vfr_log.h"
+#include "svc/vif_rate.h"
 #include "svc/vif_rx.h"
 
 #include <xen/io/netif.h>
@@ -17,17 +18,6 @@
 static struct netif_tx_sring *tx_shared(const struct vif_queue *q)
 {
     return (struct netif_tx_sring *)q->tx.page;
-}
-
-static void timed_out(void *arg);
-
-void vif_queue_init(struct vif *f, struct vif_queue *q)
-{
-    q->vif = f;
-    q->tx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_TX);
-    q->rx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_RX);
-    q->waiters_end = &q->waiters;
-    timer_init(&q->patience, timed_out, q);
 }
 
 /* What one turn has to tell others at its end. */
@@ -290,22 +280,31 @@ static u32 find_requests(struct vif_queue *q)
 static bool turn(struct vif_queue *q)
 {
     struct touched t = {.nr = 0};
-    u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
+    u32 begin = q->tx.next, prod, bytes = 0, paid = 0, packets = 0;
+    const bool limited = q->vif->rate.cost;
     const ns_t now = time_now();
+    bool rests = false;
 
-    if (!q->tx_up || q->waits_for)
+    if (!q->tx_up || q->waits_for || (unlikely(limited) && !vif_may_send(q, now)))
         return false;
     while ((prod = find_requests(q)) != q->tx.next) {
         if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
             break;
         if (!move_packet(q, prod, now, &t, &bytes))
             break;
+        if (likely(!limited))
+            continue;
+        vif_has_sent(q->vif, bytes - paid, now);
+        paid = bytes;
+        rests = !vif_may_send(q, now);
+        if (rests)
+            break;
     }
     tell(&t);
     publish_tx(q, begin);
     if (q->waits_for)
         timer_set(&q->patience, time_now() + RX_PATIENCE);
-    return prod != q->tx.next && !q->waits_for;
+    return prod != q->tx.next && !q->waits_for && !rests;
 }
 
 /* True: ask again. */
@@ -339,7 +338,13 @@ void vif_wake_waiters(struct vif_queue *q)
         vif_kick(w);
 }
 
-/* From the timers' softirq: one turn at a time. */
+/* From the timers' softirq, as all below: one turn at a time. True: ask again. */
+static __noinline bool one_turn(struct vif_queue *q)
+{
+    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
+    return try_turn(q);
+}
+
 static void timed_out(void *arg)
 {
     struct vif_queue *q = arg;
@@ -347,12 +352,36 @@ static void timed_out(void *arg)
     if (!vif_stop_waiting(q))
         return; /* buffers came just now */
     __atomic_store_n(&q->expired, true, __ATOMIC_RELAXED);
-    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
-    if (!try_turn(q))
+    if (!one_turn(q))
         return;
     __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
     if (lock_unless_held(&q->tx_lock)) {
         timer_set(&q->patience, time_now());
         unlock(&q->tx_lock);
     }
+}
+
+/* An interface may send again. */
+static void resume(void *arg)
+{
+    struct vif *f = arg;
+    struct vif_queue *q = vif_rate_next(f);
+
+    vif_rate_go_on(f, q && one_turn(q) ? q : NULL);
+}
+
+static void init_queue(struct vif *f, struct vif_queue *q)
+{
+    q->vif = f;
+    q->tx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_TX);
+    q->rx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_RX);
+    q->waiters_end = &q->waiters;
+    timer_init(&q->patience, timed_out, q);
+}
+
+void vif_init_page(struct vif *f)
+{
+    for (unsigned i = 0; i < VFR_QUEUES; i++)
+        init_queue(f, &f->queues[i]);
+    vif_rate_init(f, resume);
 }

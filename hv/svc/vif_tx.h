@@ -5,7 +5,7 @@
 #include "svc/vif_state.h"
 
 /* Once, when its page is made. */
-void vif_queue_init(struct vif *f, struct vif_queue *q);
+void vif_init_page(struct vif *f);
 /* Moves what the queue's domain has sent. No lock is held; meets preemption points. */
 void vif_kick(struct vif_queue *q);
 /* Buffers may have come, or never will: who waits for them goes on. Likewise. */

@@ -42,6 +42,7 @@ static const struct {
     {"vif-bench", test_vif_bench},
     {"vif-policy", test_vif_policy},
     {"vif-log", test_vif_log},
+    {"vif-shape", test_vif_shape},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},

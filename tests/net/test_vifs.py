@@ -2,10 +2,11 @@
 import contextlib
 import ipaddress
 
+import rate
 import settings
 import vifs
 from host import Skip  # noqa: F401  (finds dom0/net)
-from hypercall import PUNT, ROUTED
+from hypercall import PUNT, ROUTED, Vif
 
 FRONT, BACK = "/local/domain/3/device/vif/0", "/local/domain/0/backend/vif/3/0"
 RINGS = {"tx-ring-ref": 8, "rx-ring-ref": 9, "event-channel-tx": 5, "event-channel-rx": 6, "request-rx-copy": 1,
@@ -27,7 +28,7 @@ class Router:
     """And the policy."""
 
     def __init__(self):
-        self.up, self.shared, self.next = {}, [], 7
+        self.up, self.shared, self.rates, self.next = {}, [], [], 7
 
     def connect(self, _router, vif, _name):
         if any((v.domid, v.handle) == (vif.domid, vif.handle) for v in self.up.values()):
@@ -40,6 +41,9 @@ class Router:
         if index not in self.up:
             raise FileNotFoundError
         del self.up[index]
+
+    def set_rate(self, index, rate):
+        self.rates.append((index, rate))
 
     def change_lease(self, op, ip):
         assert op == vifs.SHARE
@@ -125,6 +129,65 @@ def test_nonsense_is_refused():
         front(store, 4, **{**RINGS, key: value})
         b.step()
         assert store[f"{BACK}/state"] == "5" and not router.up and store[f"{BACK}/error"], key
+
+
+def refused(function, text):
+    try:
+        function(text)
+    except rate.BadRate as why:
+        return str(why)
+    raise AssertionError(text)
+
+
+def test_rates_as_the_toolstack_writes_them():
+    assert rate.stored(None) == (0, 0) and rate.stored("500000,50000") == (500000, 50000)
+    for text in ("", "1", "1,", ",1", "1,2,3", " 1,2", "-1,2", "1,0", "0,1000", "1,1000001", "10000000000000,1",
+                 "1000000000001,5000000", "5,4294967296", "1e3,5", "٣,5"):
+        assert refused(rate.stored, text), text
+
+
+def test_rates_as_people_say_them():
+    """What libxlutil 4.17 makes of the same words."""
+    for text, want in (("10MB/s", (500000, 50000)), ("10Mb/s@20ms", (25000, 20000)), ("1000B/s", (50, 50000)),
+                       ("10GB/s@1s", (10**10, 10**6)), ("10MB/s@5", (50000000, 5000000)), ("10MB/s@5us", (50, 5)), ("foo", None),
+                       ("0MB/s", None), ("10mb/s", None), ("4MB/s@0ms", None), ("8b/s@1us", None), ("none", (0, 0)),
+                       ("10MB", None), ("MB/s", None), ("10MB/s@5m", (50000, 5000)), ("10MB/s@", None)):
+        if want:
+            assert rate.said(text) == want, text
+        else:
+            assert text in refused(rate.said, text) or "are no rate" in refused(rate.said, text)
+    assert [rate.text_of(rate.said(t)) for t in ("none", "10Mb/s", "2GB/s", "999B/s", "1500KB/s")] == [
+        "-", "1.25MB/s", "2GB/s", "980B/s", "1.5MB/s"]
+
+
+def test_a_rate_is_followed():
+    store, router, b = world(rate="500000,50000")
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    (index, vif), = router.up.items()
+    assert vif.rate == (500000, 50000) and f"{BACK}/rate" in b.paths()
+    store[f"{BACK}/rate"] = "1000,1000"
+    b.step()
+    assert router.rates[-1] == (index, (1000, 1000))
+    store[f"{BACK}/rate"] = "nonsense"
+    b.step()
+    assert router.rates[-1] == (index, (1000, 1000)) and store[f"{BACK}/state"] == "4"
+    del store[f"{BACK}/rate"]
+    b.step()
+    b.step()
+    assert router.rates[-1] == (index, (0, 0)) and len(router.rates) == 3
+    store, router, b = world(rate="0,1000")
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    assert not router.up and "no rate" in store[f"{BACK}/error"]
+
+
+def test_an_interface_in_bytes():
+    v = Vif(domid=3, vif=5, rate=(123456789012, 7), zones_before=1 << 255, origin=2)
+    data = v.pack(5)
+    assert len(data) == 1608 and Vif.unpack(data).rate == (123456789012, 7)
 
 
 def test_whose_an_interface_is():
