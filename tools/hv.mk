@@ -56,29 +56,13 @@ $(B)/hv/asm_offsets.h: hv/x86/asm_offsets.in
 	$(Q)$(CC) -O2 $(HV_CFLAGS) $(HV_CPPFLAGS) -MT $@ -MF $@.d -x c -S $< -o - | \
 	  sed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\(-*[0-9]*\).*/#define \1 \2/p' > $@
 
-hv_link = $(CC) -O2 $(HV_CFLAGS) -flto -flto-partition=one -nostdlib -static -no-pie -Wl,--build-id=none \
-        -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--gc-sections \
-        -T hv/x86/serai.lds -o $@ $(filter %.o,$^)
-
-# Two links: the first tells the addresses, the second carries the symbol table made of them. The
-# compiled whole is kept for tools/check-image.
-$(B)/hv/pass1.elf: $(HV_OBJ) $(B)/hv/nosyms.o hv/x86/serai.lds
+# The compiled whole is kept for tools/check-image.
+$(B)/serai: $(HV_OBJ) hv/x86/serai.lds tools/symbols
 	@echo '  LD      $@'
-	$(Q)$(hv_link) -save-temps
-
-$(B)/hv/nosyms.S: tools/symbols
-	@mkdir -p $(@D)
-	$(Q)tools/symbols /dev/null > $@
-
-$(B)/hv/syms.S: $(B)/hv/pass1.elf tools/symbols
-	$(Q)nm -n $< | tools/symbols /dev/stdin > $@
-
-$(B)/hv/%.o: $(B)/hv/%.S
-	$(Q)$(CC) -c $< -o $@
-
-$(B)/serai: $(HV_OBJ) $(B)/hv/syms.o hv/x86/serai.lds
-	@echo '  LD      $@'
-	$(Q)$(hv_link)
+	$(Q)$(CC) -O2 $(HV_CFLAGS) -flto -flto-partition=one -save-temps -nostdlib -static -no-pie \
+	  -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--gc-sections \
+	  -T hv/x86/serai.lds -o $(B)/hv/serai $(HV_OBJ)
+	$(Q)tools/symbols $(B)/hv/serai && mv $(B)/hv/serai $@
 
 $(B)/serai.gz: $(B)/serai
 	$(Q)objcopy --strip-debug $< $(B)/serai.stripped

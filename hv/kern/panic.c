@@ -13,10 +13,13 @@
 extern const u8 text_start[], text_end[];
 #define SYMBOL_MAX 48
 
-/* tools/symbols tells what these are. */
-extern const u32 symtable_count, symtable_block[][2];
-extern const u16 symtable_delta[];
-extern const u8 symtable_pair[][2], symtable_text[];
+/* tools/symbols fills it in, and tells what there is; the others are bytes from its beginning. */
+extern const struct {
+    u32 count, delta, pair, text;
+    struct {
+        u32 address, text;
+    } block[];
+} symtable;
 
 static const struct acpi_info *acpi_for_reset;
 static u32 ended_by; /* (atomic) number + 1 of the CPU that ends the machine; 0: none */
@@ -65,18 +68,21 @@ void machine_end(bool reboot)
 /* A byte from 0x80 on stands for two, which may stand for more. */
 static char *unpack(u8 byte, char *at, const char *end)
 {
+    const u8(*pair)[2] = (const void *)((const u8 *)&symtable + symtable.pair);
+
     if (byte < 0x80) {
         *at = (char)byte;
         return at + (at != end);
     }
-    at = unpack(symtable_pair[byte - 0x80][0], at, end);
-    return unpack(symtable_pair[byte - 0x80][1], at, end);
+    at = unpack(pair[byte - 0x80][0], at, end);
+    return unpack(pair[byte - 0x80][1], at, end);
 }
 
 /* Name and offset of the function that holds a text address; false outside the text. */
 static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
 {
-    u32 lo = 0, hi = DIV_ROUND_UP(symtable_count, 16), at, last, low = (u32)address;
+    const u16 *delta = (const void *)((const u8 *)&symtable + symtable.delta);
+    u32 lo = 0, hi = DIV_ROUND_UP(symtable.count, 16), at, last, low = (u32)address;
     char *const end = name + SYMBOL_MAX - 1;
     const u8 *text;
 
@@ -85,17 +91,17 @@ static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
     while (hi - lo > 1) {
         u32 mid = lo + (hi - lo) / 2;
 
-        if (symtable_block[mid][0] <= low)
+        if (symtable.block[mid].address <= low)
             lo = mid;
         else
             hi = mid;
     }
-    text = symtable_text + symtable_block[lo][1];
-    low -= symtable_block[lo][0];
-    last = MIN(symtable_count, lo * 16 + 16) - 1;
-    for (at = lo * 16; at < last && symtable_delta[at + 1] <= low; at++)
+    text = (const u8 *)&symtable + symtable.text + symtable.block[lo].text;
+    low -= symtable.block[lo].address;
+    last = MIN(symtable.count, lo * 16 + 16) - 1;
+    for (at = lo * 16; at < last && delta[at + 1] <= low; at++)
         text += strlen((const char *)text) + 1;
-    *offset = low - symtable_delta[at];
+    *offset = low - delta[at];
     while (*text)
         name = unpack(*text++, name, end);
     *name = 0;
