@@ -46,6 +46,7 @@ class Vif:
     register: bool = True
     block_log2: int = 12
     own: int = 0      # the address that DHCP gives it; 0: the shared one
+    domid: int = 0
 
 
 @dataclass

@@ -101,14 +101,12 @@ class Services:
 
     def resume(self, before):
         """Who was restored or has moved goes on with its ports, under another number or the same."""
-        def same(a, b):
-            return b and (a.uuid, a.mac, a.shared) == (b.uuid, b.mac, b.shared)
-        gone = [number for number, vif in before.items() if not same(vif, self.vifs.get(number))]
+        gone = [(number, vif) for number, vif in before.items() if vif != self.vifs.get(number)]
         for number, vif in self.vifs.items():
-            if not same(vif, before.get(number)):
+            if vif != before.get(number):
                 self.take_back(vif, self.table.resting(vif))
-            for other in gone:
-                if same(vif, before[other]):
+            for other, was in gone:
+                if (was.uuid, was.mac, was.shared) == (vif.uuid, vif.mac, vif.shared):
                     self.take_back(vif, [l for l in self.table.resting(vif) if l.vif == other])
 
     def take_back(self, vif, found):

@@ -134,6 +134,10 @@ def test_who_moves_or_is_restored_goes_on_with_its_ports():
     assert [l.ends for l in table.leases(moved) if l.origin == hypercall.BY_SERAI] == [math.inf]
     for l in table.leases(moved):
         table.free(l.number)
+    s.update({5: dataclasses.replace(moved, domid=7)})
+    assert sorted(held(table, moved)) == sorted(before), "moved again, and got the number that was free"
+    for l in table.leases(moved):
+        table.free(l.number)
     s.update({})
     s.update({5: vif(2)})
     assert not held(table, renumbered(vif(2), 5)), "another domain's"
