@@ -28,8 +28,8 @@ $(B)/bench/count.so: bench/plugin/count.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared $< -o $@
 
-# `make bench-host`: instructions of the pure paths, compiled with the hypervisor's flags and
-# counted by callgrind. BENCH_HOST_FLAGS passes options to bench/host/run.
+# `make bench-host`: instructions of the pure paths, compiled with the hypervisor's flags, optimised
+# as one piece as the image is, and counted by callgrind. BENCH_HOST_FLAGS passes options to bench/host/run.
 BENCH_HOST    := $(B)/bench/host
 BENCH_HOST_HV := $(PURE_C:hv/%.c=$(BENCH_HOST)/hv/%.o) $(BENCH_HOST)/hv/guest/frame.o $(BENCH_HOST)/hot.o
 BENCH_HOST_C  := $(patsubst bench/host/%.c,$(BENCH_HOST)/%.o,$(filter-out %/hot.c,$(wildcard bench/host/*.c)))
@@ -40,11 +40,11 @@ bench-host: packages-test $(BENCH_HOST)/paths
 
 $(BENCH_HOST)/hv/%.o: hv/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) -O2 -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(call hv_opt,$*) -flto -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
 
 $(BENCH_HOST)/hot.o: bench/host/hot.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) -O2 -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
+	$(Q)$(CC) -O2 -flto -Itests/model/stubs $(HV_CFLAGS) -DSERAI_HOST -MMD -MP -c $< -o $@
 
 $(BENCH_HOST_C): $(BENCH_HOST)/%.o: bench/host/%.c
 	@mkdir -p $(@D)
@@ -57,6 +57,6 @@ $(BENCH_HOST)/host_stubs.o: tests/host_stubs.c
 # Static, because the hypervisor's objects hide their symbols.
 $(BENCH_HOST)/paths: $(BENCH_HOST_HV) $(BENCH_HOST_C) $(BENCH_HOST)/host_stubs.o
 	@echo '  LD      $@'
-	$(Q)$(CC) -static $^ -o $@
+	$(Q)$(CC) -O2 -flto -flto-partition=one -static $^ -o $@
 
 -include $(BENCH_HOST_HV:.o=.d) $(BENCH_HOST_C:.o=.d)

@@ -58,7 +58,7 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
     queue_refresh_weight(q, u);
     if (virtual_before(u->vrt, u->vdl))
         return false;
-    queue_renew(q, u, now);
+    queue_renew(q, u, queue_virtual_time(q, now), now);
     return true;
 }
 
@@ -78,7 +78,7 @@ static bool is_break(const struct sched_queue *q, const struct sched_unit *u)
     return q->slotted && u->dom->params.latency == LATENCY_LOW && !u->dom->gang_active;
 }
 
-static void note_start(struct sched *s, struct sched_unit *u, unsigned cpu, ns_t now)
+static inline void note_start(struct sched *s, struct sched_unit *u, unsigned cpu, ns_t now)
 {
     unsigned slot;
 
@@ -92,8 +92,8 @@ static void note_start(struct sched *s, struct sched_unit *u, unsigned cpu, ns_t
     u->woken = false;
 }
 
-static inline void start(struct sched *s, struct sched_queue *q, struct sched_unit *u,
-                         unsigned cpu, ns_t now)
+static must_inline void start(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                              unsigned cpu, ns_t now)
 {
     struct sched_cpu *c = &s->cpu[cpu];
 
@@ -139,7 +139,6 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
     struct sched_unit *u;
-    bool again = false;
 
     __atomic_or_fetch(&s->idle, BIT(cpu), __ATOMIC_SEQ_CST);
     if (unlikely(s->nr_strict)) {
@@ -150,18 +149,17 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
     }
     if (!place_stealable(s, q) || c->given)
         return NULL;
-    u = place_steal(s, cpu, now, &again, kick);
+    u = place_steal(s, cpu, now, kick);
     if (u) {
         __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
         c->forced = false;
-    } else if (again) {
-        c->looking = c->rare = true;
+    } else if (c->looking) {
         *until = now + STEAL_AGAIN;
     }
     return u;
 }
 
-/* Who ran waits now, and 'next' starts; it is in the tree. Or NULL: this CPU has nobody. */
+/* Who ran waits now, and 'next' starts; it is in the line. Or NULL: this CPU has nobody. */
 static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_unit *next,
                                  ns_t now, ns_t *until, cpuset_t *kick)
 {
@@ -174,7 +172,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
         unit_set_state(old, UNIT_READY, now);
     }
     if (next && old)
-        queue_exchange(s, q, old, next);
+        queue_exchange(q, old, next);
     else if (next)
         queue_remove(s, q, next);
     else if (old)
@@ -219,7 +217,7 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
     q->unpark_at = NEVER;
     while (list) {
         u = list;
-        list = u->right;
+        list = u->after;
         d = u->dom;
         budget_refill(d, now);
         if (d->cap_quota &&
@@ -324,7 +322,7 @@ static __noinline struct sched_unit *pick_any(struct sched *s, unsigned cpu, ns_
         done = settle_current(s, q, old, now, kick);
     else
         note_idle(s, cpu, now);
-    rare = c->rare || now >= next_event(q);
+    rare = c->rare || c->yielded || now >= next_event(q);
     if (unlikely(rare))
         next = choose_rare(s, cpu, now, done, &soon, kick);
     else
@@ -356,84 +354,132 @@ static inline void clear_kick(struct sched *s, u64 bit)
         __atomic_and_fetch(&s->kicked, ~bit, __ATOMIC_SEQ_CST);
 }
 
-/*
- * The current unit has not finished its request, and nobody's deadline is earlier.
- */
+/* Whoever waits here may run on this CPU, and nobody else needs to be told about them. */
+static inline bool is_orderly(const struct sched *s, const struct sched_queue *q, u64 bit)
+{
+    return !q->nr_odd && !q->boosted && !(q->untimed.bits & ~bit) &&
+           !(place_free(s).bits & s->pool_cpus[q->pool].bits);
+}
+
+static inline struct sched_unit *finish_plain(struct sched *s, unsigned cpu, ns_t end,
+                                              struct sched_unit *next, ns_t *until)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+
+    clear_kick(s, BIT(cpu));
+    c->stats.picks++;
+    c->until = *until = MIN(end, c->queue->unpark_at);
+    return next;
+}
+
+/* The current unit was charged, and gives way to who waits if that is more urgent. */
+static __noinline struct sched_unit *pick_in_order(struct sched *s, unsigned cpu, ns_t now,
+                                                   ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    struct sched_unit *u = c->current, *next, *to = NULL;
+    bool done = !virtual_before(u->vrt, u->vdl);
+    ns_t soon = NEVER;
+    u64 v;
+
+    if (!q->nr_ready || !is_orderly(s, q, BIT(cpu)) || queue_weight_is_old(q, u))
+        return pick_any(s, cpu, now, until, kick);
+    v = queue_virtual_time(q, now);
+    next = line_best(q, v);
+    if (next->dom->metered)
+        return pick_any(s, cpu, now, until, kick);
+    if (done)
+        v = queue_renew(q, u, v, now);
+    if (unlikely(c->yielded)) {
+        to = choose_yielded(s, cpu, next, v);
+        done = true;
+    }
+    if (to || choose_in_order(s, next, u, done, v, now, &soon)) {
+        next = to ? to : next;
+        queue_take_off(s, q, u, true);
+        unit_set_state(u, UNIT_READY, now);
+        queue_exchange(q, u, next);
+        start(s, q, next, cpu, now);
+        u = next;
+    }
+    return finish_plain(s, cpu, MIN(soon, next_time(q, u, now)), u, until);
+}
+
+/* The current unit mostly has not finished its request, and nobody's deadline is earlier. */
 static __noinline struct sched_unit *pick_going_on(struct sched *s, unsigned cpu, ns_t now,
                                                    ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
     struct sched_unit *u = c->current;
-    u64 bit = BIT(cpu);
     ns_t end = now + LONGEST;
 
     queue_charge_usual(q, u, MAX(now - u->charged, 0L));
-    if (!virtual_before(u->vrt, u->vdl) || queue_weight_is_old(q, u))
-        return pick_any(s, cpu, now, until, kick);
+    if (!virtual_before(u->vrt, u->vdl) || c->yielded || queue_weight_is_old(q, u))
+        return pick_in_order(s, cpu, now, until, kick);
     if (!q->nr_ready) {
-        q->untimed.bits |= bit;
+        q->untimed.bits |= BIT(cpu);
     } else {
-        if (q->nr_odd || q->boosted || q->untimed.bits & ~bit ||
-            virtual_before(tree_leftmost(q->root)->vdl, u->vdl) ||
-            place_free(s).bits & s->pool_cpus[q->pool].bits)
-            return pick_any(s, cpu, now, until, kick);
+        if (virtual_before(q->first->vdl, u->vdl) || !is_orderly(s, q, BIT(cpu)))
+            return pick_in_order(s, cpu, now, until, kick);
         q->untimed.bits = 0;
         end = now + MAX(to_real(u, u->vdl - u->vrt), MIN_TIMER);
     }
-    clear_kick(s, bit);
-    c->stats.picks++;
-    c->until = *until = MIN(end, q->unpark_at);
-    return u;
+    return finish_plain(s, cpu, end, u, until);
 }
 
-/* Nobody waits here, but elsewhere; this CPU counts as idle already. */
-static __noinline struct sched_unit *steal(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
-                                           cpuset_t *kick)
+/* The current unit goes to sleep. */
+static inline void leave(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    struct sched_cpu *c = &s->cpu[cpu];
-    struct sched_queue *q = c->queue;
-    bool again = false;
-    struct sched_unit *u = place_steal(s, cpu, now, &again, kick);
-    ns_t end = NEVER;
-
-    if (u) {
-        __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
-        start(s, q, u, cpu, now);
-        end = next_time(q, u, now);
-    } else if (again) {
-        c->looking = c->rare = true;
-        end = now + STEAL_AGAIN;
-    }
-    c->until = *until = MIN(end, q->unpark_at);
-    return u;
+    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
+    queue_take_off(s, q, u, true);
+    queue_stop_competing(q, u, UNIT_BLOCKED, now);
 }
 
-/* The current unit goes to sleep, and nobody waits in this queue. */
+/* ... and nobody waits in this queue, but maybe elsewhere. */
 static __noinline struct sched_unit *pick_going_idle(struct sched *s, unsigned cpu, ns_t now,
                                                      ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
-    struct sched_unit *u = c->current;
+    struct sched_unit *u;
     u64 bit = BIT(cpu);
 
     /* Two others that could be spread over cores. */
     if (q->nr_run > 2 && !(c->core.bits & ~s->idle & ~bit))
         return pick_any(s, cpu, now, until, kick);
-    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
-    queue_take_off(s, q, u, true);
-    queue_leave_empty(q, u, now);
-    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
-    unit_set_state(u, UNIT_BLOCKED, now);
-    clear_kick(s, bit);
-    c->stats.picks++;
+    leave(s, q, c->current, now);
     c->picked_at = c->idle_at = now;
     __atomic_or_fetch(&s->idle, bit, __ATOMIC_SEQ_CST); /* seen before it looks */
-    if (place_stealable(s, q))
-        return steal(s, cpu, now, until, kick);
-    c->until = *until = q->unpark_at;
-    return NULL;
+    if (!place_stealable(s, q))
+        return finish_plain(s, cpu, NEVER, NULL, until);
+    u = place_steal(s, cpu, now, kick);
+    if (!u)
+        return finish_plain(s, cpu, c->looking ? now + STEAL_AGAIN : NEVER, NULL, until);
+    __atomic_and_fetch(&s->idle, ~bit, __ATOMIC_SEQ_CST);
+    start(s, q, u, cpu, now);
+    return finish_plain(s, cpu, next_time(q, u, now), u, until);
+}
+
+/* ... and somebody waits. */
+static __noinline struct sched_unit *pick_after(struct sched *s, unsigned cpu, ns_t now,
+                                                ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue;
+    struct sched_unit *u;
+
+    if (!is_orderly(s, q, BIT(cpu)))
+        return pick_any(s, cpu, now, until, kick);
+    leave(s, q, c->current, now);
+    c->idle_at = now;
+    u = q->nr_ready == 1 ? q->first : line_best(q, queue_virtual_time(q, now));
+    if (u->dom->metered)
+        return pick_any(s, cpu, now, until, kick);
+    queue_remove(s, q, u);
+    start(s, q, u, cpu, now);
+    return finish_plain(s, cpu, next_time(q, u, now), u, until);
 }
 
 /* An idle CPU finds one unit in its queue, which may run anywhere, and none elsewhere. */
@@ -442,23 +488,20 @@ static __noinline struct sched_unit *pick_only(struct sched *s, unsigned cpu, ns
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
-    struct sched_unit *u = q->root;
+    struct sched_unit *u = q->first;
 
     if (q->nr_odd || q->boosted || u->dom->unusual || place_stealable(s, q))
         return pick_any(s, cpu, now, until, kick);
-    clear_kick(s, BIT(cpu));
     __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
     c->stats.idle += now - c->idle_at;
-    c->stats.picks++;
-    q->root = NULL;
+    q->first = q->last = NULL;
     q->nr_ready = 0;
     q->nr_picky = 0;
     if (q->bit)
         __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
     start(s, q, u, cpu, now);
     cpuset_add(&q->untimed, cpu);
-    c->until = *until = MIN(now + LONGEST, q->unpark_at);
-    return u;
+    return finish_plain(s, cpu, now + LONGEST, u, until);
 }
 
 struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
@@ -472,6 +515,8 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
             return pick_going_on(s, cpu, now, until, kick);
         if (u && !c->queue->nr_ready && !u->dom->unusual)
             return pick_going_idle(s, cpu, now, until, kick);
+        if (u && !u->dom->unusual)
+            return pick_after(s, cpu, now, until, kick);
         if (!u && c->queue->nr_ready == 1)
             return pick_only(s, cpu, now, until, kick);
     }

@@ -138,8 +138,8 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
 
 /*
  * 0, or the number of an invariant that does not hold:
- *   1 the tree of a queue holds exactly its READY units
- *   2 the tree is in order, heaped, and knows from when on somebody is eligible
+ *   1 the line of a queue holds exactly its READY units
+ *   2 the line is in order, in both directions
  *   3 the counts of odd, picky and unsaved units are right, and whether there is work to steal
  *   4 a queue's weight and sums are those of its competing units (so their lags add up to 0)
  *   5 the parked list holds exactly the PARKED units, and has a time

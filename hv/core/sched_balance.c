@@ -45,7 +45,7 @@ static struct sched_unit *find_unit(const struct sched_queue *q, const struct sc
     u64 left = size_of(gap) - size_of(AHEAD * q->pace / 32);
     struct sched_unit *u, *best = NULL;
 
-    for (u = tree_first(from->root); u; u = tree_next(u)) {
+    for (u = from->first; u; u = u->after) {
         if (!place_may_run(u, cpu) || u->picky || u->dom->gang_active || u->dom->metered ||
             now - u->left_at < NAPPER)
             continue;
@@ -152,15 +152,14 @@ void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     q->balance_at = now + EVERY;
     wake_others(s, q, now, kick);
     from = most_behind(s, q, now, &gap);
-    if (!from || (s->ops.try_lock && !s->ops.try_lock(from->cluster)))
+    if (!from || !s->ops.try_lock(from->cluster))
         return;
     u = find_unit(q, from, cpu, gap, now);
     if (u) {
-        place_pull(s, from, u, cpu, now);
+        place_pull(s, from, u, cpu, queue_virtual_time(from, now), now);
         queue_insert(s, q, u);
         q->pace = changed_pace(q, u->weight);
         from->pace = changed_pace(from, -(s64)u->weight);
     }
-    if (s->ops.unlock)
-        s->ops.unlock(from->cluster);
+    s->ops.unlock(from->cluster);
 }

@@ -65,7 +65,7 @@ void budget_park(struct sched_queue *q, struct sched_unit *u, ns_t now)
 
 void budget_list(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    u->right = q->parked;
+    u->after = q->parked;
     q->parked = u;
     q->unpark_at = MIN(q->unpark_at, period_end(now));
 }
@@ -94,10 +94,10 @@ void budget_unlist(struct sched_queue *q, struct sched_unit *u)
 {
     struct sched_unit **at;
 
-    for (at = &q->parked; *at; at = &(*at)->right) {
+    for (at = &q->parked; *at; at = &(*at)->after) {
         if (*at != u)
             continue;
-        *at = u->right;
+        *at = u->after;
         break;
     }
     if (!q->parked)

@@ -31,7 +31,7 @@ bool budget_settle(struct sched *s, struct sched_queue *q, struct sched_domain *
 /* When a running unit of this domain has to be looked at again. */
 ns_t budget_until(const struct sched_domain *d, ns_t now);
 
-/* A unit in no tree that competes: it stops to. */
+/* A unit in no line that competes: it stops to. */
 void budget_park(struct sched_queue *q, struct sched_unit *u, ns_t now);
 /* Every READY unit of the domain in this queue; CPUs that run others are kicked. */
 void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_domain *d,

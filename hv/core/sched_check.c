@@ -32,31 +32,18 @@ static void add_unit(const struct sched_queue *q, const struct sched_unit *u, st
     t->sum += (u->vrt - q->base) * u->weight;
 }
 
-static u64 least_below(const struct sched_unit *u)
-{
-    u64 least = tree_from(u);
-
-    if (u->left && virtual_before(u->left->least_from, least))
-        least = u->left->least_from;
-    if (u->right && virtual_before(u->right->least_from, least))
-        least = u->right->least_from;
-    return least;
-}
-
-static int check_tree(const struct sched_queue *q)
+static int check_line(const struct sched_queue *q)
 {
     struct sched_unit *u, *last = NULL;
     u32 n = 0;
 
-    for (u = tree_first(q->root); u; last = u, u = tree_next(u)) {
+    for (u = q->first; u; last = u, u = u->after) {
         if (++n > q->nr_ready || u->state != UNIT_READY || u->queue != q)
             return 1;
-        if (last && virtual_before(u->vdl, last->vdl))
-            return 2;
-        if ((u->parent && u->parent->prio < u->prio) || u->least_from != least_below(u))
+        if (u->before != last || (last && virtual_before(u->vdl, last->vdl)))
             return 2;
     }
-    return n == q->nr_ready ? 0 : 1;
+    return q->last != last ? 2 : n != q->nr_ready;
 }
 
 static int check_parked(const struct sched_queue *q, u32 expected)
@@ -64,7 +51,7 @@ static int check_parked(const struct sched_queue *q, u32 expected)
     const struct sched_unit *u;
     u32 n = 0;
 
-    for (u = q->parked; u; u = u->right) {
+    for (u = q->parked; u; u = u->after) {
         if (++n > expected || u->state != UNIT_PARKED)
             return 5;
     }
@@ -94,7 +81,7 @@ static int check_timer(const struct sched *s, const struct sched_queue *q)
 static int check_queue(const struct sched *s, unsigned index, const struct totals *t)
 {
     const struct sched_queue *q = &s->queue[index];
-    int rc = check_tree(q);
+    int rc = check_line(q);
 
     if (rc)
         return rc;

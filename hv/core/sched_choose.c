@@ -2,18 +2,10 @@
 
 #define LOAN_MAX (200 * US)
 
-/*
- * A request is finished first, unless the other's deadline is earlier and it had its minimum;
- * between requests the eligible one with the earlier deadline wins, and when nobody is eligible
- * the one that received least.
- */
-static inline bool takes_over(struct sched *s, struct sched_queue *q,
-                              const struct sched_unit *best, const struct sched_unit *cur,
-                              bool done, u64 v, ns_t now, ns_t *soon)
+bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sched_unit *best,
+                       const struct sched_unit *cur, bool done, u64 v, ns_t now, ns_t *soon)
 {
-    bool b = unit_eligible(best, v), c;
     enum rank rb, rc;
-    ns_t safe;
 
     if (unlikely(q->slotted || best->dom->special || cur->dom->special)) {
         rb = place_rank(s, q, best, v, now);
@@ -21,25 +13,7 @@ static inline bool takes_over(struct sched *s, struct sched_queue *q,
         if (rb != rc)
             return rb < rc;
     }
-    if (done) {
-        c = unit_eligible(cur, v);
-        if (b != c)
-            return b;
-        return b ? virtual_before(best->vdl, cur->vdl) : virtual_before(best->vrt, cur->vrt);
-    }
-    if (!b || !virtual_before(best->vdl, cur->vdl))
-        return false;
-    safe = s->cpu[cur->cpu].picked_at + place_gran(best);
-    if (now >= safe)
-        return true;
-    *soon = MIN(*soon, safe);
-    return false;
-}
-
-bool choose_takes_over(struct sched *s, struct sched_queue *q, const struct sched_unit *best,
-                       const struct sched_unit *cur, bool done, u64 v, ns_t now, ns_t *soon)
-{
-    return takes_over(s, q, best, cur, done, v, now, soon);
+    return choose_in_order(s, best, cur, done, v, now, soon);
 }
 
 /*
@@ -54,15 +28,19 @@ static bool has_credit(const struct sched_unit *u, const struct sched_unit *best
     return !virtual_before(v + to_virtual(u, LOAN_MAX), u->vrt);
 }
 
-/* A ready sibling that the yielder waits for, if it may run here. */
-static struct sched_unit *yielded_to(const struct sched_cpu *c, unsigned cpu,
-                                     const struct sched_unit *best, u64 v)
+struct sched_unit *choose_yielded(struct sched *s, unsigned cpu, const struct sched_unit *best,
+                                  u64 v)
 {
-    struct sched_unit *to = c->yield_to;
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_unit *to = c->yield_to, *cur = c->current;
 
-    if (!to || to->queue != c->queue || to->state != UNIT_READY || !place_may_run(to, cpu))
-        return NULL;
-    return has_credit(to, best, v) ? to : NULL;
+    c->yielded = false;
+    c->yield_to = NULL;
+    if (to && to->queue == c->queue && to->state == UNIT_READY && place_may_run(to, cpu) &&
+        has_credit(to, best, v))
+        return to;
+    cur->vdl = cur->vrt + 2 * to_virtual(cur, cur->dom->request);
+    return NULL;
 }
 
 /*
@@ -102,11 +80,10 @@ struct sched_unit *choose_among(struct sched *s, unsigned cpu, ns_t now, bool do
     if (to || !cur)
         return to ? to : best;
     if (unlikely(c->yielded)) {
-        to = yielded_to(c, cpu, best, v);
+        to = choose_yielded(s, cpu, best, v);
         if (to)
             return to;
-        cur->vdl = cur->vrt + 2 * to_virtual(cur, cur->dom->request);
         done = true;
     }
-    return takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
+    return choose_takes_over(s, q, best, cur, done, v, now, soon) ? best : cur;
 }

@@ -145,8 +145,7 @@ __init void sched_init(struct sched *s, const struct topology *t, const struct s
     memset(s, 0, sizeof(*s));
     s->topo = *t;
     s->nr_cpus = t->nr_cpus;
-    if (ops)
-        s->ops = *ops;
+    s->ops = *ops;
     s->online = cpuset_first(t->nr_cpus).bits;
     s->pool_cpus[0] = cpuset_first(t->nr_cpus);
     build_clusters(s);
@@ -212,7 +211,7 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     queue_insert(s, q, u);
 }
 
-/* To another queue; what is in a tree or list there is the caller's. */
+/* To another queue; what is in a line or list there is the caller's. */
 static void change_queue(struct sched *s, struct sched_unit *u, struct sched_queue *to,
                          ns_t now, cpuset_t *kick)
 {
@@ -220,7 +219,7 @@ static void change_queue(struct sched *s, struct sched_unit *u, struct sched_que
 
     switch ((enum unit_state)u->state) {
     case UNIT_READY:
-        queue_transfer(s, u, to, now);
+        queue_transfer(s, u, to, queue_virtual_time(u->queue, now), now);
         break;
     case UNIT_PARKED:
         budget_unlist(from, u);

@@ -50,7 +50,6 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     memset(u, 0, sizeof(*u));
     u->dom = d;
     u->id = id;
-    u->prio = ((u32)d->id << 16 ^ id) * 0x9e3779b1U;
     u->hard = u->soft = cpuset_first(CPUSET_MAX);
     u->on_cpu = NO_CPU;
     u->left_at = u->urgent_at = -LAG_FORGET; /* long ago */
@@ -180,13 +179,13 @@ static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *k
 {
     struct sched_queue *q = u->queue;
 
+    u->active_seen = 0;
     if (u->state == UNIT_PARKED) {
         budget_unlist(q, u);
     } else if (u->state == UNIT_READY) {
         queue_remove(s, q, u);
         queue_leave(q, u, now);
     } else {
-        u->active_seen = 0;
         if (u->state == UNIT_RUNNING)
             queue_kick(s, u->cpu, kick);
         return;

@@ -69,7 +69,7 @@ static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, 
     queue_remove(s, q, u);
     u->urgent_at = now;
     u->grace = to_virtual(u, URGENT_LOAN);
-    u->vdl = tree_from(u) + to_virtual(u, URGENT);
+    u->vdl = line_from(u) + to_virtual(u, URGENT);
     queue_insert(s, q, u);
     place_ready(s, q, u, now, kick);
 }
@@ -124,7 +124,7 @@ void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, n
     trace_unit(s, TRACE_YIELD, u, now, to ? to->id + 1U : 0, 0);
     if (u->state != UNIT_RUNNING)
         return;
-    c->yielded = c->rare = true;
+    c->yielded = true;
     c->yield_to = to;
     note_hint(u->dom);
 }

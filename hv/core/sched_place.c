@@ -109,6 +109,8 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
     return cpu;
 }
 
+#define AGES BIT(61) /* virtual: before or after everybody else */
+
 /*
  * The CPU whose unit is the least urgent: of those that had their minimum the one with the
  * latest deadline, else the one that has it first; its pick sets a timer then, unless it has
@@ -118,6 +120,7 @@ static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
                             const struct sched_unit *u, u64 v, ns_t now)
 {
     bool boost = now < u->boost_until, fair = boost || unit_eligible(u, v), later;
+    u64 vdl = !fair ? u->vdl + AGES : boost ? u->vdl - AGES : u->vdl;
     ns_t gran = boost ? 0 : place_gran(u);
     enum rank rank = place_rank(s, q, u, v, now), its;
     bool single = rank == RANK_SINGLE && !q->slotted; /* nobody has a higher one */
@@ -128,10 +131,8 @@ static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
         c = &s->cpu[cpuset_lowest((cpuset_t){left})];
         if (!c->current)
             continue;
-        later = boost || (fair && virtual_before(u->vdl, c->current->vdl));
-        if (single && !later)
-            continue;
-        its = place_rank(s, q, c->current, v, now);
+        later = virtual_before(vdl, c->current->vdl);
+        its = single ? rank : place_rank(s, q, c->current, v, now);
         if (its < rank || (its == rank && !later))
             continue;
         if (now - c->picked_at < gran)
@@ -228,7 +229,7 @@ void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick)
 
     /* Some can use few CPUs only: who takes whom is open, so all that can be used are told. */
     n = all ? CPUSET_MAX : nr_unserved(s, q);
-    for (u = tree_first(q->root); u && n > 0; u = tree_next(u)) {
+    for (u = q->first; u && n > 0; u = u->after) {
         if (u->on_cpu != NO_CPU)
             continue;
         while (n-- > 0 && (cpu = find_free(s, q, u, place_free(s))) != NO_CPU) {
@@ -262,7 +263,7 @@ void place_elsewhere(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     }
 }
 
-/* Lower is better: the eligible by deadline, which is the tree's order, others by vrt. */
+/* Lower is better: the eligible by deadline, which is the line's order, others by vrt. */
 static bool better(const struct sched_unit *u, const struct sched_unit *than, u64 v)
 {
     if (unit_eligible(than, v))
@@ -277,7 +278,7 @@ struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, uns
     enum rank r, best_rank = RANK_STRAGGLER;
     bool home;
 
-    for (u = tree_first(q->root); u; u = tree_next(u)) {
+    for (u = q->first; u; u = u->after) {
         if (!place_may_run(u, cpu) || (strict && !beside_allows(s, u->dom, cpu)))
             continue;
         r = place_rank(s, q, u, v, now);
@@ -292,34 +293,35 @@ struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, uns
 }
 
 void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u, unsigned cpu,
-                ns_t now)
+                u64 v, ns_t now)
 {
     queue_remove(s, from, u);
-    queue_transfer(s, u, s->cpu[cpu].queue, now);
+    queue_transfer(s, u, s->cpu[cpu].queue, v, now);
 }
 
 /* From a queue whose lock is held. */
 static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsigned cpu,
                                ns_t now, cpuset_t *kick)
 {
-    u64 v = queue_virtual_time(from, now);
     struct sched_unit *u;
+    u64 v;
 
     do {
+        v = queue_virtual_time(from, now);
         u = place_best(s, from, cpu, v, now, s->nr_strict);
         if (u && !place_may_run(u, cpu))
             u = place_best_of_odd(s, from, cpu, v, now, s->nr_strict);
     } while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
     if (!u)
         return NULL;
-    place_pull(s, from, u, cpu, now);
+    place_pull(s, from, u, cpu, v, now);
     return u;
 }
 
-struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
-                               cpuset_t *kick)
+struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 {
-    struct sched_queue *q = s->cpu[cpu].queue, *from;
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_queue *q = c->queue, *from;
     u64 waiting = place_stealable(s, q);
     struct sched_unit *u;
     unsigned i;
@@ -328,15 +330,15 @@ struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *ag
         from = &s->queue[q->victims[i]];
         if (!(waiting & from->bit))
             continue;
-        if (s->ops.try_lock && !s->ops.try_lock(from->cluster)) {
-            *again = true;
+        if (!s->ops.try_lock(from->cluster)) {
+            c->looking = c->rare = true;
             continue;
         }
         u = take(s, from, cpu, now, kick);
-        if (s->ops.unlock)
-            s->ops.unlock(from->cluster);
+        s->ops.unlock(from->cluster);
         if (u) {
-            s->cpu[cpu].stats.steals++;
+            c->stats.steals++;
+            c->looking = false;
             return u;
         }
     }

@@ -87,7 +87,7 @@ static inline void place_timer(struct sched *s, struct sched_queue *q, cpuset_t 
         place_some_timer(s, q, kick);
 }
 
-/* With restrictions or ranks, which are rare, the tree is read in order. */
+/* With restrictions or ranks, which are rare, the whole line is read. */
 struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, unsigned cpu,
                                      u64 v, ns_t now, bool strict);
 
@@ -98,23 +98,23 @@ struct sched_unit *place_best_of_odd(struct sched *s, struct sched_queue *q, uns
 static inline struct sched_unit *place_best(struct sched *s, struct sched_queue *q,
                                             unsigned cpu, u64 v, ns_t now, bool strict)
 {
-    struct sched_unit *u;
-
-    if (!q->root)
-        return NULL;
     if (unlikely(q->nr_odd || q->slotted || strict))
         return place_best_of_odd(s, q, cpu, v, now, strict);
-    u = tree_earliest(q->root, v);
-    return u ? u : tree_least(q->root);
+    return line_best(q, v);
 }
 
-/* For an idle CPU: a unit from the nearest queue that has one, moved to this queue; or NULL. */
-struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, bool *again,
-                               cpuset_t *kick);
+/*
+ * For an idle CPU: a unit from the nearest queue that has one, moved to this queue; or NULL.
+ * 'looking' says that a lock was taken: it has to look again.
+ */
+struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick);
 
-/* A READY unit from a queue whose lock is held to that of 'cpu', where it is in no tree yet. */
+/*
+ * A READY unit from a queue whose lock is held, and whose virtual time is v, to that of 'cpu',
+ * where it is in no line yet.
+ */
 void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u, unsigned cpu,
-                ns_t now);
+                u64 v, ns_t now);
 
 /* One of 'from' whose whole core is in 'free'; NO_CPU: none. */
 unsigned place_whole_core(const struct sched *s, cpuset_t from, cpuset_t free);

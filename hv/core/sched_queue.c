@@ -3,12 +3,6 @@
 #define GRACE (1 * MS)
 #define WARP  (20UL * MS) /* virtual */
 
-static void sum_add(struct sched_queue *q, const struct sched_unit *u)
-{
-    q->weight += u->weight;
-    q->sum += (u->vrt - q->base) * u->weight;
-}
-
 /*
  * A domain's weight is divided among its active units. More than W / CPUs cannot be used by one
  * unit: such a weight would make virtual time run away from everybody else.
@@ -31,7 +25,8 @@ static void make_weight(struct sched_queue *q, struct sched_unit *u, u64 others,
 
 static void weigh_newcomer(struct sched_queue *q, struct sched_unit *u)
 {
-    if (u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) || q->nr_ready)
+    if (u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
+        (q->nr_ready && (u64)u->weight * (q->nr_cpus - 1) > q->weight))
         make_weight(q, u, q->weight, q->nr_ready + q->nr_run);
 }
 
@@ -39,26 +34,7 @@ void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
 {
     queue_sub(q, u);
     make_weight(q, u, q->weight, q->nr_ready + q->nr_run - 1);
-    sum_add(q, u);
-}
-
-static s64 clamp_lag(const struct sched_unit *u, s64 lag)
-{
-    s64 max = (s64)to_virtual(u, LAG_MAX);
-
-    return lag > max ? max : lag < -max ? -max : lag;
-}
-
-void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now)
-{
-    u64 v = queue_virtual_time(q, now), vrt = v - (u64)clamp_lag(u, (s64)(v - u->vrt));
-
-    if (unlikely(vrt != u->vrt)) {
-        queue_sub(q, u);
-        u->vrt = vrt;
-        sum_add(q, u);
-    }
-    unit_request(u, now);
+    queue_add(q, u);
 }
 
 /*
@@ -70,7 +46,7 @@ static void set_deadline(struct sched_unit *u)
     bool low = u->dom->params.latency == LATENCY_LOW;
 
     u->grace = low ? to_virtual(u, GRACE) : 0;
-    u->vdl = tree_from(u) + to_virtual(u, u->dom->request) - (low ? WARP : 0);
+    u->vdl = line_from(u) + to_virtual(u, u->dom->request) - (low ? WARP : 0);
 }
 
 /*
@@ -90,22 +66,7 @@ void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now)
         lag = MIN((s64)(v - u->vrt), 0L);
     u->vrt = q->weight && lag ? v - clamp_lag(u, lag) : v;
     set_deadline(u);
-    sum_add(q, u);
-}
-
-void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now)
-{
-    u64 v;
-
-    if (!q->nr_ready) {
-        queue_leave_empty(q, u, now);
-        return;
-    }
-    u->left_at = now;
-    v = queue_virtual_time(q, now);
-    queue_sub(q, u);
-    u->lag = clamp_lag(u, (s64)(v - u->vrt));
-    u->vrt = v - (u64)u->lag;
+    queue_add(q, u);
 }
 
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
@@ -119,12 +80,12 @@ void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
     /* A fence as well: robbers say that they idle before they look for this bit. */
     if (!q->nr_ready++ && q->bit)
         __atomic_or_fetch(&s->waiting, q->bit, __ATOMIC_SEQ_CST);
-    tree_insert(&q->root, u);
+    line_insert(q, u);
 }
 
 void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u)
 {
-    tree_remove(&q->root, u);
+    line_remove(q, u);
     if (!--q->nr_ready && q->bit)
         __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
     q->nr_picky -= u->picky;
@@ -133,15 +94,6 @@ void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u)
     q->nr_odd--;
     q->nr_unsaved -= u->on_cpu != NO_CPU;
     u->odd = false;
-}
-
-void queue_exchange(struct sched *s, struct sched_queue *q, struct sched_unit *in,
-                    struct sched_unit *out)
-{
-    q->nr_ready++; /* nobody need see it empty meanwhile */
-    queue_remove(s, q, out);
-    queue_insert(s, q, in);
-    q->nr_ready--;
 }
 
 void queue_saved(struct sched_queue *q, struct sched_unit *u)
@@ -183,10 +135,11 @@ void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, n
     enter_queue(s, u, to);
 }
 
-void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q, ns_t now)
+void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q, u64 there,
+                    ns_t now)
 {
     struct sched_queue *from = u->queue;
-    u64 there = queue_virtual_time(from, now), here = queue_virtual_time(q, now), vrt = here;
+    u64 vrt = queue_virtual_time(q, now);
     /* Who comes from a queue that is behind the others was behind as well. */
     s64 more = from->nr_ready ? q->ahead - from->ahead : 0;
     s64 lag = clamp_lag(u, (s64)(there - u->vrt) + more);
@@ -201,5 +154,5 @@ void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q
     u->vrt = vrt;
     enter_queue(s, u, q);
     weigh_newcomer(q, u);
-    sum_add(q, u);
+    queue_add(q, u);
 }

@@ -2,7 +2,7 @@
  * One run queue: virtual time, weights, and who is in it. Internal to core/sched_*.
  *
  * A unit "competes" in its queue while it is READY or RUNNING: it counts in virtual time and
- * weight. READY ones are in the tree as well. Virtual time is the weighted mean of vrt; what
+ * weight. READY ones are in the line as well. Virtual time is the weighted mean of vrt; what
  * RUNNING units did since they were charged is added in one go, because weight * virtual run
  * time is real run time whatever the weight.
  *
@@ -11,7 +11,7 @@
 #ifndef SERAI_CORE_SCHED_QUEUE_H
 #define SERAI_CORE_SCHED_QUEUE_H
 
-#include "core/sched_tree.h"
+#include "core/sched_line.h"
 
 #define NEVER INT64_MAX
 
@@ -85,7 +85,7 @@ static inline void unit_set_state(struct sched_unit *u, enum unit_state state, n
 /* Its lag is not negative, or covered by its grace: it may be chosen by its deadline. */
 static inline bool unit_eligible(const struct sched_unit *u, u64 v)
 {
-    return !virtual_before(v, tree_from(u));
+    return !virtual_before(v, line_from(u));
 }
 
 /*
@@ -124,11 +124,12 @@ static inline void unit_request(struct sched_unit *u, ns_t now)
     u->vdl = u->vrt + to_virtual(u, request);
 }
 
-/*
- * A running unit begins a new request. It owes or is owed a bounded time only: what it got on a
- * CPU that others did not want, or may not use, is nobody's loss.
- */
-void queue_renew(struct sched_queue *q, struct sched_unit *u, ns_t now);
+static inline s64 clamp_lag(const struct sched_unit *u, s64 lag)
+{
+    s64 max = (s64)to_virtual(u, LAG_MAX);
+
+    return MAX(MIN(lag, max), -max);
+}
 
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
 
@@ -147,12 +148,36 @@ static inline void queue_refresh_weight(struct sched_queue *q, struct sched_unit
 
 /* Begins to compete, with the lag that it left with as far as that still counts. */
 void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now);
-void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 static inline void queue_sub(struct sched_queue *q, const struct sched_unit *u)
 {
     q->weight -= u->weight;
     q->sum -= (u->vrt - q->base) * u->weight;
+}
+
+static inline void queue_add(struct sched_queue *q, const struct sched_unit *u)
+{
+    q->weight += u->weight;
+    q->sum += (u->vrt - q->base) * u->weight;
+}
+
+/*
+ * A running unit begins a new request at virtual time v. It owes or is owed a bounded time only:
+ * what it got on a CPU that others did not want, or may not use, is nobody's loss. What virtual
+ * time is now.
+ */
+static inline u64 queue_renew(struct sched_queue *q, struct sched_unit *u, u64 v, ns_t now)
+{
+    u64 vrt = v - (u64)clamp_lag(u, (s64)(v - u->vrt));
+
+    if (unlikely(vrt != u->vrt)) {
+        queue_sub(q, u);
+        u->vrt = vrt;
+        queue_add(q, u);
+        v = queue_virtual_time(q, now);
+    }
+    unit_request(u, now);
+    return v;
 }
 
 /* Leaves where nobody waits: what it did not get it did not want. */
@@ -165,18 +190,42 @@ static inline void queue_leave_empty(struct sched_queue *q, struct sched_unit *u
         q->base = u->vrt;
 }
 
+static inline void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u64 v;
+
+    if (!q->nr_ready) {
+        queue_leave_empty(q, u, now);
+        return;
+    }
+    u->left_at = now;
+    v = queue_virtual_time(q, now);
+    queue_sub(q, u);
+    u->lag = clamp_lag(u, (s64)(v - u->vrt));
+    u->vrt = v - (u64)u->lag;
+}
+
 /* Its state is saved: a READY one may go anywhere from now on. */
 void queue_saved(struct sched_queue *q, struct sched_unit *u);
 
-/* A competing unit into and out of the tree. */
+/* A competing unit into and out of the line. */
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u);
 void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u);
 
-/* 'out' leaves the tree, and 'in' comes. */
-void queue_exchange(struct sched *s, struct sched_queue *q, struct sched_unit *in,
-                    struct sched_unit *out);
+/* 'out' leaves the line, and 'in' comes, which was taken off its CPU and is not saved. */
+static inline void queue_exchange(struct sched_queue *q, struct sched_unit *in,
+                                  struct sched_unit *out)
+{
+    line_remove(q, out);
+    line_insert(q, in);
+    q->nr_picky += (u32)in->picky - (u32)out->picky;
+    q->nr_odd += 1U - (u32)out->odd;
+    q->nr_unsaved += out->on_cpu == NO_CPU;
+    in->odd = true;
+    out->odd = false;
+}
 
-/* A competing unit, out of the tree, starts and stops to run. */
+/* A competing unit, out of the line, starts and stops to run. */
 static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     u->charged = now;
@@ -218,7 +267,7 @@ static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_
         queue_charge_special(u, d);
 }
 
-/* A competing unit, in no tree and on no CPU, goes to sleep or off. */
+/* A competing unit, in no line and on no CPU, goes to sleep or off. */
 static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit *u,
                                         enum unit_state to, ns_t now)
 {
@@ -228,7 +277,7 @@ static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit
 }
 
 /*
- * The RUNNING unit off its CPU, charged: it still competes and is in no tree. usual: its domain
+ * The RUNNING unit off its CPU, charged: it still competes and is in no line. usual: its domain
  * is not of the unusual ones.
  */
 static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u,
@@ -239,11 +288,12 @@ static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct
     queue_stop(q, u, usual);
     c->current = NULL;
     c->leaving = u;
+    c->yielded = false;
     u->blocking = false;
     cpuset_remove(&q->untimed, u->cpu);
 }
 
-/* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the tree. */
+/* After its allowed CPUs, its queue, or the CPUs of its queue changed. Not in the line. */
 static inline void queue_refresh_limited(const struct sched *s, const struct sched_queue *q,
                                          struct sched_unit *u)
 {
@@ -253,9 +303,11 @@ static inline void queue_refresh_limited(const struct sched *s, const struct sch
     u->picky = !cpuset_empty(cpuset_minus(pool, u->allowed));
 }
 
-/* A unit in no tree that does not compete changes its queue and keeps its lag. */
+/* A unit in no line that does not compete changes its queue and keeps its lag. */
 void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now);
-/* A READY one, also in no tree: it keeps what is left of its request, too. */
-void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now);
+/* A READY one, also in no line: it keeps what is left of its request, too. 'there': virtual
+ * time where it is. */
+void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *to, u64 there,
+                    ns_t now);
 
 #endif

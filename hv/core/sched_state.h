@@ -71,19 +71,17 @@ struct sched_trace {
 };
 
 struct sched_unit {
-    /* Node of the tree of READY units, in the order of vdl. It is eligible from vrt - grace on. */
-    struct sched_unit *left, *right, *parent;
+    /* Of the line of READY units, in the order of vdl; PARKED ones are a list by 'after'. */
+    struct sched_unit *before, *after;
     u64 vdl, vrt;
-    u64 grace;      /* it is eligible so much before its turn: a loan */
-    u64 least_from; /* of the subtree */
-    u32 prio;
+    u64 grace; /* it is eligible so much before its turn, at vrt: a loan */
 
     struct sched_queue *queue; /* every unit belongs to one, also while it sleeps */
 
     u8 state;      /* enum unit_state */
     u8 cluster;    /* whose lock guards this unit */
     bool blocking; /* sched_block() was called, pick has not seen it yet */
-    bool odd;      /* in the tree, and not every CPU of the queue may take it now */
+    bool odd;      /* in the line, and not every CPU of the queue may take it now */
     bool limited;  /* may not run on every CPU of its queue */
     bool picky;    /* ... of its pool */
     u16 cpu;       /* runs there, or ran there last */
@@ -144,11 +142,11 @@ struct sched_domain {
 
 /* What the CPUs of one cluster and one pool share. */
 struct sched_queue {
-    struct sched_unit *root; /* tree of READY units */
-    cpuset_t cpus;           /* online */
-    cpuset_t untimed;        /* run a unit without a timer, because nobody was waiting */
+    struct sched_unit *first, *last; /* the line of READY units */
+    cpuset_t cpus;                   /* online */
+    cpuset_t untimed; /* run a unit without a timer, because nobody was waiting */
     u32 nr_cpus, nr_units, nr_run;
-    u32 nr_ready; /* in the tree; and of those: */
+    u32 nr_ready; /* in the line; and of those: */
     u32 nr_odd, nr_picky, nr_unsaved;
 
     /* Virtual time = base + sum / weight, the weighted mean vrt of READY and RUNNING units. */
@@ -157,7 +155,7 @@ struct sched_queue {
     u64 weight;
     ns_t charged_sum; /* of the RUNNING units' charged */
 
-    struct sched_unit *parked;  /* list by 'right' */
+    struct sched_unit *parked;  /* list by 'after' */
     struct sched_unit *boosted; /* was handed a lock; may be anywhere by now */
     ns_t unpark_at;             /* or INT64_MAX: nobody is parked */
     ns_t slot_end;              /* or INT64_MAX: no gangs */

@@ -47,7 +47,7 @@ static struct sched_unit *choose_new_kind(struct sched *s, unsigned cpu, struct 
     struct sched_unit *u, *best = NULL;
     bool wanted = false;
 
-    for (u = tree_first(q->root); u; u = tree_next(u)) {
+    for (u = q->first; u; u = u->after) {
         if (kind(u) != k->want)
             continue;
         wanted |= !cpuset_empty(cpuset_and(u->allowed, s->cpu[cpu].core));

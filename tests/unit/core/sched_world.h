@@ -60,6 +60,17 @@ static inline void world_topology(struct topology *t, unsigned threads, unsigned
     }
 }
 
+static inline bool world_try_lock(unsigned cluster)
+{
+    return true;
+}
+
+static inline void world_unlock(unsigned cluster)
+{
+}
+
+static const struct sched_ops world_ops = {world_try_lock, world_unlock};
+
 static inline void world_init(struct world *w, unsigned threads, unsigned cores,
                               unsigned caches)
 {
@@ -68,7 +79,7 @@ static inline void world_init(struct world *w, unsigned threads, unsigned cores,
     memset(w, 0, sizeof(*w));
     w->seed = 88172645463325252UL;
     world_topology(&w->t, threads, cores, caches);
-    sched_init(&w->s, &w->t, NULL);
+    sched_init(&w->s, &w->t, &world_ops);
     w->kicked = cpuset_first(w->t.nr_cpus);
     for (cpu = 0; cpu < CPUSET_MAX; cpu++)
         w->timer[cpu] = INT64_MAX;
