@@ -31,17 +31,13 @@
 
 /* MADT ("APIC"): entries of {u8 type, u8 length, ...} after two words. */
 #define ACPI_MADT_LAPIC   36 /* u32 */
-#define ACPI_MADT_FLAGS   40 /* u32, bit 0: dual 8259 present */
 #define ACPI_MADT_ENTRIES 44
 
-#define ACPI_MADT_TYPE_LAPIC      0   /* 2 u8 acpi id, 3 u8 apic id, 4 u32 flags */
-#define ACPI_MADT_TYPE_IOAPIC     1   /* 2 u8 id, 4 u32 address, 8 u32 first gsi */
-#define ACPI_MADT_TYPE_OVERRIDE   2   /* 2 u8 bus, 3 u8 source, 4 u32 gsi, 8 u16 flags */
-#define ACPI_MADT_TYPE_NMI_SOURCE 3   /* 2 u16 flags, 4 u32 gsi */
-#define ACPI_MADT_TYPE_LAPIC_NMI  4   /* 2 u8 acpi id, 3 u16 flags, 5 u8 lint */
-#define ACPI_MADT_TYPE_LAPIC_ADDR 5   /* 4 u64 address */
-#define ACPI_MADT_TYPE_X2APIC     9   /* 4 u32 apic id, 8 u32 flags, 12 u32 acpi id */
-#define ACPI_MADT_TYPE_X2APIC_NMI 0xA /* 2 u16 flags, 4 u32 acpi id, 8 u8 lint */
+#define ACPI_MADT_TYPE_LAPIC      0 /* 2 u8 acpi id, 3 u8 apic id, 4 u32 flags */
+#define ACPI_MADT_TYPE_IOAPIC     1 /* 2 u8 id, 4 u32 address, 8 u32 first gsi */
+#define ACPI_MADT_TYPE_OVERRIDE   2 /* 2 u8 bus, 3 u8 source, 4 u32 gsi, 8 u16 flags */
+#define ACPI_MADT_TYPE_LAPIC_ADDR 5 /* 4 u64 address */
+#define ACPI_MADT_TYPE_X2APIC     9 /* 4 u32 apic id, 8 u32 flags, 12 u32 acpi id */
 
 #define ACPI_MADT_CPU_ENABLED        1
 #define ACPI_MADT_CPU_ONLINE_CAPABLE 2
@@ -63,12 +59,8 @@
 #define ACPI_SPACE_PCI    2
 
 /* FADT ("FACP"). */
-#define ACPI_FADT_FACS       36
-#define ACPI_FADT_DSDT       40
 #define ACPI_FADT_SCI        46 /* u16 */
 #define ACPI_FADT_SMI_CMD    48
-#define ACPI_FADT_PM1A_EVT   56
-#define ACPI_FADT_PM1B_EVT   60
 #define ACPI_FADT_PM1A_CNT   64
 #define ACPI_FADT_PM1B_CNT   68
 #define ACPI_FADT_PM_TMR     76
@@ -78,23 +70,16 @@
 #define ACPI_FADT_V1_LEN     116
 #define ACPI_FADT_RESET_REG  116 /* generic address */
 #define ACPI_FADT_RESET_VAL  128 /* u8 */
-#define ACPI_FADT_X_FACS     132
-#define ACPI_FADT_X_DSDT     140
-#define ACPI_FADT_X_PM1A_EVT 148 /* generic addresses from here on */
-#define ACPI_FADT_X_PM1B_EVT 160
 #define ACPI_FADT_X_PM1A_CNT 172
 #define ACPI_FADT_X_PM1B_CNT 184
 #define ACPI_FADT_X_PM_TMR   208
 
-#define ACPI_FADT_FLAG_TMR_32BIT  (1U << 8)
-#define ACPI_FADT_FLAG_RESET_REG  (1U << 10)
-#define ACPI_FADT_FLAG_HW_REDUCED (1U << 20)
+#define ACPI_FADT_FLAG_TMR_32BIT (1U << 8)
+#define ACPI_FADT_FLAG_RESET_REG (1U << 10)
 
 /* HPET. */
-#define ACPI_HPET_BASE     40 /* generic address */
-#define ACPI_HPET_NUMBER   52 /* u8 */
-#define ACPI_HPET_MIN_TICK 53 /* u16 */
-#define ACPI_HPET_LEN      56
+#define ACPI_HPET_BASE 40 /* generic address */
+#define ACPI_HPET_LEN  56
 
 /* MCFG: entries of 16 bytes {u64 base, u16 segment, u8 first bus, u8 last bus, u32 0}. */
 #define ACPI_MCFG_ENTRIES   44

@@ -232,10 +232,6 @@ static bool take_string_note(struct xen_notes *out, const struct note *n)
         return note_string(n, out->xen_version, sizeof(out->xen_version));
     case XEN_ELFNOTE_GUEST_OS:
         return note_string(n, out->guest_os, sizeof(out->guest_os));
-    case XEN_ELFNOTE_GUEST_VERSION:
-        /* Only ever shown: too long is no reason to refuse a kernel. */
-        (void)!note_string(n, out->guest_version, sizeof(out->guest_version));
-        return true;
     case XEN_ELFNOTE_LOADER:
         return note_string(n, out->loader, sizeof(out->loader));
     case XEN_ELFNOTE_FEATURES:
@@ -262,25 +258,14 @@ static bool take_note(struct note_reader *r, const struct note *n)
         return note_number(n, &out->virt_base);
     case XEN_ELFNOTE_PADDR_OFFSET:
         return note_number(n, &out->paddr_offset);
-    case XEN_ELFNOTE_HV_START_LOW:
-        out->has_hv_start_low = true;
-        return note_number(n, &out->hv_start_low);
     case XEN_ELFNOTE_INIT_P2M:
         out->has_init_p2m = true;
         return note_number(n, &out->init_p2m);
-    case XEN_ELFNOTE_L1_MFN_VALID:
-        out->l1_mfn_valid = true; /* its mask and value matter to the toolstack only */
-        return true;
-    case XEN_ELFNOTE_SUSPEND_CANCEL:
-        return note_flag(n, &out->suspend_cancel);
     case XEN_ELFNOTE_MOD_START_PFN:
         return note_flag(n, &out->mod_start_pfn);
     case XEN_ELFNOTE_SUPPORTED_FEATURES:
         out->has_supported_features = true;
         return note_u32(n, &out->supported_features);
-    case XEN_ELFNOTE_PHYS32_ENTRY:
-        out->has_phys32_entry = true;
-        return note_u32(n, &out->phys32_entry);
     default:
         return take_string_note(out, n);
     }

@@ -47,17 +47,10 @@ struct xen_notes {
     u64 hypercall_page;
     bool has_init_p2m;
     u64 init_p2m;
-    bool has_hv_start_low;
-    u64 hv_start_low;
-    bool has_phys32_entry;
-    u32 phys32_entry;
     bool has_supported_features;
     u32 supported_features; /* bit n: XENFEAT n works */
     bool mod_start_pfn;     /* the initrd is wanted as a frame number, unmapped */
-    bool l1_mfn_valid;
-    bool suspend_cancel;
     char guest_os[16];
-    char guest_version[16];
     char loader[16];
     char xen_version[16];
     char features[128];

@@ -226,17 +226,14 @@ static void irq_flags(u16 flags, bool *level, bool *active_low)
     *active_low = ACPI_POLARITY(flags) == ACPI_POLARITY_LOW;
 }
 
-static void add_cpu(struct acpi_info *out, u32 apic_id, u32 acpi_id, bool enabled)
+static void add_cpu(struct acpi_info *out, u32 apic_id, bool enabled)
 {
     for (unsigned i = 0; i < out->nr_cpus; i++) {
         if (out->cpus[i].apic_id == apic_id)
             return;
     }
-    if (out->nr_cpus == ACPI_MAX_CPUS) {
-        out->cpus_dropped += enabled;
-        return;
-    }
-    out->cpus[out->nr_cpus++] = (struct acpi_cpu){apic_id, acpi_id, enabled};
+    if (out->nr_cpus < ACPI_MAX_CPUS)
+        out->cpus[out->nr_cpus++] = (struct acpi_cpu){apic_id, enabled};
 }
 
 /* CPUs are taken in two passes, so that the enabled ones come first and find room. */
@@ -245,12 +242,11 @@ static void take_cpu(struct acpi_info *out, const struct table *e, bool enabled)
     bool x2 = field8(e, 0) == ACPI_MADT_TYPE_X2APIC;
     u32 flags = field32(e, x2 ? 8 : 4);
     u32 apic_id = x2 ? field32(e, 4) : field8(e, 3);
-    u32 acpi_id = x2 ? field32(e, 12) : field8(e, 2);
 
     /* All ones is nobody's id: firmware fills unused entries with it. */
     if (apic_id == (x2 ? ~0U : 0xFFU) || !(flags & ACPI_MADT_CPU_ENABLED) == enabled)
         return;
-    add_cpu(out, apic_id, acpi_id, enabled);
+    add_cpu(out, apic_id, enabled);
 }
 
 static void take_override(struct acpi_info *out, const struct table *e, bool *overridden)
@@ -269,32 +265,6 @@ static void take_override(struct acpi_info *out, const struct table *e, bool *ov
         irq->level |= ACPI_TRIGGER(field16(e, 8)) == 0;
         irq->active_low |= ACPI_POLARITY(field16(e, 8)) == 0;
     }
-}
-
-static void take_lapic_nmi(struct acpi_info *out, const struct table *e)
-{
-    bool x2 = field8(e, 0) == ACPI_MADT_TYPE_X2APIC_NMI;
-    struct acpi_lapic_nmi *nmi = &out->lapic_nmis[out->nr_lapic_nmis];
-
-    if (out->nr_lapic_nmis == ACPI_MAX_NMI)
-        return;
-    nmi->acpi_id = x2 ? field32(e, 4) : field8(e, 2);
-    if (!x2 && nmi->acpi_id == 0xFF)
-        nmi->acpi_id = ACPI_ALL_CPUS;
-    nmi->lint = field8(e, x2 ? 8 : 5) & 1;
-    irq_flags(field16(e, x2 ? 2 : 3), &nmi->level, &nmi->active_low);
-    out->nr_lapic_nmis++;
-}
-
-static void take_nmi_source(struct acpi_info *out, const struct table *e)
-{
-    struct acpi_nmi_source *nmi = &out->nmi_sources[out->nr_nmi_sources];
-
-    if (out->nr_nmi_sources == ACPI_MAX_NMI)
-        return;
-    nmi->gsi = field32(e, 4);
-    irq_flags(field16(e, 2), &nmi->level, &nmi->active_low);
-    out->nr_nmi_sources++;
 }
 
 static void take_ioapic(struct acpi_info *out, const struct table *e)
@@ -319,13 +289,6 @@ static void take_madt_entry(struct acpi_info *out, const struct table *e, bool *
     case ACPI_MADT_TYPE_OVERRIDE:
         take_override(out, e, overridden);
         break;
-    case ACPI_MADT_TYPE_NMI_SOURCE:
-        take_nmi_source(out, e);
-        break;
-    case ACPI_MADT_TYPE_LAPIC_NMI:
-    case ACPI_MADT_TYPE_X2APIC_NMI:
-        take_lapic_nmi(out, e);
-        break;
     case ACPI_MADT_TYPE_LAPIC_ADDR:
         out->lapic_phys = field64(e, 4);
         break;
@@ -338,16 +301,12 @@ static u8 madt_entry_len(u8 type)
 {
     switch (type) {
     case ACPI_MADT_TYPE_LAPIC:
-    case ACPI_MADT_TYPE_NMI_SOURCE:
         return 8;
     case ACPI_MADT_TYPE_IOAPIC:
     case ACPI_MADT_TYPE_LAPIC_ADDR:
-    case ACPI_MADT_TYPE_X2APIC_NMI:
         return 12;
     case ACPI_MADT_TYPE_OVERRIDE:
         return 10;
-    case ACPI_MADT_TYPE_LAPIC_NMI:
-        return 6;
     case ACPI_MADT_TYPE_X2APIC:
         return 16;
     default:
@@ -389,7 +348,6 @@ static int parse_madt(const struct phys_reader *r, u64 phys, struct acpi_info *o
         return rc;
     default_irqs(out);
     out->lapic_phys = field32(&t, ACPI_MADT_LAPIC);
-    out->has_8259 = field32(&t, ACPI_MADT_FLAGS) & 1;
     for (u32 off = ACPI_MADT_ENTRIES; next_entry(&t, &off, &e, madt_entry_len, &broken);)
         take_madt_entry(out, &e, overridden);
     if (broken)
@@ -417,13 +375,6 @@ static u32 port_field(const struct table *t, u32 old, u32 extended)
     return field32(t, old) <= 0xFFFF ? field32(t, old) : 0;
 }
 
-static u64 address_field(const struct table *t, u32 old, u32 extended)
-{
-    u64 addr = field64(t, extended);
-
-    return addr ? addr : field32(t, old);
-}
-
 static void take_reset(const struct table *t, struct acpi_info *out)
 {
     out->reset.space = field8(t, ACPI_FADT_RESET_REG + ACPI_GAS_SPACE);
@@ -443,16 +394,11 @@ static int parse_fadt(const struct phys_reader *r, u64 phys, struct acpi_info *o
     if (rc < 0)
         return rc;
     out->sci_irq = field16(&t, ACPI_FADT_SCI);
-    out->pm1a_evt = port_field(&t, ACPI_FADT_PM1A_EVT, ACPI_FADT_X_PM1A_EVT);
-    out->pm1b_evt = port_field(&t, ACPI_FADT_PM1B_EVT, ACPI_FADT_X_PM1B_EVT);
     out->pm1a_cnt = port_field(&t, ACPI_FADT_PM1A_CNT, ACPI_FADT_X_PM1A_CNT);
     out->pm1b_cnt = port_field(&t, ACPI_FADT_PM1B_CNT, ACPI_FADT_X_PM1B_CNT);
     if (field8(&t, ACPI_FADT_PM_TMR_LEN) == 4)
         out->pm_tmr = port_field(&t, ACPI_FADT_PM_TMR, ACPI_FADT_X_PM_TMR);
     out->pm_tmr_32bit = field32(&t, ACPI_FADT_FLAGS) & ACPI_FADT_FLAG_TMR_32BIT;
-    out->hw_reduced = field32(&t, ACPI_FADT_FLAGS) & ACPI_FADT_FLAG_HW_REDUCED;
-    out->facs = address_field(&t, ACPI_FADT_FACS, ACPI_FADT_X_FACS);
-    out->dsdt = address_field(&t, ACPI_FADT_DSDT, ACPI_FADT_X_DSDT);
     take_reset(&t, out);
     return 0;
 }
@@ -466,8 +412,6 @@ static void parse_hpet(const struct phys_reader *r, u64 phys, struct acpi_info *
     if (open_table(r, phys, "HPET", ACPI_HPET_LEN, &t, out) < 0)
         return;
     out->hpet.phys = field64(&t, ACPI_HPET_BASE + ACPI_GAS_ADDRESS);
-    out->hpet.id = field8(&t, ACPI_HPET_NUMBER);
-    out->hpet.min_tick = field16(&t, ACPI_HPET_MIN_TICK);
     out->hpet.present =
         field8(&t, ACPI_HPET_BASE + ACPI_GAS_SPACE) == ACPI_SPACE_MEMORY && out->hpet.phys;
     if (!out->hpet.present)

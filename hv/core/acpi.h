@@ -17,12 +17,9 @@
 #define ACPI_MAX_CPUS    256
 #define ACPI_MAX_IOAPICS 16
 #define ACPI_MAX_MCFG    4
-#define ACPI_MAX_NMI     8
-#define ACPI_ALL_CPUS    0xFFFFFFFFU
 
 struct acpi_cpu {
     u32 apic_id;
-    u32 acpi_id;
     bool enabled;
 };
 
@@ -40,19 +37,6 @@ struct acpi_isa_irq {
     bool active_low;
 };
 
-struct acpi_lapic_nmi {
-    u32 acpi_id; /* ACPI_ALL_CPUS: every CPU */
-    u8 lint;     /* 0 or 1 */
-    bool level;
-    bool active_low;
-};
-
-struct acpi_nmi_source {
-    u32 gsi;
-    bool level;
-    bool active_low;
-};
-
 struct acpi_mcfg {
     u64 base; /* of bus 0, also when bus_start is not 0 */
     u16 segment;
@@ -64,38 +48,28 @@ struct acpi_info {
 
     /* MADT. Enabled CPUs come first, in table order; no two have the same apic_id. */
     unsigned nr_cpus;
-    unsigned cpus_dropped; /* enabled CPUs beyond ACPI_MAX_CPUS */
     struct acpi_cpu cpus[ACPI_MAX_CPUS];
     u64 lapic_phys;
-    bool has_8259;
     unsigned nr_ioapics;
     struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
     struct acpi_isa_irq isa[16]; /* overrides applied; else identity, edge, active high */
-    unsigned nr_lapic_nmis;
-    struct acpi_lapic_nmi lapic_nmis[ACPI_MAX_NMI];
-    unsigned nr_nmi_sources;
-    struct acpi_nmi_source nmi_sources[ACPI_MAX_NMI];
 
     /* FADT. I/O ports, 0: not there. */
     u16 sci_irq;
     struct acpi_isa_irq sci; /* where the SCI arrives; level, active low unless overridden */
-    u32 pm1a_evt, pm1b_evt, pm1a_cnt, pm1b_cnt;
+    u32 pm1a_cnt, pm1b_cnt;
     u32 pm_tmr;
     bool pm_tmr_32bit; /* else 24 bits */
-    bool hw_reduced;
     struct {
         bool present;
         u8 space; /* ACPI_SPACE_* of abi/acpi.h */
         u64 addr;
         u8 value;
     } reset;
-    u64 facs, dsdt;
 
     struct {
         bool present;
         u64 phys;
-        u16 min_tick;
-        u8 id;
     } hpet;
 
     unsigned nr_mcfg;

@@ -33,7 +33,6 @@ struct vfr_log_stream {
     u32 seq; /* of the next record */
     u64 produced, consumed;
     u64 nonsense;    /* positions that the reader cannot have reached */
-    u64 notified_at; /* 'produced' when the reader was last told */
     u16 boot, cpu;
 };
 
@@ -131,9 +130,6 @@ void vfr_log_drop(struct vfr_log *l, const struct vfr_log_moment *m,
  * there is nothing to wait for, until the next deny, drop or loss.
  */
 bool vfr_log_tick(struct vfr_log *l, const struct vfr_log_moment *m);
-
-/* A quarter of the ring is unread, and the reader was not told since: tell it. */
-bool vfr_log_stream_should_notify(struct vfr_log_stream *s);
 
 /* 0, or the number of the invariant that does not hold. */
 int vfr_log_check(const struct vfr_log *l);

@@ -54,16 +54,3 @@ struct vfr_log_head vfr_log_stream_head(struct vfr_log_stream *s,
     return (struct vfr_log_head){type,          (u16)len, s->seq++, m->utc,
                                  m->generation, s->boot,  s->cpu};
 }
-
-bool vfr_log_stream_should_notify(struct vfr_log_stream *s)
-{
-    const u32 quarter = s->size / 4;
-
-    if (s->produced - s->notified_at < quarter)
-        return false;
-    ask_reader(s);
-    if (unread(s) < quarter)
-        return false;
-    s->notified_at = s->produced;
-    return true;
-}

@@ -210,11 +210,6 @@ u64 heap_free_count(void)
     return clean.free + nr_dirty();
 }
 
-u64 heap_dirty_count(void)
-{
-    return nr_dirty();
-}
-
 /* A dirty block of at most 2^SCRUB_ORDER frames, of which nothing was freed since 'stamp'. */
 static u32 take_dirty(u64 stamp, unsigned *order)
 {

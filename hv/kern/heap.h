@@ -32,8 +32,6 @@ void heap_free_frames(mfn_t mfn, unsigned order);
 /* Single frames by their numbers; a few dozen, with the heap locked all the time. */
 void heap_free_list(const u64 *list, u64 n);
 u64 heap_free_count(void);
-/* How many of the free ones are dirty. */
-u64 heap_dirty_count(void);
 
 /* An idle CPU's share of the cleaning: a few pages; false: nothing to do, or not now. */
 bool heap_scrub_some(void);

@@ -29,8 +29,8 @@ ns_t time_now(void)
     return (ns_t)clock_scale_ticks(tsc_scale, rdtsc() - tsc_at_boot);
 }
 
-/* The scale's inverse; rounding up never fires early. Far deadlines saturate. */
-u64 time_to_tsc(ns_t t)
+/* The counter's value at that time; rounding up never fires early. Far deadlines saturate. */
+static u64 to_tsc(ns_t t)
 {
     u64 ticks = mul_div((u64)t, BIT(32), tsc_scale.mul);
 
@@ -50,7 +50,7 @@ void timer_init(struct timer *t, void (*handler)(void *arg), void *arg)
 static void program(const struct timer_list *l)
 {
     if (l->first)
-        lapic_timer_set(time_to_tsc(l->first->expires));
+        lapic_timer_set(to_tsc(l->first->expires));
     else
         lapic_timer_stop();
 }

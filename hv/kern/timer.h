@@ -29,8 +29,6 @@ extern u64 tsc_at_boot;
 
 void time_init(u64 hz);
 ns_t time_now(void);
-/* The counter value at which time_now() will be t. */
-u64 time_to_tsc(ns_t t);
 
 void timer_init(struct timer *t, void (*handler)(void *arg), void *arg);
 /* (Re)arms; a time in the past fires at the next chance. */

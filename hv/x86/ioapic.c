@@ -146,16 +146,6 @@ u32 ioapic_isa_gsi(u8 irq)
     return irq < 16 ? isa_gsi[irq] : irq;
 }
 
-bool ioapic_owns_page(u64 phys)
-{
-    unsigned i;
-
-    for (i = 0; i < nr_ioapics; i++)
-        if ((ioapics[i].phys ^ phys) < PAGE_SIZE)
-            return true;
-    return false;
-}
-
 int ioapic_route(u32 gsi, u8 vector, u32 dest_apic_id, bool level, bool active_low)
 {
     const struct ioapic *a = find(gsi);
@@ -170,19 +160,6 @@ int ioapic_route(u32 gsi, u8 vector, u32 dest_apic_id, bool level, bool active_l
     /* The low half masks, so the line is quiet before its destination changes. */
     rtes[gsi] = rte;
     write_low(a, gsi);
-    write_high(a, gsi);
-    return 0;
-}
-
-int ioapic_set_dest(u32 gsi, u32 dest_apic_id)
-{
-    const struct ioapic *a = find(gsi);
-
-    if (!a)
-        return -XEN_EINVAL;
-    if (dest_apic_id > MSI_MAX_APIC_ID)
-        return -XEN_ERANGE;
-    rtes[gsi] = (u64)dest_apic_id << 56 | (u32)rtes[gsi];
     write_high(a, gsi);
     return 0;
 }
@@ -216,11 +193,6 @@ bool ioapic_is_level(u32 gsi)
 bool ioapic_is_active_low(u32 gsi)
 {
     return gsi < nr_gsis && (rtes[gsi] & RTE_LOW_ACTIVE);
-}
-
-bool ioapic_is_masked(u32 gsi)
-{
-    return gsi >= nr_gsis || (rtes[gsi] & RTE_MASKED);
 }
 
 int ioapic_read_register(u64 phys, u32 reg, u32 *val)

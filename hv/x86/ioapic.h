@@ -28,14 +28,8 @@ bool ioapic_has_gsi(u32 gsi);
 /* The GSI of an ISA interrupt, after overrides. */
 u32 ioapic_isa_gsi(u8 irq);
 
-/* True when 'phys' lies in the page of an I/O APIC: no guest may map it. */
-bool ioapic_owns_page(u64 phys);
-
 /* Programs the line and leaves it masked. The CPU must have an APIC id below 255. */
 int ioapic_route(u32 gsi, u8 vector, u32 dest_apic_id, bool level, bool active_low);
-
-/* Moves the line to another CPU; vector, mode and mask stay. */
-int ioapic_set_dest(u32 gsi, u32 dest_apic_id);
 
 /* Both ignore a GSI that does not exist. */
 void ioapic_mask(u32 gsi);
@@ -44,7 +38,6 @@ void ioapic_unmask(u32 gsi);
 /* As routed, or the default before that. */
 bool ioapic_is_level(u32 gsi);
 bool ioapic_is_active_low(u32 gsi);
-bool ioapic_is_masked(u32 gsi);
 
 /* Register read by a guest: 'phys' must be the base of an I/O APIC and 'reg' one it has. */
 int ioapic_read_register(u64 phys, u32 reg, u32 *val);

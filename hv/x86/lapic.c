@@ -25,7 +25,6 @@
 #define LAPIC_TIMER_NOW   0x390
 #define LAPIC_TIMER_DIV   0x3e0
 #define X2APIC_MSR        0x800
-#define X2APIC_SELF_IPI   0x83f
 
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)
@@ -33,7 +32,6 @@
 
 #define SPURIOUS_ENABLE   0x100
 #define LVT_MASKED        0x10000
-#define LVT_NMI           0x400
 #define LVT_DELIVERY      0x700
 #define LVT_SMI           0x200
 #define LVT_TSC_DEADLINE  0x40000
@@ -43,8 +41,6 @@
 #define ICR_NMI           0x400
 #define ICR_INIT          0x500
 #define ICR_STARTUP       0x600
-#define ICR_SELF          0x40000
-#define ICR_OTHERS        0xc0000
 
 /* A command leaves within microseconds; a register read takes at least tens of cycles. */
 #define ICR_POLLS 100000
@@ -60,7 +56,6 @@ static struct {
     bool has_timer;
     u8 timer_vector;
     u64 phys;
-    u64 timer_hz;
     struct tick_ratio full_ratio;
 } lapic __aligned(64);
 
@@ -208,22 +203,9 @@ void lapic_send_ipi(u32 apic_id, u8 vector)
     send(apic_id, ICR_ASSERT | vector);
 }
 
-void lapic_send_self(u8 vector)
-{
-    if (lapic.regs)
-        send(0, ICR_SELF | ICR_ASSERT | vector);
-    else
-        wrmsr(X2APIC_SELF_IPI, vector);
-}
-
 void lapic_send_nmi(u32 apic_id)
 {
     send(apic_id, ICR_ASSERT | ICR_NMI);
-}
-
-void lapic_send_nmi_others(void)
-{
-    send(0, ICR_OTHERS | ICR_ASSERT | ICR_NMI);
 }
 
 void lapic_send_init(u32 apic_id)
@@ -234,11 +216,6 @@ void lapic_send_init(u32 apic_id)
 void lapic_send_startup(u32 apic_id, u8 page)
 {
     send(apic_id, ICR_ASSERT | ICR_STARTUP | page);
-}
-
-void lapic_enable_nmi_pin(void)
-{
-    write_reg(LAPIC_LVT_LINT1, LVT_NMI);
 }
 
 static __init u32 read_timer(void)
@@ -270,10 +247,11 @@ __init int lapic_timer_init(u8 vector, u64 hz)
     cpuid_count(1, 0, &a, &b, &c, &d);
     lapic.use_deadline = c & BIT(24);
     if (!lapic.use_deadline) {
-        lapic.timer_hz = calibrate_timer(hz);
-        if (!lapic.timer_hz)
+        const u64 timer_hz = calibrate_timer(hz);
+
+        if (!timer_hz)
             return -XEN_ENODEV;
-        ratio_compose(hz, lapic.timer_hz, &lapic.full_ratio);
+        ratio_compose(hz, timer_hz, &lapic.full_ratio);
         if (lapic.regs)
             lapic.ratio = lapic.full_ratio;
     }
@@ -307,9 +285,4 @@ void lapic_timer_stop(void)
         wrmsr(MSR_TSC_DEADLINE, 0);
     else
         write_reg(LAPIC_TIMER_COUNT, 0);
-}
-
-u64 lapic_timer_hz(void)
-{
-    return lapic.timer_hz;
 }

@@ -34,14 +34,9 @@ u64 lapic_phys(void);
 void lapic_eoi(void);
 
 void lapic_send_ipi(u32 apic_id, u8 vector);
-void lapic_send_self(u8 vector);
 void lapic_send_nmi(u32 apic_id);
-void lapic_send_nmi_others(void);
 void lapic_send_init(u32 apic_id);
 void lapic_send_startup(u32 apic_id, u8 page);
-
-/* Let the NMI pin (LINT1) through on this CPU; the IDT must be ready. */
-void lapic_enable_nmi_pin(void);
 
 /*
  * Calibrates against the TSC (about a millisecond) on the boot CPU. The TSC-deadline mode is
@@ -57,8 +52,5 @@ void lapic_timer_set(u64 tsc_deadline);
 
 /* An interrupt already on its way may still arrive. */
 void lapic_timer_stop(void);
-
-/* Counter frequency found; 0 in TSC-deadline mode. */
-u64 lapic_timer_hz(void);
 
 #endif

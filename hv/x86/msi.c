@@ -157,7 +157,6 @@ int msix_prepare(u16 seg, u8 bus, u8 devfn)
 static void write_slot_mask(struct msi_entry *e, bool masked)
 {
     e->slot[SLOT_CONTROL] = masked ? SLOT_MASKED : 0;
-    e->masked = masked;
 }
 
 static void write_slot(struct msi_entry *e, const struct msi_message *m)
@@ -179,7 +178,6 @@ static int setup_msix(struct msi_entry *e, const struct msi_message *m)
         rc = map_table_page(slot_phys & PAGE_MASK, &page);
     if (rc)
         return rc;
-    e->slot_phys = slot_phys;
     e->slot = (volatile u32 *)(page + (slot_phys & ~PAGE_MASK));
     e->maskable = true;
 
@@ -199,7 +197,6 @@ static void write_msi_mask(struct msi_entry *e, bool masked)
     u32 bits = config_read(e, e->cap + MSI_MASK(e), 4);
 
     config_write(e, e->cap + MSI_MASK(e), 4, masked ? bits | 1 : bits & ~1U);
-    e->masked = masked;
 }
 
 static int setup_msi(struct msi_entry *e, const struct msi_message *m)
@@ -230,19 +227,12 @@ int msi_setup(struct msi_entry *e, const struct msi_target *target)
 
     if (rc)
         return rc;
-    e->masked = false;
     e->slot = NULL;
-    e->slot_phys = 0;
     e->cap =
         pci_find_capability(e->seg, e->bus, e->devfn, e->is_msix ? PCI_CAP_MSIX : PCI_CAP_MSI);
     if (!e->cap)
         return -XEN_ENODEV;
-    rc = e->is_msix ? setup_msix(e, &m) : setup_msi(e, &m);
-    if (rc)
-        return rc;
-    e->address = m.address;
-    e->data = m.data;
-    return 0;
+    return e->is_msix ? setup_msix(e, &m) : setup_msi(e, &m);
 }
 
 static void write_mask(struct msi_entry *e, bool masked)
@@ -271,45 +261,6 @@ bool msi_unmask(struct msi_entry *e)
     return true;
 }
 
-static void rewrite_msi(const struct msi_entry *e, const struct msi_message *m)
-{
-    if (m->address != e->address)
-        config_write(e, e->cap + MSI_ADDRESS, 4, m->address);
-    if (m->data != e->data)
-        config_write(e, e->cap + MSI_DATA(e), 2, m->data);
-}
-
-int msi_retarget(struct msi_entry *e, const struct msi_target *target)
-{
-    bool was_masked = e->masked;
-    struct msi_message m;
-    u16 command = 0;
-    int rc = msi_compose(target->vector, target->dest_apic_id, &m);
-
-    if (rc)
-        return rc;
-    if (m.address == e->address && m.data == e->data)
-        return 0;
-    if (!pci_is_present(e->seg, e->bus, e->devfn))
-        return -XEN_ENODEV;
-    /* A message being rewritten must not be sent, neither half nor whole. */
-    if (e->is_msix)
-        command = decode_begin(e);
-    if (e->maskable)
-        write_mask(e, true);
-    if (e->is_msix)
-        write_slot(e, &m);
-    else
-        rewrite_msi(e, &m);
-    if (e->maskable && !was_masked)
-        write_mask(e, false);
-    if (e->is_msix)
-        decode_end(e, command);
-    e->address = m.address;
-    e->data = m.data;
-    return 0;
-}
-
 void msi_teardown(struct msi_entry *e)
 {
     u16 command, control;
@@ -328,11 +279,6 @@ void msi_teardown(struct msi_entry *e)
         config_write(e, e->cap + MSI_CONTROL, 2, control & ~MSI_ENABLE);
     }
     e->cap = 0;
-}
-
-u64 msix_table_page(const struct msi_entry *e)
-{
-    return e->slot_phys & PAGE_MASK;
 }
 
 bool msix_owns_page(u64 phys)

@@ -6,8 +6,6 @@
  * 2. An MSI-X table is written only where the predicate of msi_init() says device memory is:
  *    domain 0 can point a BAR at anything.
  * 3. After msi_setup() the vector is masked where it can be, and the enable bits are as before.
- * 4. Only what changes is written on retarget. A device without mask bits that moves to another
- *    CPU should keep its vector number: then one store moves it.
  *
  * Locking: the caller serialises all functions together with pci_read() and pci_write(), with
  * interrupts off. Masking MSI-X touches no configuration space.
@@ -34,10 +32,7 @@ struct msi_entry {
     u8 cap; /* offset of the capability */
     bool maskable;
     bool is_64bit;
-    bool masked;
-    u64 slot_phys; /* MSI-X: machine address of the slot */
     volatile u32 *slot;
-    u32 address, data;
 };
 
 /* True when [phys, phys + size) is device memory that the hypervisor itself does not own. */
@@ -60,9 +55,6 @@ int msi_setup(struct msi_entry *entry, const struct msi_target *target);
 bool msi_mask(struct msi_entry *entry);
 bool msi_unmask(struct msi_entry *entry);
 
-/* Another vector or CPU; masked or not stays. */
-int msi_retarget(struct msi_entry *entry, const struct msi_target *target);
-
 /* Masks, and disables MSI if the guest left it on; a device that has gone is left alone. */
 void msi_teardown(struct msi_entry *entry);
 
@@ -71,9 +63,6 @@ void msi_teardown(struct msi_entry *entry);
  * writable. Errors as of msi_setup(); -XEN_ENODEV: it has no table.
  */
 int msix_prepare(u16 seg, u8 bus, u8 devfn);
-
-/* Machine address of the page that holds this entry's slot (read-only for domain 0); 0 for MSI. */
-u64 msix_table_page(const struct msi_entry *entry);
 
 /* True when 'phys' lies in a page that ever held a slot in use. */
 bool msix_owns_page(u64 phys);

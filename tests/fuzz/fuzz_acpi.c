@@ -52,7 +52,6 @@ static void check_info(const struct acpi_info *info)
         FUZZ_CHECK(i == 0 || info->cpus[i].enabled <= info->cpus[i - 1].enabled);
     }
     FUZZ_CHECK(info->nr_ioapics <= ACPI_MAX_IOAPICS && info->nr_mcfg <= ACPI_MAX_MCFG);
-    FUZZ_CHECK(info->nr_lapic_nmis <= ACPI_MAX_NMI && info->nr_nmi_sources <= ACPI_MAX_NMI);
     FUZZ_CHECK(info->nr_srat <= ACPI_MAX_CPUS);
     for (unsigned i = 0; i < info->nr_srat; i++)
         for (unsigned k = 0; k < i; k++)

@@ -1,6 +1,6 @@
 /* The audit log: nothing is written unless all of it is; whoever changes a byte, is seen. */
 #include "core/vfr_audit.h"
-#include "core/vfr_log_read.h"
+#include "vfr_log_read.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,6 +19,92 @@ static u64 file_len;
 static const struct vfr_log_writer who = {.boot = 7};
 static const struct vfr_log_moment moment = {1, 1795000000000000000, 5};
 static char text[200000];
+
+/* ---- what a reader of the log verifies ---- */
+
+/* Where a verification stands. To begin with: 0, or what is known of the part before. */
+struct vfr_audit_proof {
+    u64 records;
+    u8 head[SHA256_SIZE];
+    /* After so many records the digest must be this one: from a checkpoint. 0: nothing is known. */
+    u64 known_records;
+    u8 known_head[SHA256_SIZE];
+};
+
+enum vfr_audit_fault {
+    VFR_AUDIT_OK,
+    VFR_AUDIT_FORM,   /* no record of an audit log, or not all of one */
+    VFR_AUDIT_SEQ,    /* not the next one */
+    VFR_AUDIT_BEFORE, /* does not go on from the one before */
+    VFR_AUDIT_DIGEST, /* has been changed */
+    VFR_AUDIT_OTHER,  /* sound in itself, but not what was known */
+    VFR_AUDIT_CUT     /* ends before what was known */
+};
+
+static bool has_form(const struct vfr_log_head *head, u64 rest)
+{
+    const u32 least = head->type == VFR_RECORD_CHECKPOINT ? sizeof(struct vfr_log_checkpoint)
+                                                          : sizeof(struct vfr_log_audit);
+
+    return (head->type == VFR_RECORD_AUDIT || head->type == VFR_RECORD_CHECKPOINT) &&
+           head->len <= rest && head->len % 8 == 0 && head->len <= VFR_AUDIT_RECORD &&
+           head->len >= least + sizeof(struct vfr_log_chain);
+}
+
+static enum vfr_audit_fault verify_one(struct vfr_audit_proof *p, const u8 *record, u64 rest,
+                                       u32 *len)
+{
+    u8 self[SHA256_SIZE];
+    struct vfr_log_chain chain;
+    struct vfr_log_head head;
+    struct sha256 digest;
+
+    if (rest < sizeof(head))
+        return VFR_AUDIT_FORM;
+    memcpy(&head, record, sizeof(head));
+    if (!has_form(&head, rest))
+        return VFR_AUDIT_FORM;
+    if (head.seq != (u32)p->records)
+        return VFR_AUDIT_SEQ;
+    memcpy(&chain, record + head.len - sizeof(chain), sizeof(chain));
+    if (memcmp(chain.before, p->head, sizeof(p->head)))
+        return VFR_AUDIT_BEFORE;
+    sha256_begin(&digest);
+    sha256_add(&digest, p->head, sizeof(p->head));
+    sha256_add(&digest, record, head.len - sizeof(chain.self));
+    sha256_end(&digest, self);
+    if (memcmp(chain.self, self, sizeof(self)))
+        return VFR_AUDIT_DIGEST;
+    memcpy(p->head, self, sizeof(self));
+    p->records++;
+    *len = head.len;
+    return VFR_AUDIT_OK;
+}
+
+/* 'len' bytes of records, one after another; *at is where the fault is, or 'len'. */
+static enum vfr_audit_fault vfr_audit_verify(struct vfr_audit_proof *p, const u8 *bytes,
+                                             u64 len, u64 *at)
+{
+    u32 n;
+
+    for (*at = 0; *at < len; *at += n) {
+        enum vfr_audit_fault fault = verify_one(p, bytes + *at, len - *at, &n);
+
+        if (fault != VFR_AUDIT_OK)
+            return fault;
+        if (p->records == p->known_records && memcmp(p->head, p->known_head, sizeof(p->head)))
+            return VFR_AUDIT_OTHER;
+    }
+    return VFR_AUDIT_OK;
+}
+
+/* No more is to come: OK, or CUT. */
+static enum vfr_audit_fault vfr_audit_verify_end(const struct vfr_audit_proof *p)
+{
+    return p->records < p->known_records ? VFR_AUDIT_CUT : VFR_AUDIT_OK;
+}
+
+/* ---- the tests ---- */
 
 static int start(void **state)
 {
