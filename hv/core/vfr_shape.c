@@ -59,96 +59,86 @@ u64 vfr_limit_wait(const struct vfr_limit *l, u64 due, ns_t now)
 
 void vfr_ring_init(struct vfr_ring *r, u32 quantum)
 {
-    quantum = MIN(MAX(quantum, VFR_QUANTUM_MIN), VFR_QUANTUM_MAX);
-    *r = (struct vfr_ring){.quantum = quantum, .head = VFR_NO_SOURCE};
+    *r = (struct vfr_ring){.quantum = MIN(MAX(quantum, VFR_QUANTUM_MIN), VFR_QUANTUM_MAX)};
 }
 
-void vfr_source_init(struct vfr_source *s)
+void vfr_ring_join(struct vfr_ring *r, struct vfr_source *s)
 {
-    *s = (struct vfr_source){.next = VFR_NO_SOURCE, .prev = VFR_NO_SOURCE};
-}
+    struct vfr_source *head = r->head;
 
-void vfr_ring_join(struct vfr_ring *r, struct vfr_source *sources, u16 i)
-{
-    struct vfr_source *s = &sources[i];
-    u16 tail;
-
-    if (vfr_source_waits(s))
-        return;
     if (!r->count++) {
-        r->head = s->next = s->prev = i;
+        r->head = s->next = s->prev = s;
         return;
     }
-    tail = sources[r->head].prev;
-    s->next = r->head;
-    s->prev = tail;
-    sources[tail].next = i;
-    sources[r->head].prev = i;
+    s->next = head;
+    s->prev = head->prev;
+    head->prev->next = s;
+    head->prev = s;
 }
 
-void vfr_ring_leave(struct vfr_ring *r, struct vfr_source *sources, u16 i)
+void vfr_ring_return(struct vfr_ring *r, struct vfr_source *s)
 {
-    struct vfr_source *s = &sources[i];
+    vfr_ring_join(r, s);
+    r->head = s;
+}
 
-    if (!vfr_source_waits(s))
-        return;
-    sources[s->prev].next = s->next;
-    sources[s->next].prev = s->prev;
-    if (r->head == i)
+static void unlink(struct vfr_ring *r, struct vfr_source *s)
+{
+    s->prev->next = s->next;
+    s->next->prev = s->prev;
+    if (r->head == s)
         r->head = s->next;
     if (!--r->count)
-        r->head = VFR_NO_SOURCE;
-    s->next = s->prev = VFR_NO_SOURCE;
-    /* Credit is lost by who does not use it, or idling would be saving; a debt stays. */
+        r->head = NULL;
+    s->next = s->prev = NULL;
+}
+
+/* Credit is lost by who does not use it, or idling would be saving; a debt stays. */
+void vfr_source_rest(struct vfr_source *s)
+{
     s->credit = MIN(s->credit, 0);
 }
 
-u16 vfr_ring_next(struct vfr_ring *r, struct vfr_source *sources)
+void vfr_ring_leave(struct vfr_ring *r, struct vfr_source *s)
+{
+    unlink(r, s);
+    vfr_source_rest(s);
+}
+
+struct vfr_source *vfr_ring_take(struct vfr_ring *r)
 {
     for (unsigned looks = 0; r->count && looks < LOOKS_MAX; looks++) {
-        struct vfr_source *s = &sources[r->head];
+        struct vfr_source *s = r->head;
 
-        if (s->credit > 0)
-            return r->head;
-        s->credit += r->quantum;
-        if (s->credit > 0)
-            return r->head;
+        if (s->credit <= 0)
+            s->credit += r->quantum;
+        if (s->credit > 0) {
+            unlink(r, s);
+            return s;
+        }
         r->head = s->next;
     }
-    return VFR_NO_SOURCE;
+    return NULL;
 }
 
-void vfr_ring_charge(struct vfr_ring *r, struct vfr_source *sources, u16 i, u32 bytes)
+bool vfr_source_charge(struct vfr_source *s, u32 bytes)
 {
-    struct vfr_source *s = &sources[i];
-
     s->credit -= MIN(bytes, (u32)VFR_DEBT_MAX);
     s->credit = MAX(s->credit, -VFR_DEBT_MAX);
-    /* The quantum is used up: the next one's turn. */
-    if (s->credit <= 0 && r->head == i)
-        r->head = s->next;
+    return s->credit > 0;
 }
 
-int vfr_ring_check(const struct vfr_ring *r, const struct vfr_source *sources, u32 n)
+int vfr_ring_check(const struct vfr_ring *r)
 {
-    u32 waiting = 0, met = 0;
-    u16 i = r->head;
+    const struct vfr_source *s = r->head;
 
-    for (u32 k = 0; k < n; k++) {
-        waiting += vfr_source_waits(&sources[k]);
-        if (vfr_source_waits(&sources[k]) != (sources[k].prev != VFR_NO_SOURCE))
+    if (!s != !r->count)
+        return 3;
+    for (u32 met = 0; met < r->count; met++, s = s->next) {
+        if (!s->next || s->next->prev != s || (met && s == r->head))
             return 3;
-        if (sources[k].credit > (s32)r->quantum || sources[k].credit < -VFR_DEBT_MAX)
+        if (s->credit > (s32)r->quantum || s->credit < -VFR_DEBT_MAX)
             return 4;
     }
-    if (waiting != r->count || (r->head == VFR_NO_SOURCE) != !r->count)
-        return 3;
-    for (; met < r->count; met++) {
-        if (i >= n || sources[i].next >= n || sources[sources[i].next].prev != i)
-            return 3;
-        i = sources[i].next;
-        if (i == r->head && met + 1 < r->count)
-            return 3;
-    }
-    return i == r->head ? 0 : 3;
+    return s == r->head ? 0 : 3;
 }

@@ -10,9 +10,10 @@
  *  2. Who always has something to send gets the rate, within rounding (below 0.7 % at 100 Gbit/s with
  *     64-byte packets, less for slower or longer ones). A packet longer than the depth passes too.
  *
- * Round robin keeps its order in the sources themselves, which the caller numbers from 0 and keeps.
- * The length of a packet need not be known before its source is chosen: a source sends while it has
- * credit, and pays what it overdrew in the rounds that follow, also if it went away meanwhile.
+ * Round robin keeps its order in the sources themselves, which are the caller's. The length of a
+ * packet need not be known before its source is chosen: who is taken out of the ring sends while it
+ * has credit, comes back if there is more, and pays what it overdrew in the rounds that follow, also
+ * if it went away meanwhile.
  *  3. The waiting sources form one ring, 'count' of them; the others are in no ring.
  *  4. No credit is above the quantum, none below -VFR_DEBT_MAX.
  *  5. Among sources that always wait, any two got the same but for a quantum and a packet.
@@ -58,38 +59,38 @@ u64 vfr_limit_wait(const struct vfr_limit *l, u64 due, ns_t now);
 #define VFR_QUANTUM_MIN 2048
 #define VFR_QUANTUM_MAX 65536
 #define VFR_DEBT_MAX    65536 /* the longest packet */
-#define VFR_NO_SOURCE   0xffff
 
 struct vfr_source {
+    struct vfr_source *next, *prev; /* in the ring; NULL: in none */
     s32 credit;
-    u16 next, prev; /* in the ring, or VFR_NO_SOURCE */
 };
 
 struct vfr_ring {
+    struct vfr_source *head; /* to be served; NULL: nobody waits */
     u32 quantum, count;
-    u16 head; /* to be served; VFR_NO_SOURCE: nobody waits */
 };
 
 void vfr_ring_init(struct vfr_ring *r, u32 quantum);
-void vfr_source_init(struct vfr_source *s);
 static inline bool vfr_source_waits(const struct vfr_source *s)
 {
-    return s->next != VFR_NO_SOURCE;
+    return s->next;
 }
 
-/* Source i has something to send, behind all who wait already; no effect if it waits. */
-void vfr_ring_join(struct vfr_ring *r, struct vfr_source *sources, u16 i);
-/* It has nothing more, or cannot send; no effect if it does not wait. */
-void vfr_ring_leave(struct vfr_ring *r, struct vfr_source *sources, u16 i);
+/* It waits behind all who wait already; or, coming back, before them. It was in no ring. */
+void vfr_ring_join(struct vfr_ring *r, struct vfr_source *s);
+void vfr_ring_return(struct vfr_ring *r, struct vfr_source *s);
+/* It waits no longer. */
+void vfr_ring_leave(struct vfr_ring *r, struct vfr_source *s);
 /*
- * Who may send one packet now. VFR_NO_SOURCE: nobody waits, or ('count' is not 0) only debtors
+ * Who may send now, taken out of the ring. NULL: nobody waits, or ('count' is not 0) only debtors
  * were found so far, and the caller should ask again after looking for more urgent work.
  */
-u16 vfr_ring_next(struct vfr_ring *r, struct vfr_source *sources);
-/* Source i sent a packet. */
-void vfr_ring_charge(struct vfr_ring *r, struct vfr_source *sources, u16 i, u32 bytes);
+struct vfr_source *vfr_ring_take(struct vfr_ring *r);
+/* One that was taken sent a packet. False: it may not send another. */
+bool vfr_source_charge(struct vfr_source *s, u32 bytes);
+/* It has nothing more. */
+void vfr_source_rest(struct vfr_source *s);
 
-/* 'n' sources, all of this ring. */
-int vfr_ring_check(const struct vfr_ring *r, const struct vfr_source *sources, u32 n);
+int vfr_ring_check(const struct vfr_ring *r);
 
 #endif

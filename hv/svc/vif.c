@@ -8,7 +8,7 @@
 #include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vif_rate.h"
-#include "svc/vif_rx.h"
+#include "svc/vif_turns.h"
 #include "svc/vif_tx.h"
 #include <xen/io/netif.h>
 
@@ -32,7 +32,7 @@ static void notify(struct domain *d, u16 number)
     if (!(number & 1) || q->tx_port == q->rx_port)
         vif_kick(q);
     if (number & 1 || q->tx_port == q->rx_port)
-        vif_wake_waiters(q);
+        vif_wake_senders(q);
 }
 
 /* -XEN_EINVAL: too many of a family. */
@@ -158,12 +158,11 @@ static void stop_queue(struct vif_queue *q)
     lock(&q->tx_lock);
     q->tx_up = false;
     unlock(&q->tx_lock);
-    timer_stop(&q->patience);
-    (void)vif_stop_waiting(q);
+    vif_stop_waiting(q);
     lock(&q->rx_lock);
     q->rx_up = false;
     unlock(&q->rx_lock);
-    vif_wake_waiters(q);
+    vif_wake_senders(q);
 }
 
 static void start_queue(struct vif_queue *q)
@@ -171,6 +170,7 @@ static void start_queue(struct vif_queue *q)
     lock(&q->tx_lock);
     lock(&q->rx_lock);
     q->tx_up = q->rx_up = true;
+    q->timeouts = 0;
     unlock(&q->rx_lock);
     unlock(&q->tx_lock);
 }

@@ -4,10 +4,9 @@
 #include "guest/event.h"
 #include "guest/frame.h"
 #include "svc/vfr_pieces.h"
+#include "svc/vif_turns.h"
 
 #include <xen/io/netif.h>
-
-#define TIMEOUTS_MAX 8 /* in a row, then a receiver is slow */
 
 static struct netif_rx_sring *rx_shared(const struct vif_queue *q)
 {
@@ -206,16 +205,6 @@ static bool has_buffers(struct vif_queue *to, u32 n)
     return there >= n && there <= VIF_RING_SLOTS;
 }
 
-/* With the rx lock: the packet's queue is told when buffers come. */
-static void wait_for(struct vif_queue *to, struct vif_queue *q)
-{
-    q->next_waiter = NULL;
-    *to->waiters_end = q;
-    to->waiters_end = &q->next_waiter;
-    to->nr_waiters++;
-    __atomic_store_n(&q->waits_for, to, __ATOMIC_RELEASE);
-}
-
 /* One that takes more than a buffer. */
 static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
@@ -342,23 +331,16 @@ static rarely bool put_specially(struct vif_queue *to, struct vif_packet *p,
 static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p)
 {
     enum vfr_reason reason = VFR_R_OK;
-    bool expired;
 
     if (unlikely(!to->rx_up))
         return VFR_R_VIF_DOWN;
-    if (likely(!p->special) ? likely(put_if_room(to, p)) : put_specially(to, p, &reason)) {
-        to->timeouts = 0;
-        return reason;
-    }
-    if (to->vif->kind == VFR_PUNT)
-        return VFR_R_PUNT_FULL; /* its ring is all the queue there is */
-    expired = __atomic_exchange_n(&p->from->expired, false, __ATOMIC_RELAXED);
-    if (to->timeouts == TIMEOUTS_MAX)
-        return VFR_R_RX_SLOW;
-    if (expired && ++to->timeouts)
-        return VFR_R_RX_FULL;
-    wait_for(to, p->from);
-    return VFR_R_OK;
+    if (unlikely(to->nr_senders) && to->served != p->from)
+        return vif_wait(to, p, false);
+    if (likely(!p->special) ? unlikely(!put_if_room(to, p)) : !put_specially(to, p, &reason))
+        return vif_wait(to, p, true);
+    if (unlikely(to->nr_senders || to->timeouts))
+        vif_turns_put(to, p);
+    return reason;
 }
 
 void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
@@ -398,44 +380,4 @@ void vif_publish(struct vif_queue *to)
             event_send_from_service(to->vif->d, to->rx_port, to->rx_number);
     }
     unlock(&to->rx_lock);
-}
-
-struct vif_queue *vif_take_waiter(struct vif_queue *q)
-{
-    struct vif_queue *w;
-
-    lock(&q->rx_lock);
-    w = q->waiters;
-    if (w) {
-        q->waiters = w->next_waiter;
-        if (!q->waiters)
-            q->waiters_end = &q->waiters;
-        q->nr_waiters--;
-        __atomic_store_n(&w->waits_for, NULL, __ATOMIC_RELEASE);
-    }
-    unlock(&q->rx_lock);
-    return w;
-}
-
-bool vif_stop_waiting(struct vif_queue *q)
-{
-    struct vif_queue *to = __atomic_load_n(&q->waits_for, __ATOMIC_ACQUIRE), **at;
-
-    bool waited;
-
-    if (!to)
-        return false;
-    lock(&to->rx_lock);
-    for (at = &to->waiters; *at && *at != q; at = &(*at)->next_waiter)
-        ;
-    waited = *at;
-    if (waited) {
-        *at = q->next_waiter;
-        if (to->waiters_end == &q->next_waiter)
-            to->waiters_end = at;
-        to->nr_waiters--;
-        __atomic_store_n(&q->waits_for, NULL, __ATOMIC_RELEASE);
-    }
-    unlock(&to->rx_lock);
-    return waited;
 }

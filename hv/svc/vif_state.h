@@ -59,13 +59,21 @@ struct vif_queue {
     u32 doubt;                /* 0, unless there is a sink */
     struct vfr_sink *sink;    /* svc/vfr_sink.h; NULL */
 
-    /* A packet waits for buffers of another queue: until it has some, or for RX_PATIENCE. */
-    struct vif_queue *waits_for;              /* (rx lock of that queue; read by any) */
-    struct vif_queue *next_waiter;            /* (likewise) */
-    struct vif_queue *waiters, **waiters_end; /* (rx lock) for buffers of ours */
-    unsigned nr_waiters, timeouts;            /* (rx lock) */
-    bool expired;                             /* (atomic) it has waited long enough */
-    struct timer patience;
+    /* As a sender: its packet waits for buffers of another queue, or for its turn. */
+    struct vif_queue *waits_for; /* (rx lock of that queue; read by any) */
+    struct vfr_source source;    /* (likewise) of the one that it waits for, or is served by */
+    bool expired;                /* (atomic) it has waited long enough */
+
+    /* As a receiver: svc/vif_turns. */
+    struct vfr_ring senders;  /* (rx lock) who waits, in turn */
+    struct vif_queue *served; /* (rx lock) who has his turn now */
+    u32 nr_senders;           /* (rx lock; read by any) those who wait, and 'served' */
+    bool starved;             /* (rx lock) the next one found too few buffers */
+    bool watched_over;        /* (rx lock) 'patience' is set */
+    u8 expiring, timeouts;    /* (rx lock) who is told that he waited in vain; and how often */
+    u32 progress;             /* (rx lock) rx.next when 'patience' was set */
+    ns_t forgive_at;          /* (rx lock) 'timeouts' end when it takes something then */
+    struct timer patience;    /* (rx lock) */
 };
 
 struct vif_counters {

@@ -7,12 +7,12 @@
 #include "svc/vfr_log.h"
 #include "svc/vif_rate.h"
 #include "svc/vif_rx.h"
+#include "svc/vif_turns.h"
 
 #include <xen/io/netif.h>
 
 #define TURN_PACKETS 64
 #define TURN_BYTES   KIB(256)
-#define RX_PATIENCE  1000000 /* ns */
 #define TOUCHED_MAX  8
 
 static struct netif_tx_sring *tx_shared(const struct vif_queue *q)
@@ -220,7 +220,6 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
     struct vif_packet p __unset;
     struct vif_queue *to = NULL;
     enum vfr_reason reason;
-    bool waits = false;
 
     p.now = now;
     reason = read_packet(q, prod, &c, &p);
@@ -228,14 +227,12 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
         vfr_explain_live(&p);
     if (reason == VFR_R_OK)
         reason = vfr_forward(&p, &to);
-    if (reason == VFR_R_OK) {
+    if (reason == VFR_R_OK)
         reason = vif_deliver(to, &p);
-        waits = q->waits_for;
-    }
-    if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)) && !waits)
+    if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)) && reason != VIF_WAITS)
         vfr_capture(&p, to, reason);
     unpin_parts(&p);
-    if (waits)
+    if (unlikely(reason == VIF_WAITS))
         return false;
     if (reason == VFR_R_OK)
         touch(t, to);
@@ -302,8 +299,6 @@ static bool turn(struct vif_queue *q)
     }
     tell(&t);
     publish_tx(q, begin);
-    if (q->waits_for)
-        timer_set(&q->patience, time_now() + RX_PATIENCE);
     return prod != q->tx.next && !q->waits_for && !rests;
 }
 
@@ -327,15 +322,21 @@ void vif_kick(struct vif_queue *q)
         preempt_point();
 }
 
-void vif_wake_waiters(struct vif_queue *q)
+void vif_wake_senders(struct vif_queue *to)
 {
-    unsigned n = __atomic_load_n(&q->nr_waiters, __ATOMIC_RELAXED);
-    struct vif_queue *w;
+    bool again = __atomic_load_n(&to->nr_senders, __ATOMIC_RELAXED);
+    struct vif_queue *q;
 
-    if (__atomic_load_n(&q->timeouts, __ATOMIC_RELAXED))
-        __atomic_store_n(&q->timeouts, 0, __ATOMIC_RELAXED);
-    for (; n && (w = vif_take_waiter(q)); n--)
-        vif_kick(w);
+    if (likely(!again))
+        return;
+    vif_turns_fed(to);
+    while ((q = vif_turns_next(to, &again)) || again) {
+        if (q) {
+            vif_kick(q);
+            vif_turns_over(to, q);
+        }
+        preempt_point();
+    }
 }
 
 /* From the timers' softirq, as all below: one turn at a time. True: ask again. */
@@ -345,20 +346,16 @@ static __noinline bool one_turn(struct vif_queue *q)
     return try_turn(q);
 }
 
-static void timed_out(void *arg)
+/* Somebody waits for buffers of this queue. */
+static void look_after(void *arg)
 {
-    struct vif_queue *q = arg;
+    struct vif_queue *to = arg, *q = vif_turns_tick(to);
 
-    if (!vif_stop_waiting(q))
-        return; /* buffers came just now */
-    __atomic_store_n(&q->expired, true, __ATOMIC_RELAXED);
-    if (!one_turn(q))
+    if (!q)
         return;
-    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
-    if (lock_unless_held(&q->tx_lock)) {
-        timer_set(&q->patience, time_now());
-        unlock(&q->tx_lock);
-    }
+    if (one_turn(q))
+        vif_rate_go_on(q->vif, q);
+    vif_turns_over(to, q);
 }
 
 /* An interface may send again. */
@@ -375,8 +372,7 @@ static void init_queue(struct vif *f, struct vif_queue *q)
     q->vif = f;
     q->tx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_TX);
     q->rx_lock = (struct spinlock)SPINLOCK(LOCK_VIF_RX);
-    q->waiters_end = &q->waiters;
-    timer_init(&q->patience, timed_out, q);
+    vif_turns_init(q, look_after);
 }
 
 void vif_init_page(struct vif *f)

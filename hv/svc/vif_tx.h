@@ -9,6 +9,6 @@ void vif_init_page(struct vif *f);
 /* Moves what the queue's domain has sent. No lock is held; meets preemption points. */
 void vif_kick(struct vif_queue *q);
 /* Buffers may have come, or never will: who waits for them goes on. Likewise. */
-void vif_wake_waiters(struct vif_queue *q);
+void vif_wake_senders(struct vif_queue *to);
 
 #endif

@@ -21,12 +21,11 @@ static struct sender senders[SENDERS];
 static struct front sink;
 static u64 got[SENDERS + 1]; /* bytes, by the last byte of who sent them */
 
-static void put_packet(struct sender *s)
+static void put_packet(struct front *f, const struct sender *s)
 {
     static const struct netif_extra_info large = {
         .type = XEN_NETIF_EXTRA_TYPE_GSO,
         .u.gso = {.size = 1448, .type = XEN_NETIF_GSO_TYPE_TCPV4}};
-    struct front *f = &s->f;
     u32 len = (u32)s->page[16] << 8 | s->page[17];
 
     len += 14;
@@ -50,7 +49,7 @@ static void fill(struct sender *s)
     if (FRONT_SLOTS - (s->f.sent - s->f.answered) < s->slots)
         return;
     do
-        put_packet(s);
+        put_packet(&s->f, s);
     while (FRONT_SLOTS - (s->f.sent - s->f.answered) >= s->slots);
     front_push(&s->f);
 }
@@ -222,6 +221,183 @@ static void eight_queues(void)
     disconnect(&senders[0].f);
 }
 
+/* ---- turns ---- */
+
+static struct front up, other;
+static u64 longest; /* time that a sender had to wait for an answer */
+
+/* Eight interfaces, sender i's packets of lens[i & 3] bytes to an address that is outside. */
+static void connect_senders(const u32 *lens)
+{
+    for (unsigned i = 0; i < SENDERS; i++) {
+        struct sender *s = &senders[i];
+        const u8 me = (u8)(i + 1);
+
+        front_prepare(&s->f, me, me);
+        s->f.sent = s->f.answered = 0;
+        is(front_op(&s->f.vif, VFR_VIF_CONNECT), 0, "sender %u", i);
+        if (lens[i & 3] > 1514) {
+            make_packet(s, 60, me, 200);
+            front_tcp(s->page, 2);
+            front_send(&s->f, s->refs[0], 60, NETTXF_csum_blank);
+            take(&up);
+        }
+        make_packet(s, lens[i & 3], me, 200);
+    }
+}
+
+static void disconnect_senders(void)
+{
+    for (unsigned i = 0; i < SENDERS; i++)
+        disconnect(&senders[i].f);
+}
+
+/* All send what they can until so many bytes have come out. */
+static void run_turns(u64 bytes)
+{
+    u64 end = clock_ns() + 5000 * MS;
+
+    while (all_got() < bytes && clock_ns() < end) {
+        for (unsigned i = 0; i < SENDERS; i++)
+            fill(&senders[i]);
+        take(&up);
+    }
+}
+
+/* Jain's index in thousandths: 1000 is perfectly fair. */
+static u64 jain(void)
+{
+    u64 sum = 0, squares = 0;
+
+    for (unsigned i = 1; i <= SENDERS; i++) {
+        u64 x = got[i] / 1024;
+
+        sum += x;
+        squares += x * x;
+    }
+    return squares ? sum * sum * 1000 / (squares * SENDERS) : 0;
+}
+
+static void turns(unsigned buffers, const u32 *lens)
+{
+    group("turns");
+    front_prepare(&up, 9, 0);
+    up.sent = up.answered = up.posted = up.taken = 0;
+    front_connect(&up, buffers);
+    connect_senders(lens);
+    clear_got();
+    run_turns(2000000);
+    clear_got();
+    run_turns(6000000);
+    for (unsigned i = 1; i <= SENDERS; i++)
+        note("%u bytes: %lu", lens[(i - 1) & 3], got[i]);
+    ok(jain() >= 980, "8 senders, %u buffers: Jain 0.%lu", buffers, jain());
+    for (unsigned i = 0; i < SENDERS; i++)
+        is(front_drops(&senders[i].f, VFR_R_RX_FULL) +
+               front_drops(&senders[i].f, VFR_R_RX_SLOW),
+           0, "sender %u lost nothing", i);
+    disconnect_senders();
+    disconnect(&up);
+}
+
+/* ---- what one does to the others ---- */
+
+/* One begins flows as fast as it can; the others lose nothing. */
+static void flood(void)
+{
+    u32 sent = 0, come = 0, port = 0;
+
+    group("flood");
+    connect_senders((const u32[]){106, 106, 106, 106});
+    for (unsigned i = 0; i < SENDERS; i++)
+        make_packet(&senders[i], 106, (u8)(i + 1), 100);
+    clear_got();
+    for (unsigned round = 0; round < 400; round++) {
+        struct sender *s = &senders[0];
+
+        for (unsigned k = 0; k < 40; k++) {
+            while (front_answer(&s->f) != 99)
+                ;
+            s->page[34] = (u8)(++port >> 8);
+            s->page[35] = (u8)port;
+            put_packet(&s->f, s);
+            front_push(&s->f);
+        }
+        for (unsigned i = 1; i < SENDERS; i++, sent++) {
+            while (front_answer(&senders[i].f) != 99)
+                ;
+            put_packet(&senders[i].f, &senders[i]);
+            front_push(&senders[i].f);
+        }
+        take(&sink);
+    }
+    take(&sink);
+    for (unsigned i = 2; i <= SENDERS; i++)
+        come += (u32)(got[i] / 106);
+    is(come, sent, "what the others sent came");
+    ok(front_drops(&senders[0].f, VFR_R_FLOW_RATE) +
+               front_drops(&senders[0].f, VFR_R_FLOW_QUOTA) >
+           1000,
+       "and not all of the flood");
+    disconnect_senders();
+}
+
+/* Bytes for the sink while every other packet is for one who may take nothing, or only says so. */
+static u64 to_two(u64 ns, bool takes, bool says)
+{
+    struct front *f = &senders[0].f;
+    u64 now = clock_ns(), end = now + ns, last = now;
+
+    clear_got();
+    longest = 0;
+    while ((now = clock_ns()) < end) {
+        const u32 before = f->answered;
+
+        while (front_answer(f) != 99)
+            ;
+        if (f->answered != before || f->answered == f->sent) {
+            longest = now - last > longest ? now - last : longest;
+            last = now;
+        }
+        for (bool odd = false; f->sent - f->answered < 32; odd = !odd)
+            put_packet(f, &senders[odd]);
+        front_push(f);
+        take(&sink);
+        if (takes)
+            front_drain(&other);
+        if (says)
+            front_notify(other.vif.queues[0].rx_port);
+    }
+    return got[1];
+}
+
+static void dead_receiver(void)
+{
+    u64 all, rest;
+
+    group("one who takes nothing");
+    front_prepare(&senders[0].f, 1, 1);
+    senders[0].f.sent = senders[0].f.answered = 0;
+    is(front_op(&senders[0].f.vif, VFR_VIF_CONNECT), 0, "a sender");
+    make_packet(&senders[0], 1514, 1, 100);
+    make_packet(&senders[1], 1514, 1, 101);
+    front_prepare(&other, 101, 101);
+    front_connect(&other, FRONT_SLOTS);
+    all = to_two(100 * MS, true, false);
+    while (front_drops(&senders[0].f, VFR_R_RX_FULL) == 0)
+        to_two(MS, false, false);
+    rest = to_two(100 * MS, false, false);
+    note("to the others: %lu of %lu bytes, the longest stall %lu ns", rest, all, longest);
+    ok(rest * 100 >= all * 80, "80 %% to the others");
+    ok(longest <= 1200000, "no stall of more than 1 ms");
+    rest = to_two(100 * MS, false, true);
+    note("to the others: %lu of %lu bytes, the longest stall %lu ns", rest, all, longest);
+    ok(rest * 100 >= all * 80, "80 %% also when it says that there is room");
+    ok(longest <= 1200000, "no stall of more than 1 ms");
+    disconnect(&other);
+    disconnect(&senders[0].f);
+}
+
 void test_vif_shape(void)
 {
     gnt_init(16);
@@ -230,4 +406,9 @@ void test_vif_shape(void)
     front_connect(&sink, FRONT_SLOTS);
     rates();
     eight_queues();
+    turns(64, (const u32[]){60, 65535, 60, 65535});
+    turns(32, (const u32[]){60, 1514, 65535, 106});
+    turns(200, (const u32[]){60, 1514, 65535, 65535});
+    flood();
+    dead_receiver();
 }

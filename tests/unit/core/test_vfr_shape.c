@@ -189,31 +189,53 @@ static void ring_reset(u32 quantum)
 {
     vfr_ring_init(&ring, quantum);
     for (unsigned i = 0; i < SOURCES; i++) {
-        vfr_source_init(&sources[i]);
+        sources[i] = (struct vfr_source){0};
         got[i] = 0;
     }
-    assert_int_equal(vfr_ring_check(&ring, sources, SOURCES), 0);
+    assert_int_equal(vfr_ring_check(&ring), 0);
 }
 
 static void expect_sound(void)
 {
-    assert_int_equal(vfr_ring_check(&ring, sources, SOURCES), 0);
+    u32 waiting = 0;
+
+    for (unsigned i = 0; i < SOURCES; i++)
+        waiting += vfr_source_waits(&sources[i]);
+    assert_int_equal(waiting, ring.count);
+    assert_int_equal(vfr_ring_check(&ring), 0);
+}
+
+/* The next one's number; it is in the ring still, or again. */
+static unsigned take(void)
+{
+    struct vfr_source *s;
+
+    while (!(s = vfr_ring_take(&ring)))
+        assert_true(ring.count);
+    assert_true(s->credit > 0 && !vfr_source_waits(s));
+    return (unsigned)(s - sources);
+}
+
+/* It sent a packet, and has more: at once, as long as it has credit. */
+static void sent(unsigned i, u32 n)
+{
+    got[i] += n;
+    if (vfr_source_charge(&sources[i], n))
+        vfr_ring_return(&ring, &sources[i]);
+    else
+        vfr_ring_join(&ring, &sources[i]);
+    expect_sound();
 }
 
 /* Serves until 'bytes' went out; source i sends packets of kind mix[i]. */
 static void serve(const enum mix *mix, u64 bytes)
 {
     while (bytes < 1ull << 60) {
-        u16 i = vfr_ring_next(&ring, sources);
-        u32 n;
+        unsigned i = take();
+        u32 n = length(mix[i]);
 
-        if (i == VFR_NO_SOURCE)
-            continue;
-        n = length(mix[i]);
-        vfr_ring_charge(&ring, sources, i, n);
-        got[i] += n;
+        sent(i, n);
         bytes -= n;
-        expect_sound();
     }
 }
 
@@ -239,7 +261,7 @@ static void fairness(void **state)
 
         ring_reset(quanta[k]);
         for (unsigned i = 0; i < SOURCES; i++)
-            vfr_ring_join(&ring, sources, i);
+            vfr_ring_join(&ring, &sources[i]);
         serve(mix, 50000000);
         for (unsigned i = 0; i < SOURCES; i++) {
             least = MIN(least, got[i]);
@@ -255,52 +277,40 @@ static void fairness(void **state)
 /* Leaving after each packet and coming back gains nothing but the place in the ring. */
 static void come_and_go(void **state)
 {
-    u64 honest, sly;
-
     ring_reset(16384);
-    vfr_ring_join(&ring, sources, 0);
-    vfr_ring_join(&ring, sources, 1);
+    vfr_ring_join(&ring, &sources[0]);
+    vfr_ring_join(&ring, &sources[1]);
     while (got[0] + got[1] < 50000000) {
-        u16 i = vfr_ring_next(&ring, sources);
+        unsigned i = take();
 
-        if (i == VFR_NO_SOURCE)
+        sent(i, i ? 65535 : 1514);
+        if (!i)
             continue;
-        vfr_ring_charge(&ring, sources, i, i ? 65535 : 1514);
-        got[i] += i ? 65535 : 1514;
-        if (i) {
-            vfr_ring_leave(&ring, sources, i);
-            expect_sound();
-            vfr_ring_join(&ring, sources, i);
-        }
+        vfr_ring_leave(&ring, &sources[i]);
         expect_sound();
+        vfr_ring_join(&ring, &sources[i]);
     }
-    honest = got[0];
-    sly = got[1];
-    assert_true(sly <= honest + 2 * 65536);
+    assert_true(got[1] <= got[0] + 2 * 65536);
 }
 
 /* One that does not ask often is served next round: it waits for a quantum of each other. */
 static void latency(void **state)
 {
     ring_reset(16384);
-    for (u16 i = 0; i < SOURCES - 1; i++)
-        vfr_ring_join(&ring, sources, i);
+    for (unsigned i = 0; i < SOURCES - 1; i++)
+        vfr_ring_join(&ring, &sources[i]);
     for (unsigned round = 0; round < 200; round++) {
         u64 others = 0;
+        unsigned i;
 
-        vfr_ring_join(&ring, sources, SOURCES - 1);
-        for (;;) {
-            u16 i = vfr_ring_next(&ring, sources);
-
-            if (i == VFR_NO_SOURCE)
-                continue;
-            vfr_ring_charge(&ring, sources, i, 1514);
-            if (i == SOURCES - 1)
-                break;
-            others += 1514;
-        }
+        vfr_ring_join(&ring, &sources[SOURCES - 1]);
+        for (; (i = take()) != SOURCES - 1; others += 1514)
+            sent(i, 1514);
+        (void)!vfr_source_charge(&sources[i], 1514);
+        vfr_source_rest(&sources[i]);
+        expect_sound();
+        assert_true(sources[i].credit <= 0);
         assert_true(others <= (SOURCES - 1) * (16384 + 1514));
-        vfr_ring_leave(&ring, sources, SOURCES - 1);
     }
 }
 
@@ -310,29 +320,34 @@ static void rings(void **state)
     assert_int_equal(ring.quantum, VFR_QUANTUM_MIN);
     ring_reset(1 << 30);
     assert_int_equal(ring.quantum, VFR_QUANTUM_MAX);
-    assert_int_equal(vfr_ring_next(&ring, sources), VFR_NO_SOURCE);
-    vfr_ring_leave(&ring, sources, 3);
-    vfr_ring_join(&ring, sources, 3);
-    vfr_ring_join(&ring, sources, 3);
-    assert_int_equal(ring.count, 1);
-    assert_int_equal(vfr_ring_next(&ring, sources), 3);
+    assert_null(vfr_ring_take(&ring));
+    vfr_ring_join(&ring, &sources[3]);
+    vfr_ring_join(&ring, &sources[5]);
+    vfr_ring_return(&ring, &sources[1]);
+    assert_int_equal(ring.count, 3);
+    for (unsigned k = 0; k < 3; k++)
+        assert_int_equal(take(), 1 + 2 * k);
     for (unsigned i = 0; i < 200000; i++) {
-        u16 s = random64() % SOURCES;
+        struct vfr_source *s = &sources[random64() % SOURCES];
+        bool more;
 
-        switch (random64() % 4) {
+        switch (random64() % 5) {
         case 0:
-            vfr_ring_join(&ring, sources, s);
-            break;
         case 1:
-            vfr_ring_leave(&ring, sources, s);
+            if (!vfr_source_waits(s))
+                (random64() & 1 ? vfr_ring_join : vfr_ring_return)(&ring, s);
             break;
         case 2:
-            vfr_ring_charge(&ring, sources, s, random64() % 3 ? random64() % 70000 : ~0u);
+            if (vfr_source_waits(s))
+                vfr_ring_leave(&ring, s);
+            break;
+        case 3:
+            more = vfr_source_charge(s, random64() % 3 ? random64() % 70000 : ~0u);
+            assert_int_equal(more, s->credit > 0);
             break;
         default:
-            s = vfr_ring_next(&ring, sources);
-            assert_true(s == VFR_NO_SOURCE ||
-                        (vfr_source_waits(&sources[s]) && sources[s].credit > 0));
+            s = vfr_ring_take(&ring);
+            assert_true(!s || (!vfr_source_waits(s) && s->credit > 0));
         }
         expect_sound();
     }
@@ -346,12 +361,11 @@ static void bounded(void **state)
 
     vfr_ring_init(&ring, VFR_QUANTUM_MIN);
     for (unsigned i = 0; i < 4096; i++) {
-        vfr_source_init(&many[i]);
-        vfr_ring_join(&ring, many, i);
-        many[i].credit = -VFR_DEBT_MAX;
+        many[i] = (struct vfr_source){.credit = -VFR_DEBT_MAX};
+        vfr_ring_join(&ring, &many[i]);
     }
-    assert_int_equal(vfr_ring_check(&ring, many, 4096), 0);
-    while (vfr_ring_next(&ring, many) == VFR_NO_SOURCE)
+    assert_int_equal(vfr_ring_check(&ring), 0);
+    while (!vfr_ring_take(&ring))
         asked++;
     /* 33 quanta to get out of debt, for each of them, 64 looks at once. */
     assert_int_equal(asked, 4096 * 32 / 64);
