@@ -56,14 +56,16 @@ bool vif_may_send(struct vif_queue *q, ns_t now)
     return false;
 }
 
-void vif_has_sent(struct vif *f, u32 bytes, ns_t now)
+bool vif_has_sent(struct vif_queue *q, u32 bytes, ns_t now)
 {
+    struct vif *f = q->vif;
     u64 due = __atomic_load_n(&f->rate_due, __ATOMIC_RELAXED);
 
     while (!__atomic_compare_exchange_n(&f->rate_due, &due,
                                         vfr_limit_charge(&f->rate, due, bytes, now), false,
                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
+    return vif_may_send(q, now);
 }
 
 void vif_rate_init(struct vif *f, void (*resume)(void *f))

@@ -22,7 +22,8 @@ void vif_rate_set(struct vif *f, const struct serai_vfr_vif *op);
 
 /* False: it rests from now on. */
 bool vif_may_send(struct vif_queue *q, ns_t now);
-void vif_has_sent(struct vif *f, u32 bytes, ns_t now);
+/* It sent so many bytes; may it send more? If not, it rests. */
+bool vif_has_sent(struct vif_queue *q, u32 bytes, ns_t now);
 
 /* Once, when its page is made: the timer calls this. */
 void vif_rate_init(struct vif *f, void (*resume)(void *f));

@@ -334,11 +334,11 @@ static enum vfr_reason deliver_locked(struct vif_queue *to, struct vif_packet *p
 
     if (unlikely(!to->rx_up))
         return VFR_R_VIF_DOWN;
-    if (unlikely(to->nr_senders) && to->served != p->from)
+    if (unlikely(to->trouble) && to->nr_senders && to->served != p->from)
         return vif_wait(to, p, false);
     if (likely(!p->special) ? unlikely(!put_if_room(to, p)) : !put_specially(to, p, &reason))
         return vif_wait(to, p, true);
-    if (unlikely(to->nr_senders || to->timeouts))
+    if (unlikely(to->trouble))
         vif_turns_put(to, p);
     return reason;
 }

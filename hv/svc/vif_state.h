@@ -67,13 +67,19 @@ struct vif_queue {
     /* As a receiver: svc/vif_turns. */
     struct vfr_ring senders;  /* (rx lock) who waits, in turn */
     struct vif_queue *served; /* (rx lock) who has his turn now */
-    u32 nr_senders;           /* (rx lock; read by any) those who wait, and 'served' */
-    bool starved;             /* (rx lock) the next one found too few buffers */
-    bool watched_over;        /* (rx lock) 'patience' is set */
-    u8 expiring, timeouts;    /* (rx lock) who is told that he waited in vain; and how often */
-    u32 progress;             /* (rx lock) rx.next when 'patience' was set */
-    ns_t forgive_at;          /* (rx lock) 'timeouts' end when it takes something then */
-    struct timer patience;    /* (rx lock) */
+    union {
+        struct {
+            u32 nr_senders; /* (rx lock; read by any) those who wait, and 'served' */
+            u32 timeouts;   /* (rx lock) how often they waited in vain */
+        };
+        u64 trouble; /* any of the two */
+    };
+    bool starved;          /* (rx lock) the next one found too few buffers */
+    bool watched_over;     /* (rx lock) 'patience' is set */
+    u8 expiring;           /* (rx lock) those who are yet to be told that they waited in vain */
+    u32 progress;          /* (rx lock) rx.next when 'patience' was set */
+    ns_t forgive_at;       /* (rx lock) 'timeouts' end when it takes something then */
+    struct timer patience; /* (rx lock) */
 };
 
 struct vif_counters {

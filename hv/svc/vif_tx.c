@@ -13,6 +13,7 @@
 
 #define TURN_PACKETS 64
 #define TURN_BYTES   KIB(256)
+#define SERVED_TURNS 4 /* of the shortest packets in a quantum */
 #define TOUCHED_MAX  8
 
 static struct netif_tx_sring *tx_shared(const struct vif_queue *q)
@@ -213,7 +214,7 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
     return reason;
 }
 
-/* Judges and delivers. False: it has to wait, and nothing has happened. */
+/* Judges and delivers. False: it has to wait, and nothing has happened; or no other may follow yet. */
 static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched *t, u32 *bytes)
 {
     struct chain c = {.begin = q->tx.next, .end = q->tx.next};
@@ -239,7 +240,7 @@ static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched 
     account(q, &p, reason);
     answer(q, &c, reason);
     *bytes += p.len;
-    return true;
+    return likely(!q->vif->rate.cost) || vif_has_sent(q, p.len, now);
 }
 
 static void publish_tx(struct vif_queue *q, u32 before)
@@ -277,29 +278,20 @@ static u32 find_requests(struct vif_queue *q)
 static bool turn(struct vif_queue *q)
 {
     struct touched t = {.nr = 0};
-    u32 begin = q->tx.next, prod, bytes = 0, paid = 0, packets = 0;
-    const bool limited = q->vif->rate.cost;
+    u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
     const ns_t now = time_now();
-    bool rests = false;
 
-    if (!q->tx_up || q->waits_for || (unlikely(limited) && !vif_may_send(q, now)))
+    if (!q->tx_up || q->waits_for || (unlikely(q->vif->rate.cost) && !vif_may_send(q, now)))
         return false;
     while ((prod = find_requests(q)) != q->tx.next) {
         if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
             break;
         if (!move_packet(q, prod, now, &t, &bytes))
             break;
-        if (likely(!limited))
-            continue;
-        vif_has_sent(q->vif, bytes - paid, now);
-        paid = bytes;
-        rests = !vif_may_send(q, now);
-        if (rests)
-            break;
     }
     tell(&t);
     publish_tx(q, begin);
-    return prod != q->tx.next && !q->waits_for && !rests;
+    return prod != q->tx.next && !q->waits_for;
 }
 
 /* True: ask again. */
@@ -322,6 +314,21 @@ void vif_kick(struct vif_queue *q)
         preempt_point();
 }
 
+/* Its own timer moves what it has for others, should that be much. */
+static void serve(struct vif_queue *q)
+{
+    unsigned turns = 0;
+
+    __atomic_store_n(&q->asked, true, __ATOMIC_SEQ_CST);
+    while (try_turn(q)) {
+        if (++turns == SERVED_TURNS) {
+            vif_rate_go_on(q->vif, q);
+            return;
+        }
+        preempt_point();
+    }
+}
+
 void vif_wake_senders(struct vif_queue *to)
 {
     bool again = __atomic_load_n(&to->nr_senders, __ATOMIC_RELAXED);
@@ -332,7 +339,7 @@ void vif_wake_senders(struct vif_queue *to)
     vif_turns_fed(to);
     while ((q = vif_turns_next(to, &again)) || again) {
         if (q) {
-            vif_kick(q);
+            serve(q);
             vif_turns_over(to, q);
         }
         preempt_point();
