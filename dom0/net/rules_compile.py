@@ -244,7 +244,7 @@ class Compiler:
                      action=i.ACTIONS.index(action), reject=i.REJECTS.index(rule.reject),
                      src=self.zone(rule.src.where, rule), dst=self.zone(rule.dst.where, rule),
                      protos=self.protocols(rule), log=self.log(rule.log),
-                     sample=rule.log.sample if rule.log else 0, klass=i.CLASSES.index(rule.klass))
+                     sample=rule.log.sample if rule.log else 0)
         if rule.dscp is not None:
             out.dscp = rule.dscp
         self.extras(rule, out)

@@ -124,7 +124,7 @@ class Decompiler:
             limit=self.rates[r.rate - 1] if r.rate else None,
             otherwise="next" if r.what & i.W_ELSE_NEXT else "drop",
             log=self.log(r.log, r.sample, said.get("label")),
-            dscp=None if r.dscp == i.DSCP_NONE else r.dscp, klass=i.CLASSES[r.klass],
+            dscp=None if r.dscp == i.DSCP_NONE else r.dscp,
             tag=self.names["tags"][r.tag - 1] if r.tag else None,
             tagged=self.names["tags"][r.tagged - 1] if r.tagged else None,
             ttl=r.ttl or None, note=said.get("note"), name=said.get("name"))

@@ -25,7 +25,6 @@ REJECTS = [None, "rst", "port", "admin", "host"]
 SET_KINDS = [None, "ip", "net", "port", "ip.port", "mac"]
 RATE_UNITS = {"cps": 1, "pps": 2, "kbit": 3, "mbit": 3}
 RATE_PERS = {"rule": 1, "vif": 2, "src": 3, "dst": 4}
-CLASSES = [None, "normal", "express"]
 FACTS = {"own": 1, "shared": 2, "inside": 4, "leased": 8}
 MASK64 = (1 << 64) - 1
 
@@ -101,10 +100,10 @@ class Rule:
     log: int = 0
     dscp: int = DSCP_NONE
     sample: int = 0
-    klass: int = 0
+    zero: int = 0
     tag: int = 0
     tagged: int = 0
-    zero: int = 0
+    zero2: int = 0
     port_low: int = 0
     port_span: int = 0xFFFF
 

@@ -193,7 +193,6 @@ class Rule:
     otherwise: str = "drop"
     log: Log = None
     dscp: int = None
-    klass: str = None
     tag: str = None
     tagged: str = None
     ttl: int = None
@@ -219,7 +218,6 @@ class Rule:
             words.append(f"limit {self.limit}" + (" else next" if self.otherwise == "next" else ""))
         words += [str(self.log)] if self.log else []
         words += [f"dscp {self.dscp}"] if self.dscp is not None else []
-        words += [f"class {self.klass}"] if self.klass else []
         words += [f"tag {self.tag}"] if self.tag else []
         words += [f"tagged {self.tagged}"] if self.tagged else []
         words += [f"ttl {duration_text(self.ttl)}"] if self.ttl else []

@@ -220,7 +220,7 @@ def elements_of(kind, tree):
 
 # ---- statements ----
 
-CLAUSE_WORDS = {"src": "from", "dst": "to", "protos": "proto", "icmp": "type", "klass": "class"}
+CLAUSE_WORDS = {"src": "from", "dst": "to", "protos": "proto", "icmp": "type"}
 
 
 class Reader:
@@ -401,9 +401,6 @@ class Reader:
     def dscp(self, tree):
         return "dscp", number(tree.children[1], 0, 63, "a DSCP")
 
-    def class_(self, tree):
-        return "klass", str(tree.children[1])
-
     def tag(self, tree):
         name = tree.children[1]
         self.tags.add(str(name))
@@ -437,7 +434,7 @@ class Reader:
         places = {}
         for clause in clauses:
             token = clause.children[0]
-            key, value = getattr(self, {"from": "from_", "class": "class_"}.get(clause.data, clause.data))(clause)
+            key, value = getattr(self, {"from": "from_"}.get(clause.data, clause.data))(clause)
             if key in parts:
                 raise error(token, f"the rule has a '{CLAUSE_WORDS.get(key, key)}' already")
             parts[key] = value
@@ -462,6 +459,8 @@ class Reader:
                 raise error(places[key], "ports need a protocol that has some: tcp, udp, sctp")
         if rule.reject == "rst" and only != {6}:
             raise error(word, "'reject with rst' needs 'proto tcp'")
+        if rule.dscp is not None and rule.action not in ("pass", "count"):
+            raise error(places["dscp"], f"what is to be marked must pass, it does not by '{rule.action}'")
 
     def statement(self, tree):
         getattr(self, tree.data)(tree)

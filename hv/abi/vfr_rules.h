@@ -29,7 +29,6 @@
 #define VFR_SET_MAX     65536 /* elements of a set */
 #define VFR_RATES_MAX   256
 #define VFR_TAGS_MAX    32
-#define VFR_CLASSES_MAX 16
 
 /* Protocols that rules name have classes of their own; 0 is for all others. */
 #define VFR_PROTO_CLASSES 16
@@ -105,12 +104,12 @@ struct vfr_rule {
     uint8_t log;     /* VFR_LOG_ */
     uint8_t dscp;    /* to be written into the packets; VFR_DSCP_NONE */
     uint32_t sample; /* of this many records one is kept; 0: all */
-    uint8_t class;   /* of the shaper; 0: none said */
-    uint8_t tag;     /* 1 + number; 0: none */
-    uint8_t tagged;  /* the same */
     uint8_t zero;
+    uint8_t tag;    /* 1 + number; 0: none */
+    uint8_t tagged; /* the same */
+    uint8_t zero2;
     uint16_t port_low, port_span; /* vfr_rule_window() */
-    uint8_t zero2[8];
+    uint8_t zero3[8];
 };
 
 enum vfr_match_kind {

@@ -232,6 +232,7 @@ static must_inline void tell(const struct vfr_flow *f, u32 i, bool answer,
     hit->flow = i;
     hit->rule_index = f->rule_index;
     hit->log = f->log;
+    hit->dscp = f->dscp;
     hit->answer = answer;
 }
 

@@ -77,7 +77,8 @@ struct vfr_flow {
     u8 state, timer;
     u8 marks; /* VFR_FLOW_ANSWERED and so on */
     u8 log;   /* the caller's: what is to be logged about it */
-    u16 spare;
+    u8 dscp;  /* likewise: what its packets are marked with */
+    u8 spare;
     u64 packets[2], bytes[2]; /* [1]: answers */
     u64 id;                   /* never twice since the table began */
     ns_t created;
@@ -192,7 +193,7 @@ enum vfr_flow_result {
 struct vfr_flow_hit {
     u32 flow;
     u16 rule_index;
-    u8 log;
+    u8 log, dscp;
     bool answer; /* the packet goes towards who began the flow */
 };
 
@@ -215,7 +216,7 @@ enum vfr_reason vfr_flow_check_first(const struct vfr_tuple *tuple, u16 flags, u
 struct vfr_flow_verdict {
     u32 generation, rule;
     u16 rule_index;
-    u8 log;
+    u8 log, dscp;
 };
 
 struct vfr_flow_new {

@@ -206,6 +206,7 @@ static void fill(struct vfr_flow *f, const struct vfr_flow_key *key,
                            .vif = {new->use.in, new->use.out},
                            .rule_index = new->verdict.rule_index,
                            .log = new->verdict.log,
+                           .dscp = new->verdict.dscp,
                            .packets = {1, 0},
                            .bytes = {new->use.bytes, 0},
                            .created = new->use.now,
@@ -329,6 +330,7 @@ int vfr_flow_confirm(struct vfr_flow_table *t, const struct vfr_flow_key *key,
     f->rule = verdict->rule;
     f->rule_index = verdict->rule_index;
     f->log = verdict->log;
+    f->dscp = verdict->dscp;
     unlock(home_of(t, f));
     return 0;
 }

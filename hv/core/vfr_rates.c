@@ -46,12 +46,12 @@ static struct vfr_bucket *claim(const struct vfr_rates *t, u64 key, u64 now)
 }
 
 bool vfr_rates_take(const struct vfr_rates *t, const struct vfr_rate *rate, u64 key, u32 units,
-                    u64 now, bool commit)
+                    u64 now)
 {
     struct vfr_bucket *b = find(t, key);
-    u64 worth = (MIN(units, 65535U) * rate->cost) >> VFR_RATE_SHIFT, full_at, from;
+    u64 worth = vfr_rates_worth(rate, units), full_at, from;
 
-    if (!b && commit)
+    if (!b)
         b = claim(t, key, now);
     if (!b)
         return true;
@@ -60,7 +60,16 @@ bool vfr_rates_take(const struct vfr_rates *t, const struct vfr_rate *rate, u64 
         from = MAX(full_at, now);
         if (from - now > rate->depth)
             return false;
-    } while (commit && !__atomic_compare_exchange_n(&b->full_at, &full_at, from + worth, false,
-                                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&b->full_at, &full_at, from + worth, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     return true;
+}
+
+bool vfr_rates_would(const struct vfr_rates *t, const struct vfr_rate *rate, u64 key, u64 spent,
+                     u64 now)
+{
+    const struct vfr_bucket *b = find(t, key);
+    const u64 full_at = b ? __atomic_load_n(&b->full_at, __ATOMIC_RELAXED) : 0;
+
+    return MAX(full_at, now) - now + spent <= rate->depth;
 }

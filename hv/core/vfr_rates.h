@@ -36,11 +36,20 @@ void vfr_rates_init(struct vfr_rates *t, struct vfr_bucket *buckets, u64 nr, u64
 /* Whose bucket: of this rate and what it is counted for, any two numbers. */
 u64 vfr_rates_key(const struct vfr_rates *t, u32 rate_id, u64 high, u64 low);
 
+/* What 'units' take, in ns. */
+static inline u64 vfr_rates_worth(const struct vfr_rate *rate, u32 units)
+{
+    return (MIN(units, 65535U) * rate->cost) >> VFR_RATE_SHIFT;
+}
+
 /*
- * Is there anything in the bucket? Then 'units' are taken, if 'commit'. 'now' is since boot, and may
- * differ between CPUs.
+ * Is there anything in the bucket? Then 'units' are taken. 'now' is since boot, and may differ
+ * between CPUs.
  */
 bool vfr_rates_take(const struct vfr_rates *t, const struct vfr_rate *rate, u64 key, u32 units,
-                    u64 now, bool commit);
+                    u64 now);
+/* Would there be, after others took what is worth 'spent'? */
+bool vfr_rates_would(const struct vfr_rates *t, const struct vfr_rate *rate, u64 key, u64 spent,
+                     u64 now);
 
 #endif

@@ -1,4 +1,5 @@
 #include "core/vfr_rules.h"
+#include "core/vfr_wire.h"
 
 static const void *part(const struct vfr_image *image, u32 at)
 {
@@ -232,21 +233,40 @@ static u64 bucket_key(const struct vfr_rules *r, const struct vfr_rule *rule,
     }
 }
 
-static bool take(const struct vfr_rules *r, const struct vfr_rule *rule,
-                 const struct vfr_question *q)
+/* A rule further up may have asked the same bucket about the same packet. */
+static rarely bool would_take(const struct vfr_rules *r, const struct vfr_rate *rate,
+                              struct vfr_spent ask, u64 now, struct vfr_trace *t)
 {
-    const struct vfr_rate *rate = &r->rates[rule->rate - 1];
-    u32 units = rate->unit == VFR_RATE_BYTES ? q->packet->len : 1;
+    u64 spent = 0;
 
-    return vfr_rates_take(r->buckets, rate, bucket_key(r, rule, rate, q), units, q->now,
-                          q->commit);
+    for (u32 i = 0; t && i < t->nr_spent; i++)
+        spent += t->spent[i].key == ask.key ? t->spent[i].worth : 0;
+    if (!vfr_rates_would(r->buckets, rate, ask.key, spent, now))
+        return false;
+    if (t && t->nr_spent < VFR_SPENT_MAX)
+        t->spent[t->nr_spent++] = ask;
+    return true;
 }
 
-bool vfr_rules_meter(const struct vfr_rules *r, u32 rule, const struct vfr_question *q)
+static bool take(const struct vfr_rules *r, const struct vfr_rule *rule,
+                 const struct vfr_question *q, struct vfr_trace *trace)
+{
+    const struct vfr_rate *rate = &r->rates[rule->rate - 1];
+    const u32 units = rate->unit == VFR_RATE_BYTES ? q->packet->len : 1;
+    const u64 key = bucket_key(r, rule, rate, q);
+
+    if (likely(q->commit))
+        return vfr_rates_take(r->buckets, rate, key, units, q->now);
+    return would_take(r, rate, (struct vfr_spent){key, vfr_rates_worth(rate, units)}, q->now,
+                      trace);
+}
+
+bool vfr_rules_meter(const struct vfr_rules *r, u32 rule, const struct vfr_question *q,
+                     struct vfr_trace *trace)
 {
     if (rule >= r->image->nr_rules || !r->rules[rule].rate)
         return true;
-    return take(r, &r->rules[rule], q);
+    return take(r, &r->rules[rule], q, trace);
 }
 
 /* ---- the verdict ---- */
@@ -265,8 +285,6 @@ static void mark(struct vfr_verdict *v, const struct vfr_rule *rule)
     add_log(v, rule->log, rule->id, rule->sample);
     if (rule->dscp != VFR_DSCP_NONE)
         v->dscp = rule->dscp;
-    if (rule->class)
-        v->class = rule->class;
     if (rule->tag)
         v->tags |= 1u << (rule->tag - 1) % VFR_TAGS_MAX;
 }
@@ -298,10 +316,11 @@ static void decide_default(struct vfr_verdict *v, const struct vfr_rules *r,
 /*
  * What a rule whose clauses all hold does. VFR_STEP_MATCHES and VFR_STEP_RATE: others decide.
  */
-static enum vfr_step_end apply(struct vfr_verdict *v, const struct judgement *j, u32 index)
+static enum vfr_step_end apply(struct vfr_verdict *v, const struct judgement *j, u32 index,
+                               struct vfr_trace *trace)
 {
     const struct vfr_rule *rule = &j->r->rules[index];
-    bool within = !rule->rate || take(j->r, rule, j->q);
+    bool within = !rule->rate || take(j->r, rule, j->q, trace);
 
     if (!within && rule->what & VFR_W_ELSE_NEXT)
         return VFR_STEP_RATE;
@@ -340,7 +359,7 @@ static bool ask(struct vfr_verdict *v, const struct judgement *j, u32 index,
     enum vfr_step_end end = test(j, index, v->tags);
 
     if (!end)
-        end = apply(v, j, index);
+        end = apply(v, j, index, trace);
     if (unlikely(trace))
         note(trace, index, end);
     if (end >= VFR_STEP_MATCHES)

@@ -93,14 +93,14 @@ struct vfr_question {
 };
 
 struct vfr_verdict {
-    u8 action;      /* never VFR_COUNT */
-    u8 reject;      /* with VFR_REJECT; never VFR_REJECT_USUAL */
-    u8 reason;      /* enum vfr_reason: OK, RULE, DEFAULT */
-    bool beyond;    /* it would have passed but for its rule's rate */
-    bool metered;   /* its packets count for the rule's rate: vfr_rules_meter() */
-    u8 log;         /* VFR_LOG_, of all the rules that matched */
-    u8 dscp, class; /* as in struct vfr_rule, of the last that said so */
-    u16 rule;       /* index; nr_rules: the default */
+    u8 action;    /* never VFR_COUNT */
+    u8 reject;    /* with VFR_REJECT; never VFR_REJECT_USUAL */
+    u8 reason;    /* enum vfr_reason: OK, RULE, DEFAULT */
+    bool beyond;  /* it would have passed but for its rule's rate */
+    bool metered; /* its packets count for the rule's rate: vfr_rules_meter() */
+    u8 log;       /* VFR_LOG_, of all the rules that matched */
+    u8 dscp;      /* as in struct vfr_rule, of the last that said so */
+    u16 rule;     /* index; nr_rules: the default */
     u32 id;
     u32 log_id; /* the first rule that asked for a record; 0: the default, or none */
     u32 sample; /* its 1/n; 0 is 1 */
@@ -135,9 +135,18 @@ struct vfr_step {
     u16 end;
 };
 
+/* What rules took of rates, where nothing is taken: by the bucket's key. */
+struct vfr_spent {
+    u64 key, worth;
+};
+
+#define VFR_SPENT_MAX 8
+
 struct vfr_trace {
     struct vfr_step *steps;
     u32 max, nr; /* nr above max: steps were lost */
+    struct vfr_spent spent[VFR_SPENT_MAX];
+    u32 nr_spent; /* what is more is forgotten */
 };
 
 /*
@@ -149,6 +158,7 @@ void vfr_rules_judge(const struct vfr_rules *r, const struct vfr_question *q,
                      struct vfr_verdict *v);
 
 /* A later packet of a flow whose verdict was 'metered' by this rule may pass. */
-bool vfr_rules_meter(const struct vfr_rules *r, u32 rule, const struct vfr_question *q);
+bool vfr_rules_meter(const struct vfr_rules *r, u32 rule, const struct vfr_question *q,
+                     struct vfr_trace *trace);
 
 #endif

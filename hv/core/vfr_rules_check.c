@@ -166,8 +166,10 @@ static bool action_fits(const struct vfr_image *i, const struct vfr_rule *r)
         return false;
     if (r->rate > i->nr_rates || (r->what & VFR_W_ELSE_NEXT && !r->rate))
         return false;
-    return log_fits(r->log, r->sample) && r->dscp <= VFR_DSCP_NONE &&
-           r->class < VFR_CLASSES_MAX;
+    /* What does not pass is not marked. */
+    if (r->dscp > VFR_DSCP_NONE || (r->dscp < VFR_DSCP_NONE && r->action < VFR_PASS))
+        return false;
+    return log_fits(r->log, r->sample);
 }
 
 static bool rule_fits(const struct vfr_image *i, u32 index, u32 *next_match)
@@ -175,8 +177,8 @@ static bool rule_fits(const struct vfr_image *i, u32 index, u32 *next_match)
     const struct vfr_rule *r = (const struct vfr_rule *)at(i, i->rules_at) + index;
     const u64 *gates = at(i, i->gates_at);
 
-    if (!r->id || gates[index] != vfr_rule_gate(r) || r->zero ||
-        !all_zero(r->zero2, sizeof(r->zero2)))
+    if (!r->id || gates[index] != vfr_rule_gate(r) || r->zero || r->zero2 ||
+        !all_zero(r->zero3, sizeof(r->zero3)))
         return false;
     for (unsigned n = 0; n < VFR_CLAUSES; n++) {
         if (!clause_fits(i, r->clause[n], n & 1, next_match))

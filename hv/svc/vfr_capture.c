@@ -6,6 +6,7 @@
 #include "core/vfr_wire.h"
 #include "guest/vtime.h"
 #include "kern/heap.h"
+#include "svc/vfr_forward.h"
 #include "svc/vfr_log.h"
 
 #define SECONDS_MAX 86400
@@ -203,6 +204,8 @@ static void restore(const struct vif_packet *p, u8 *head)
 
     put_mac(head, p->parsed.eth_dst);
     put_mac(head + 6, p->parsed.eth_src);
+    if (p->parsed.class != VFR_C_ARP)
+        vfr_set_dscp(ip, p->parsed.class, p->parsed.dscp);
     if (p->parsed.class == VFR_C_IP6) {
         ip[7] = p->parsed.ttl;
     } else if (p->parsed.class == VFR_C_IP4 && ip[8] != p->parsed.ttl) {

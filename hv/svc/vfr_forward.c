@@ -151,6 +151,8 @@ static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
         .now = (u64)j->now,
     };
 
+    if (unlikely(sink))
+        sink->trace.nr = 0;
     vfr_rules_judge(&s->rules, &q,
                     &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)],
                     sink ? &sink->trace : NULL, v);
@@ -165,17 +167,63 @@ static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_ve
     return vfr_refuse(j->p, v);
 }
 
-/* In a flow's 'log', beside VFR_LOG_: its packets count for its rule's rate. */
+rarely void vfr_set_dscp(u8 *ip, u8 class, u8 dscp)
+{
+    const u16 old = get_be16(ip);
+
+    if (class == VFR_C_IP6) {
+        put_be16(ip, (old & 0xf03f) | dscp << 6);
+        return;
+    }
+    put_be16(ip, (old & 0xff03) | dscp << 2);
+    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, get_be16(ip)));
+}
+
+static void mark(const struct vfr_judgement *j, u8 dscp)
+{
+    const struct vfr_packet *x = &j->p->parsed;
+
+    if (dscp < VFR_DSCP_NONE && dscp != x->dscp)
+        vfr_set_dscp(j->p->head + x->l3_offset, x->class, dscp);
+}
+
+/* In a flow's 'log', beside VFR_LOG_: its packets count for its rule's rate, or are marked. */
 #define FLOW_METERED 0x80
+#define FLOW_MARKED  0x40
+
+static u8 flags_of(const struct vfr_verdict *v)
+{
+    return (v->metered ? FLOW_METERED : 0) | (v->dscp < VFR_DSCP_NONE ? FLOW_MARKED : 0);
+}
 
 static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
                                         const struct vfr_verdict *v)
 {
-    return (struct vfr_flow_verdict){
-        .generation = j->ruleset->generation,
-        .rule = v->id,
-        .rule_index = v->rule,
-        .log = (u8)(vfr_log_choose(v) | (v->metered ? FLOW_METERED : 0))};
+    return (struct vfr_flow_verdict){.generation = j->ruleset->generation,
+                                     .rule = v->id,
+                                     .rule_index = v->rule,
+                                     .log = (u8)(vfr_log_choose(v) | flags_of(v)),
+                                     .dscp = v->dscp};
+}
+
+/* The rules let it pass, and answers too. */
+static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
+                       const struct vfr_flow_use *use, const struct vfr_verdict *v)
+{
+    const struct vfr_flow_new new = {.use = *use, .verdict = for_flow(j, v)};
+    u32 index;
+    int rc;
+
+    if (unlikely(vfr_sink_of(j)))
+        return vfr_sink_begins(vfr_sink_of(j), j);
+    if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
+        return VFR_R_LOG_FULL;
+    lock(&vfr.flow_lock);
+    rc = vfr_flow_create(&vfr.flows, key, &new, &index);
+    if (rc == VFR_R_OK && new.verdict.log & VFR_LOG_NEW)
+        vfr_log_begun(&vfr.flows.flow[index], j->p->parsed.tcp_flags);
+    unlock(&vfr.flow_lock);
+    return rc;
 }
 
 /* A packet of no flow: VFR_R_OK and it may pass, -XEN_EAGAIN: look again, or why not. */
@@ -183,9 +231,7 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
                       const struct vfr_flow_use *use)
 {
     const struct vfr_packet *x = &j->p->parsed;
-    struct vfr_flow_new new = {.use = *use};
     struct vfr_verdict v;
-    u32 index;
     int rc;
 
     if (x->flags & VFR_P_INNER)
@@ -202,18 +248,10 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
         return refuse(j, &v);
-    if (v.action == VFR_PASS_STATELESS || asks_for_address(j))
-        return VFR_R_OK;
-    if (unlikely(vfr_sink_of(j)))
-        return vfr_sink_begins(vfr_sink_of(j), j);
-    new.verdict = for_flow(j, &v);
-    if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
-        return VFR_R_LOG_FULL;
-    lock(&vfr.flow_lock);
-    rc = vfr_flow_create(&vfr.flows, key, &new, &index);
-    if (rc == VFR_R_OK && new.verdict.log & VFR_LOG_NEW)
-        vfr_log_begun(&vfr.flows.flow[index], x->tcp_flags);
-    unlock(&vfr.flow_lock);
+    rc = v.action == VFR_PASS_STATELESS || asks_for_address(j) ? VFR_R_OK
+                                                               : create_flow(j, key, use, &v);
+    if (rc == VFR_R_OK)
+        mark(j, v.dscp);
     return rc;
 }
 
@@ -233,24 +271,46 @@ static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_p
     }
 }
 
-/* A packet of a flow of which each counts, as one of those that go the first one's way. */
-static enum vfr_reason meter(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
+/* A packet of a flow counts for its rule's rate, as one of those that go the first one's way. */
+static bool meter(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
 {
+    struct vfr_sink *sink = vfr_sink_of(j);
     struct vfr_packet first;
     const struct vfr_question q = {.packet = &first,
                                    .vif = hit->answer ? j->out->index : j->in->index,
-                                   .commit = !vfr_sink_of(j),
+                                   .commit = !sink,
                                    .now = (u64)j->now};
 
-    if (!(hit->log & FLOW_METERED))
-        return VFR_R_OK;
     first_packet(&j->p->parsed, hit->answer, &first);
-    return vfr_rules_meter(&j->ruleset->rules, hit->rule_index, &q) ? VFR_R_OK : VFR_R_RATE;
+    return vfr_rules_meter(&j->ruleset->rules, hit->rule_index, &q, sink ? &sink->trace : NULL);
+}
+
+/* What rules do with each packet of a flow. */
+static enum vfr_reason treat(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
+{
+    if (hit->log & FLOW_METERED && !meter(j, hit))
+        return VFR_R_RATE;
+    if (hit->log & FLOW_MARKED)
+        mark(j, hit->dscp);
+    return VFR_R_OK;
+}
+
+/* What is explained goes this way without a flow being confirmed or ended. */
+static rarely int would_become(const struct vfr_judgement *j, const struct vfr_flow_key *key,
+                               const struct vfr_flow_use *use, const struct vfr_verdict *v,
+                               bool answer)
+{
+    const struct vfr_flow_hit hit = {
+        .rule_index = v->rule, .log = flags_of(v), .dscp = v->dscp, .answer = answer};
+
+    if (v->action == VFR_PASS_STATELESS)
+        return begin_flow(j, key, use);
+    return v->reason == VFR_R_OK ? (int)treat(j, &hit) : (int)refuse(j, v);
 }
 
 /* The rules have changed since the flow began. */
 static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key *key,
-                       const struct vfr_flow_hit *hit)
+                       const struct vfr_flow_use *use, const struct vfr_flow_hit *hit)
 {
     struct vfr_sink *sink = vfr_sink_of(j);
     const bool answer = hit->answer;
@@ -260,13 +320,13 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     int rc;
 
     if (unlikely(sink) && vfr_sink_belongs(sink, j, hit))
-        return meter(j, hit);
+        return treat(j, hit);
     if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
         return VFR_R_ICMP_UNSOLICITED;
     first_packet(&j->p->parsed, answer, &first);
     ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
     if (unlikely(sink))
-        return v.reason == VFR_R_OK ? VFR_R_OK : (int)vfr_refuse(j->p, &v);
+        return would_become(j, key, use, &v, answer);
     again = for_flow(j, &v);
     lock(&vfr.flow_lock);
     rc = v.action == VFR_PASS ? vfr_flow_confirm(&vfr.flows, key, &again)
@@ -299,12 +359,13 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
         vfr_flow_key(&vfr.flows, tuple, j->segment, x->flags, &key);
         switch (vfr_flow_lookup(&vfr.flows, &key, &use, &hit)) {
         case VFR_FLOW_HIT:
-            return likely(!(hit.log & FLOW_METERED)) ? VFR_R_OK : meter(j, &hit);
+            return likely(!(hit.log & (FLOW_METERED | FLOW_MARKED))) ? VFR_R_OK
+                                                                     : treat(j, &hit);
         case VFR_FLOW_MISS:
             rc = begin_flow(j, &key, &use);
             break;
         case VFR_FLOW_STALE:
-            rc = judge_again(j, &key, &hit);
+            rc = judge_again(j, &key, &use, &hit);
             break;
         case VFR_FLOW_BUSY:
             tlb_relax();

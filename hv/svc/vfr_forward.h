@@ -11,4 +11,7 @@
  */
 enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to);
 
+/* Marks the packet of this class whose IP header that is; its two bits of ECN stay. */
+void vfr_set_dscp(u8 *ip, u8 class, u8 dscp);
+
 #endif

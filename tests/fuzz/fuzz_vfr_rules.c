@@ -132,7 +132,7 @@ static void judge(struct vfr_rules *r, u64 n)
 {
     static struct vfr_counter counters[VFR_RULES_MAX + 1];
     struct vfr_step steps[4];
-    struct vfr_trace trace = {steps, 4, 0};
+    struct vfr_trace trace = {.steps = steps, .max = 4};
     struct vfr_zones from, to;
     struct vfr_packet p;
     struct vfr_question q = {&p, {&from, (u8)n}, {&to, (u8)mix(n)}, (u16)n, n & 1, mix(n) >> 2};
@@ -148,7 +148,7 @@ static void judge(struct vfr_rules *r, u64 n)
     FUZZ_CHECK(v.action < VFR_COUNT && v.rule <= r->image->nr_rules);
     FUZZ_CHECK(v.action == traced.action && v.id == traced.id && v.tags == traced.tags);
     FUZZ_CHECK(vfr_rules_find(r, v.id) == v.rule);
-    vfr_rules_meter(r, v.rule, &q);
+    vfr_rules_meter(r, v.rule, &q, NULL);
 }
 
 static void judge_all(const struct vfr_image *image)

@@ -177,22 +177,23 @@ bool front_connect(struct front *f, unsigned buffers)
     return good;
 }
 
-static u16 ip_checksum(const u8 *h)
+void front_sum(u8 *p)
 {
     u32 sum = 0;
 
-    for (unsigned i = 0; i < 20; i += 2)
-        sum += h[i] << 8 | h[i + 1];
+    p[24] = p[25] = 0;
+    for (unsigned i = 14; i < 34; i += 2)
+        sum += (u32)p[i] << 8 | p[i + 1];
     while (sum >> 16)
         sum = (sum & 0xffff) + (sum >> 16);
-    return (u16)~sum;
+    p[24] = (u8)(~sum >> 8);
+    p[25] = (u8)~sum;
 }
 
 void front_udp(u8 *p, u32 len, u8 from, u8 to)
 {
     const u8 head[] = {FRONT_ROUTER, 2, 0, 0, 0, 0, from, 8, 0, 0x45, 0};
     u32 ip = len - 14;
-    u16 sum;
 
     memset(p, 0, 42);
     memcpy(p, head, sizeof(head));
@@ -203,9 +204,7 @@ void front_udp(u8 *p, u32 len, u8 from, u8 to)
     p[26] = p[30] = 10;
     p[29] = from;
     p[33] = to;
-    sum = ip_checksum(p + 14);
-    p[24] = (u8)(sum >> 8);
-    p[25] = (u8)sum;
+    front_sum(p);
     p[35] = 7;
     p[37] = 9;
     p[38] = (u8)((ip - 20) >> 8);
@@ -216,13 +215,8 @@ void front_udp(u8 *p, u32 len, u8 from, u8 to)
 
 void front_tcp(u8 *p, u8 flags)
 {
-    u16 sum;
-
     p[23] = 6;
-    p[24] = p[25] = 0;
-    sum = ip_checksum(p + 14);
-    p[24] = (u8)(sum >> 8);
-    p[25] = (u8)sum;
+    front_sum(p);
     memset(p + 38, 0, 16);
     p[46] = 0x50;
     p[47] = flags;

@@ -68,6 +68,8 @@ bool front_connect(struct front *f, unsigned buffers);
 
 /* A UDP datagram of 'len' bytes, Ethernet header included, from 10.0.0.'from' to 10.0.0.'to'. */
 void front_udp(u8 *p, u32 len, u8 from, u8 to);
+/* Its IP header's checksum, after a change. */
+void front_sum(u8 *p);
 /* What was a datagram is a TCP segment with a header of 20 bytes. */
 void front_tcp(u8 *p, u8 flags);
 

@@ -3,10 +3,13 @@
  * Two front ends of one kernel; the figures are the least of many rounds and have the guest's own
  * part of the event's hypercall in them. bench/vfr/run makes a table of them.
  */
+#include "abi/vfr_log.h"
 #include "front.h"
 
 #define BATCH  32
 #define ROUNDS 20
+#define OTHERS 998 /* interfaces beside the two */
+#define EACH   101 /* flows that each of them begins */
 
 static struct front a, b;
 static u8 *pages[16]; /* what is sent: a packet of several pages lies in the first of them */
@@ -119,11 +122,11 @@ static u64 round_trip(void)
 }
 
 /* Datagrams from one port after the other: each begins a flow. */
-static u64 beginnings(u32 n)
+static u64 beginnings(u32 from, u32 n)
 {
     u64 least = ~0UL, t;
 
-    for (u32 port = 1024; port < 1024 + n; port++) {
+    for (u32 port = from; port < from + n; port++) {
         front_udp(pages[0], 106, 1, 2);
         pages[0][34] = (u8)(port >> 8);
         pages[0][35] = (u8)port;
@@ -137,9 +140,76 @@ static u64 beginnings(u32 n)
     return least;
 }
 
+/* The rule writes down what it lets pass, or does not any longer. */
+static void set_log(u8 log)
+{
+    struct serai_vfr_rules r = {
+        .image = (u64)&front_image, .len = sizeof(front_image), .generation = front_generation};
+
+    front_image.rule.log = log;
+    is(front_rules(VFR_RULES_INSTALL, &r), 0, "rules with log %u", log);
+}
+
+/* Nobody wants to know what was changed. */
+static void forget_changes(void)
+{
+    struct serai_vfr_log o = {.op = VFR_LOG_READ, .ring = VFR_RING_AUDIT, .done = ~0UL};
+
+    HC(arch_7, SERAI_OP_VFR_LOG, &o, 0, 0, 0);
+    o.at = o.done = o.produced;
+    is(HC(arch_7, SERAI_OP_VFR_LOG, &o, 0, 0, 0), 0, "the audit log is read");
+}
+
+/* One more interface, 10.0.'net'.'last', which stays when the next one comes. */
+static bool add_other(struct front *f, u16 handle, u8 net, u8 last)
+{
+    *f = (struct front){0};
+    front_prepare(f, handle, last);
+    f->vif.mac[4] = net;
+    f->vif.prefixes[0].low |= (u64)net << 8;
+    return is(front_op(&f->vif, VFR_VIF_CONNECT), 0, "connect");
+}
+
+/* Its flows, to 'b'; false: not all have begun. */
+static bool begin_flows(struct front *f, u8 net, u8 last)
+{
+    u8 *p = pages[0];
+
+    for (unsigned port = 1; port <= EACH; port++) {
+        front_udp(p, 60, last, 2);
+        p[10] = p[28] = net;
+        front_sum(p);
+        p[35] = (u8)port;
+        front_request(f, refs[0], 0, 60, 0);
+        front_push(f);
+        if (drain(&b) != 1)
+            return false;
+        while (front_answer(f) != 99)
+            ;
+    }
+    return true;
+}
+
+/* Makes the many interfaces, and their flows. */
+static bool crowd(void)
+{
+    static struct front other;
+
+    for (u16 i = 0; i < OTHERS; i++) {
+        const u8 net = (u8)(1 + i / 250), last = (u8)(1 + i % 250);
+
+        if (!ok(add_other(&other, (u16)(3 + i), net, last), "interface %u", i) ||
+            !ok(begin_flows(&other, net, last), "its flows"))
+            return false;
+        if (i % 100 == 99)
+            forget_changes();
+    }
+    return true;
+}
+
 void test_vif_bench(void)
 {
-    u64 udp64, udp1472, tcp1448, gso, rr, first;
+    u64 udp64, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded = 0;
 
     group("costs of the router");
     gnt_init(8);
@@ -164,7 +234,17 @@ void test_vif_bench(void)
     tcp1448 = small(1514);
     gso = large();
     rr = round_trip();
-    first = beginnings(1000);
-    note("ticks: udp64 %lu, udp1472 %lu, tcp1448 %lu, gso %lu, rr %lu, first %lu", udp64,
-         udp1472, tcp1448, gso, rr, first);
+    first = beginnings(1024, 1000);
+    set_log(VFR_LOG_ALL);
+    front_udp(pages[0], 106, 1, 2);
+    logged = small(106);
+    first_logged = beginnings(2024, 1000);
+    set_log(0);
+    if (crowd()) {
+        front_udp(pages[0], 106, 1, 2);
+        crowded = small(106);
+    }
+    note("ticks: udp64 %lu, udp1472 %lu, tcp1448 %lu, gso %lu, rr %lu, first %lu, logged %lu, "
+         "first_logged %lu, crowded %lu",
+         udp64, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded);
 }

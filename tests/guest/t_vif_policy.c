@@ -417,6 +417,51 @@ static void make_many(struct many *m)
     }
 }
 
+/* The next packet, from 'from' to 'to', arrives with this second byte of its IP header. */
+static void arrives(struct front *from, struct front *to, u8 mark, const char *what)
+{
+    u32 sum = 0;
+    u8 *got = NULL;
+
+    front_request(from, page_ref, 0, 60, 0);
+    front_push(from);
+    front_answer(from);
+    if (!ok(front_receive(to, &got) != NULL, "%s", what))
+        return;
+    is(got[15], mark, "%s: its mark", what);
+    for (unsigned i = 14; i < 34; i += 2)
+        sum += (u32)got[i] << 8 | got[i + 1];
+    is(sum % 0xffff, 0, "%s: its checksum", what);
+    front_push_buffers(to, 1);
+}
+
+static void marking(void)
+{
+    struct serai_vfr_rules r = {.image = (u64)&front_image, .len = sizeof(front_image)};
+
+    group("marks");
+    front_push_buffers(&a, 8);
+    front_image.rule.dscp = 46;
+    r.generation = front_generation;
+    is(front_rules(VFR_RULES_INSTALL, &r), 0, "rules that mark");
+    front_udp(page, 60, 1, 2);
+    page[15] = 3; /* congestion */
+    front_sum(page);
+    arrives(&a, &b, 46 << 2 | 3, "a packet of a flow of before");
+    arrives(&a, &b, 46 << 2 | 3, "the next one");
+    page[35] = 5;
+    arrives(&a, &b, 46 << 2 | 3, "a flow's first one");
+    front_udp(page, 60, 2, 1);
+    page[35] = 9;
+    page[37] = 5;
+    arrives(&b, &a, 46 << 2, "an answer");
+    front_image.rule.action = VFR_DROP;
+    r.generation = front_generation;
+    is(front_rules(VFR_RULES_CHECK, &r), -XEN_EINVAL, "what is dropped is not marked");
+    is(front_install(VFR_PASS), 0, "rules that do not");
+    arrives(&b, &a, 0, "the next answer");
+}
+
 static void many_rules(void)
 {
     static struct many many;
@@ -444,5 +489,6 @@ void test_vif_policy(void)
     explaining();
     explaining_wrongly();
     watching();
+    marking();
     many_rules();
 }

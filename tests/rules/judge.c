@@ -98,7 +98,7 @@ u32 judge_ask(const struct probe *p, struct vfr_verdict *v, struct vfr_step *ste
                              .vif = p->vif,
                              .commit = p->commit,
                              .now = p->now};
-    struct vfr_trace trace = {steps, max, 0};
+    struct vfr_trace trace = {.steps = steps, .max = max};
 
     vfr_zones_set(&from, p->from_zones);
     vfr_zones_set(&to, p->to_zones);

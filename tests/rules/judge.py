@@ -29,7 +29,7 @@ class Probe(ctypes.Structure):
 
 class Verdict(ctypes.Structure):
     _fields_ = [("action", U8), ("reject", U8), ("reason", U8), ("beyond", ctypes.c_bool),
-                ("metered", ctypes.c_bool), ("log", U8), ("dscp", U8), ("klass", U8), ("rule", U16),
+                ("metered", ctypes.c_bool), ("log", U8), ("dscp", U8), ("rule", U16),
                 ("id", U32), ("log_id", U32), ("sample", U32), ("tags", U32)]
 
 
@@ -102,4 +102,4 @@ class Judge:
         return SimpleNamespace(
             action=i.ACTIONS[v.action], reject=i.REJECTS[v.reject], rule=v.rule, id=v.id, log=log,
             log_id=v.log_id, sample=v.sample, dscp=None if v.dscp == i.DSCP_NONE else v.dscp,
-            klass=i.CLASSES[v.klass], tags=tags, beyond=v.beyond, metered=v.metered, steps=steps)
+            tags=tags, beyond=v.beyond, metered=v.metered, steps=steps)

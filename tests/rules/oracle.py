@@ -106,7 +106,7 @@ class Oracle:
     # ---- verdict ----
 
     def judge(self, p, ends, vif, now):
-        v = SimpleNamespace(rule=None, log=set(), log_rule=None, sample=0, dscp=None, klass=None, tags=set(),
+        v = SimpleNamespace(rule=None, log=set(), log_rule=None, sample=0, dscp=None, tags=set(),
                             beyond=False, metered=False, steps=[], reject=None, takes=0)
         for side, end in zip(ends, ("src", "dst")):
             side.version, side.ip, side.mac = p.version, getattr(p, end), getattr(p, "mac_" + end)
@@ -123,7 +123,6 @@ class Oracle:
                 continue
             self.mark(v, rule.log, n)
             v.dscp = v.dscp if rule.dscp is None else rule.dscp
-            v.klass = rule.klass or v.klass
             v.tags |= {rule.tag} - {None}
             if rule.action == "count" and not v.beyond:
                 continue

@@ -154,20 +154,21 @@ class World:
         clauses += [f"limit {self.pick(self.rates)}" + self.pick(("", " else drop", " else next"))] \
             if self.rates and self.chance(0.4) else []
         clauses += [self.log()] if self.chance(0.3) else []
-        clauses += [f"dscp {self.rng.randrange(64)}"] if self.chance(0.1) else []
-        clauses += ["class " + self.pick(("normal", "express"))] if self.chance(0.1) else []
         clauses += [f"tagged {self.pick(self.tags)}"] if self.tags and self.chance(0.2) else []
         clauses += ["ttl " + self.pick(("1s", "3s", "1h"))] if self.chance(0.05) else []
         clauses += ['note "why not"'] if self.chance(0.05) else []
         if self.chance(0.15):
             self.tags.append(f"t{self.rng.randrange(5)}")
             clauses.append(f"tag {self.tags[-1]}")
-        self.rng.shuffle(clauses)
         actions = ["pass", "pass", "pass stateless", "drop", "reject", "reject with admin", "reject with port",
                    "reject with host", "count", "count", "count"]
         actions += ["reject with rst"] * 3 if set(protos) == {"tcp"} else []
         name = f"rule{n}: " if self.chance(0.3) else ""
-        return name + " ".join([self.pick(actions), *clauses])
+        action = self.pick(actions)
+        if action.split()[0] in ("pass", "count") and self.chance(0.3):
+            clauses.append(f"dscp {self.rng.randrange(64)}")
+        self.rng.shuffle(clauses)
+        return name + " ".join([action, *clauses])
 
     def ruleset(self):
         lines = list(self.definitions())

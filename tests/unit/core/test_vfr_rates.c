@@ -33,7 +33,7 @@ static unsigned take_all(u64 key, u64 now)
 {
     unsigned n = 0;
 
-    while (n < 1000 && vfr_rates_take(&rates, &hundred, key, 1, now, true))
+    while (n < 1000 && vfr_rates_take(&rates, &hundred, key, 1, now))
         n++;
     return n;
 }
@@ -64,11 +64,11 @@ static void test_asking_takes_nothing(void **state)
     u64 key = vfr_rates_key(&rates, 1, 2, 3);
 
     for (unsigned i = 0; i < 100; i++)
-        assert_true(vfr_rates_take(&rates, &hundred, key, 1, SECOND, false));
+        assert_true(vfr_rates_would(&rates, &hundred, key, 0, SECOND));
     for (unsigned i = 0; i < ARRAY_SIZE(buckets); i++)
         assert_int_equal(buckets[i].key, 0);
     take_all(key, SECOND);
-    assert_false(vfr_rates_take(&rates, &hundred, key, 1, SECOND, false));
+    assert_false(vfr_rates_would(&rates, &hundred, key, 0, SECOND));
 }
 
 static void test_own_buckets(void **state)
@@ -87,7 +87,7 @@ static void test_table_too_small(void **state)
     assert_int_equal(take_all(key, SECOND), 10);
     for (u64 i = 10; i < 1000; i++) {
         assert_true(vfr_rates_take(&rates, &hundred, vfr_rates_key(&rates, 1, 2, i), 1,
-                                   SECOND + i * 1000, true));
+                                   SECOND + i * 1000));
     }
     assert_int_equal(take_all(key, SECOND + 1000), 0);
 }
@@ -97,9 +97,9 @@ static void test_extremes(void **state)
 {
     struct vfr_rate r = {.id = 1, .cost = VFR_RATE_COST_MAX, .depth = VFR_RATE_DEPTH_MAX};
 
-    assert_true(vfr_rates_take(&rates, &r, 1, ~0u, SECOND, true));
-    assert_false(vfr_rates_take(&rates, &r, 1, 1, SECOND, true));
-    assert_true(vfr_rates_take(&rates, &r, 1, 1, SECOND + (1UL << 46), true));
+    assert_true(vfr_rates_take(&rates, &r, 1, ~0u, SECOND));
+    assert_false(vfr_rates_take(&rates, &r, 1, 1, SECOND));
+    assert_true(vfr_rates_take(&rates, &r, 1, 1, SECOND + (1UL << 46)));
 }
 
 int main(void)

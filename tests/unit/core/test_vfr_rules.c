@@ -355,7 +355,6 @@ static void test_first_match(void **state)
     r = image_add_rule(w->source, 6, VFR_PASS_STATELESS);
     r->what = VFR_W_TAGGED;
     r->tagged = 32;
-    r->class = 2;
     r->log = VFR_LOG_END | VFR_LOG_STRICT;
     image_add_rule(w->source, 7, VFR_DROP);
     install(w);
@@ -367,7 +366,6 @@ static void test_first_match(void **state)
     assert_int_equal(w->verdict.log_id, 4);
     assert_int_equal(w->verdict.sample, 10);
     assert_int_equal(w->verdict.dscp, 46);
-    assert_int_equal(w->verdict.class, 2);
     assert_int_equal(w->verdict.tags, 1u << 31);
     for (unsigned i = 0; i < 6; i++)
         assert_int_equal(w->counters[i].packets, i == 1 || i == 3);
@@ -458,19 +456,19 @@ static void test_meter(void **state)
     install(w);
     judge(w);
     assert_true(w->verdict.metered);
-    while (vfr_rules_meter(&w->rules, 0, &w->question))
+    while (vfr_rules_meter(&w->rules, 0, &w->question, NULL))
         passed++;
     assert_int_equal(passed, 5);
     w->question.vif++;
-    assert_true(vfr_rules_meter(&w->rules, 0, &w->question));
-    assert_true(vfr_rules_meter(&w->rules, 1, &w->question));
+    assert_true(vfr_rules_meter(&w->rules, 0, &w->question, NULL));
+    assert_true(vfr_rules_meter(&w->rules, 1, &w->question, NULL));
 }
 
 static void test_trace(void **state)
 {
     struct world *w = *state;
     struct vfr_step steps[5];
-    struct vfr_trace t = {steps, 5, 0};
+    struct vfr_trace t = {.steps = steps, .max = 5};
     static const struct vfr_step want[] = {{0, VFR_STEP_FROM},
                                            {1, VFR_STEP_PROTO},
                                            {2, VFR_STEP_DST_PORT},
@@ -487,7 +485,7 @@ static void test_trace(void **state)
     vfr_rules_judge(&w->rules, &w->question, w->counters, &t, &w->verdict);
     assert_int_equal(t.nr, 5);
     assert_memory_equal(steps, want, sizeof(want));
-    t = (struct vfr_trace){steps, 2, 0};
+    t = (struct vfr_trace){.steps = steps, .max = 2};
     vfr_rules_judge(&w->rules, &w->question, w->counters, &t, &w->verdict);
     assert_int_equal(t.nr, 5);
 }
@@ -573,7 +571,7 @@ static void test_gates_change_nothing(void **state)
             add_random_rule(w->source, 1000 - i * 7);
         install(w);
         for (unsigned n = 0; n < 100; n++) {
-            struct vfr_trace t = {steps, 100, 0};
+            struct vfr_trace t = {.steps = steps, .max = 100};
             struct vfr_verdict v;
 
             random_packet(w);

@@ -141,9 +141,9 @@ static void test_bad_rules(void **state)
     REFUSED(r[2].log, VFR_LOG_STRICT);
     REFUSED(r[0].sample, 2);
     REFUSED(r[0].dscp, VFR_DSCP_NONE + 1);
-    REFUSED(r[0].class, VFR_CLASSES_MAX);
     REFUSED(r[0].zero, 1);
-    REFUSED(r[0].zero2[7], 1);
+    REFUSED(r[0].zero2, 1);
+    REFUSED(r[0].zero3[7], 1);
 }
 
 static void test_bad_clauses(void **state)
