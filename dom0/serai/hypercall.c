@@ -50,3 +50,14 @@ int serai_op(unsigned int op, void *arg, size_t size)
     memcpy(arg, copy, size);
     return 0;
 }
+
+int op_failed(const char *what)
+{
+    if (errno == ENOSYS)
+        return failed("%s: this hypervisor has no such operation. It is not Serai, or an older "
+                      "one than this command.",
+                      what);
+    if (errno == EPERM)
+        return failed("%s: not permitted. Only domain 0 may do it.", what);
+    return failed("%s: %s", what, strerror(errno));
+}

@@ -19,4 +19,7 @@ void *hypercall_buffer(void);
 /* Serai's own operation with a structure that is copied in and, when it succeeds, out. */
 int serai_op(unsigned int op, void *arg, size_t size); /* 0, or -1 and errno */
 
+/* For an errno that the caller does not explain itself. */
+int op_failed(const char *what);
+
 #endif

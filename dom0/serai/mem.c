@@ -7,23 +7,12 @@
 
 #define DOMAINS 0x7ff0
 
-int mem_fail(const char *what)
-{
-    if (errno == ENOSYS)
-        return failed("%s: this hypervisor has no such operation. It is not Serai, or an older "
-                      "one than this command.",
-                      what);
-    if (errno == EPERM)
-        return failed("%s: not permitted. Only domain 0 may do it.", what);
-    return failed("%s: %s", what, strerror(errno));
-}
-
 static bool look(struct serai_memory *m)
 {
     if (!serai_op(SERAI_OP_MEMORY, m, sizeof(*m)))
         return true;
     if (errno != ESRCH)
-        exit(mem_fail("the figures about memory cannot be read"));
+        exit(op_failed("the figures about memory cannot be read"));
     return false;
 }
 

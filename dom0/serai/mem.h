@@ -21,9 +21,6 @@ bool mem_find(unsigned int domid, struct serai_memory *m);
 /* The same again; it may have gone meanwhile. */
 bool mem_read(struct serai_memory *m);
 
-/* For an errno that the caller does not explain itself. */
-int mem_fail(const char *what);
-
 /* "3 'web'", or "3" */
 #define LABEL_SIZE (STORE_NAME_SIZE + 16)
 const char *mem_label(char buf[LABEL_SIZE], unsigned int domid);

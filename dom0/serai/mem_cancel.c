@@ -10,7 +10,7 @@ static int explain(const struct serai_memory *m)
     if (errno == ENOENT)
         return failed("domain %s has no instruction: there is nothing to cancel.",
                       mem_label(label, m->domid));
-    return mem_fail("the instruction stays");
+    return op_failed("the instruction stays");
 }
 
 static int run(int argc, char **argv)

@@ -108,7 +108,7 @@ static int explain(const struct serai_memory *m)
         return failed("domain %s is being destroyed. 'serai mem list' shows those there are.",
                       label);
     errno = error;
-    return mem_fail("there is no instruction, and nothing has changed");
+    return op_failed("there is no instruction, and nothing has changed");
 }
 
 /* A guest that is told to have more than it ever can tries, and may choke on it. */

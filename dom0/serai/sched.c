@@ -10,24 +10,13 @@
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
-int sched_fail(const char *what)
-{
-    if (errno == ENOSYS)
-        return failed("%s: this hypervisor has no such operation. It is not Serai, or an older "
-                      "one than this command.",
-                      what);
-    if (errno == EPERM)
-        return failed("%s: not permitted. Only domain 0 may do it.", what);
-    return failed("%s: %s", what, strerror(errno));
-}
-
 /* For reads: what is not there is an answer, anything else ends the program. */
 static bool find(unsigned int op, void *arg, size_t size)
 {
     if (!serai_op(op, arg, size))
         return true;
     if (errno != ESRCH && errno != ENOENT)
-        exit(sched_fail("the scheduler's figures cannot be read"));
+        exit(op_failed("the scheduler's figures cannot be read"));
     return false;
 }
 

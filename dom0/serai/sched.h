@@ -18,9 +18,6 @@ extern const struct command command_list, command_vcpus, command_cpus, command_s
 
 /* -- Reading. The functions that return int give DONE, or what failed() or misused() gave. */
 
-/* For an errno that the caller does not explain itself. */
-int sched_fail(const char *what);
-
 int get_domain(const char *text, struct serai_sched_domain *d);
 /* The first domain from 'domid' on: true and *d, or false when there is none. */
 bool find_domain(unsigned int domid, struct serai_sched_domain *d);

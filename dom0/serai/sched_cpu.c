@@ -11,7 +11,7 @@ static int explain(const struct serai_sched_cpu *c)
                       "Bring another one of the pool online, or move the domains away "
                       "('serai sched set DOM --pool N'; pool 0 always keeps one).",
                       c->cpu, c->pool);
-    return sched_fail("the CPU stays as it is");
+    return op_failed("the CPU stays as it is");
 }
 
 static int run(int argc, char **argv)

@@ -26,7 +26,7 @@ static int pin(const struct serai_sched_domain *d, struct serai_sched_vcpu *v, c
             "domain %u cannot run its vcpu %u on '%s': none of these CPUs is online and "
             "in the domain's pool, %u. 'serai sched cpus' shows those that are.",
             d->domid, v->vcpu, list, d->pool);
-    return sched_fail("the affinity is refused and nothing has changed");
+    return op_failed("the affinity is refused and nothing has changed");
 }
 
 static int run(int argc, char **argv)

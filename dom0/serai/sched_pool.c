@@ -67,7 +67,7 @@ static int set(struct serai_sched_pool *p, const char *list)
             "that domains use, without a CPU that is online. 'serai sched pool' shows "
             "who has which.",
             p->pool, list);
-    return sched_fail("the CPUs are refused and nothing has changed");
+    return op_failed("the CPUs are refused and nothing has changed");
 }
 
 static int run(int argc, char **argv)

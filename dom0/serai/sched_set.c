@@ -117,7 +117,7 @@ static int explain(const struct serai_sched_domain *d)
             format_percent(limit, cpus * ONE_CPU / 10 * 9),
             format_percent(taken, others_reserved(d)));
     errno = error;
-    return sched_fail("the parameters are refused and nothing has changed");
+    return op_failed("the parameters are refused and nothing has changed");
 }
 
 /* ---- the command -------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@ static int complain(const char *what)
         return failed("%s: the hypervisor has no memory in one piece for so many events. Try "
                       "fewer: --events 1024.",
                       what);
-    return sched_fail(what);
+    return op_failed(what);
 }
 
 /* ---- start and stop ----------------------------------------------------------------------- */

@@ -47,10 +47,10 @@ static void put_gap(struct vfr_log *l, const struct vfr_log_moment *m)
     l->gap_count = 0;
 }
 
-/* Room for a record, the gap before it told; false: it is lost. */
-static bool begin(struct vfr_log *l, const struct vfr_log_moment *m, u32 len)
+/* Room for a record and 'spare' behind it, the gap before it told; false: it is lost. */
+static bool begin(struct vfr_log *l, const struct vfr_log_moment *m, u32 len, u32 spare)
 {
-    if (!vfr_log_has_room(l, len)) {
+    if (!vfr_log_has_room(l, len + spare)) {
         lose(l, m);
         return false;
     }
@@ -60,11 +60,17 @@ static bool begin(struct vfr_log *l, const struct vfr_log_moment *m, u32 len)
     return true;
 }
 
+/* What a sender of refused packets leaves alone. */
+static u32 for_flows(const struct vfr_log *l)
+{
+    return l->out.size / 2;
+}
+
 /* A record in one piece, whose head is filled in here. */
 static bool write(struct vfr_log *l, const struct vfr_log_moment *m, u16 type,
                   struct vfr_log_head *record, u32 len)
 {
-    if (!begin(l, m, len))
+    if (!begin(l, m, len, type == VFR_RECORD_DROPS ? for_flows(l) : 0))
         return false;
     *record = vfr_log_stream_head(&l->out, m, type, len);
     vfr_log_stream_put(&l->out, record, len);
@@ -94,7 +100,7 @@ static bool put_flow(struct vfr_log *l, const struct vfr_log_moment *m, u16 type
                                       e->reason, e->rule,  count,    e->flow};
     struct vfr_log_head head;
 
-    if (!begin(l, m, len))
+    if (!begin(l, m, len, type == VFR_RECORD_DENY ? for_flows(l) : 0))
         return false;
     head = vfr_log_stream_head(&l->out, m, ip4 ? type : type | VFR_RECORD_IP6, len);
     vfr_log_stream_put(&l->out, &head, sizeof(head));
@@ -171,7 +177,7 @@ bool vfr_log_capture(struct vfr_log *l, const struct vfr_log_moment *m,
     struct vfr_log_capture capture;
     u64 rest = 0;
 
-    if (!begin(l, m, len))
+    if (!begin(l, m, len, 0))
         return false;
     capture = (struct vfr_log_capture){vfr_log_stream_head(&l->out, m, VFR_RECORD_CAPTURE, len),
                                        frame->vif,

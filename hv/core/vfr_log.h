@@ -8,6 +8,8 @@
  *    produced; anything else changes nothing but 'nonsense'. Nothing is read from the ring.
  *  4 Denies of one interface, rule and reason between the same networks (/24, IPv6 /64) give a
  *    record for the first, and one a second that says how many more there were.
+ *  5 Denies and drops leave half of the ring to flows: who is refused does not make those of
+ *    others go missing, nor be refused where rules are strict.
  *
  * One CPU at a time writes to a log (its own); the reader runs at the same time on any. Pure
  * otherwise: the caller owns all memory and says what time it is.

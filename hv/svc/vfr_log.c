@@ -89,14 +89,16 @@ static int make(void)
 {
     const ns_t now = time_now();
     const u64 chance = (rdtsc() ^ vtime_utc(now)) * 0x9e3779b97f4a7c15ul;
-    struct vfr_log_writer who = {.boot = (u16)(chance >> 48), .seed = chance};
+    /* One name for all, also when there was no memory for some until now. */
+    const u16 boot = logs[0] ? logs[0]->log.out.boot : (u16)(chance >> 48);
+    struct vfr_log_writer who = {.boot = boot, .seed = chance};
     struct audit_log *a;
     void *data;
 
-    for (; who.cpu < nr_cpus; who.cpu++)
+    for (; who.cpu < nr_cpus; who.cpu++, who.seed += chance)
         if (!logs[who.cpu] && !make_log(&logs[who.cpu], &who))
             return -XEN_ENOMEM;
-    who = (struct vfr_log_writer){.boot = logs[0]->ring.boot};
+    who = (struct vfr_log_writer){.boot = boot};
     a = heap_alloc_pages(heap_order(sizeof(*a)));
     data = a ? heap_alloc_pages(heap_order(AUDIT_SIZE)) : NULL;
     if (!data) {
@@ -104,7 +106,7 @@ static int make(void)
             heap_free_pages(a, heap_order(sizeof(*a)));
         return -XEN_ENOMEM;
     }
-    BUG_ON(vfr_audit_init(&a->audit, &a->ring, data, AUDIT_SIZE, &who) || begin(a, who.boot));
+    BUG_ON(vfr_audit_init(&a->audit, &a->ring, data, AUDIT_SIZE, &who) || begin(a, boot));
     __atomic_store_n(&audit, a, __ATOMIC_RELEASE);
     return 0;
 }
@@ -382,6 +384,15 @@ static struct vfr_log_event event_of(const struct vfr_flow *f)
     };
 }
 
+/* While something waits to be told of. */
+static void start_ticking(struct cpu_log *c, ns_t now)
+{
+    if (c->ticking)
+        return;
+    c->ticking = true;
+    timer_set(&c->tick, now + TICK);
+}
+
 void vfr_log_begun(const struct vfr_flow *f, u8 tcp_flags)
 {
     struct cpu_log *c = own_log();
@@ -391,7 +402,8 @@ void vfr_log_begun(const struct vfr_flow *f, u8 tcp_flags)
     if (!c)
         return;
     e.tcp_flags = tcp_flags;
-    (void)vfr_log_flow_new(&c->log, &m, &e);
+    if (!vfr_log_flow_new(&c->log, &m, &e))
+        start_ticking(c, m.now);
 }
 
 void vfr_log_ended(const struct vfr_flow *f, enum vfr_flow_end why)
@@ -406,15 +418,8 @@ void vfr_log_ended(const struct vfr_flow *f, enum vfr_flow_end why)
         return;
     e.reason = (u16)why;
     m.generation = f->generation;
-    (void)vfr_log_flow_end(&c->log, &m, &e, &counts, (u32)((f->last - f->created) / 1000000));
-}
-
-static void start_ticking(struct cpu_log *c, ns_t now)
-{
-    if (c->ticking)
-        return;
-    c->ticking = true;
-    timer_set(&c->tick, now + TICK);
+    if (!vfr_log_flow_end(&c->log, &m, &e, &counts, (u32)((f->last - f->created) / 1000000)))
+        start_ticking(c, m.now);
 }
 
 void vfr_log_denied(const struct vfr_packet *x, const struct vif *in, const struct vif *out,

@@ -363,6 +363,33 @@ entry_syscall32:
         movl    $0x101, 4(%rsp)
         CALL_AND_EXIT syscall_slow_from_assembly
 
+        /*
+         * Of the frame at r11 (rax = cs) the CPU's own, above two saved registers, and what rcx
+         * (in rbx) and rax will be; 'ring' is or'ed into cs. rdx = vcpu_info: nothing is pending.
+         */
+        .macro  IRET_FRAME ring=0
+        mov     48(%r11), %rbx          /* rflags */
+        test    $FLAG_IF, %ebx
+        jz      iret_slow_clac
+        cmpb    $0, (%rdx)
+        jne     iret_slow_clac
+        .if     \ring
+        or      $\ring, %eax
+        .endif
+        mov     %rax, 16 + 8(%rsp)
+        and     $~0x23000, %rbx         /* VM, IOPL */
+        mov     %rbx, 16 + 16(%rsp)
+        mov     32(%r11), %rax
+        mov     %rax, 16 + 0(%rsp)
+        mov     64(%r11), %rax
+        or      $3, %eax
+        mov     %rax, 16 + 32(%rsp)
+        mov     56(%r11), %rax
+        mov     %rax, 16 + 24(%rsp)
+        mov     16(%r11), %rbx          /* rcx */
+        mov     0(%r11), %rax
+        .endm
+
 /*
  * Hypercall 23: leave by the frame {rax, r11, rcx, flags, rip, cs, rflags, rsp, ss} on the guest
  * kernel's stack. The fast walks serve the common cases, back to user or to kernel mode with no
@@ -394,23 +421,7 @@ iret_pop_first:
         and     $3, %ebx
         cmp     $3, %ebx
         jne     iret_to_kernel
-        mov     48(%r11), %rbx          /* rflags */
-        test    $FLAG_IF, %ebx
-        jz      iret_slow_clac
-        cmpb    $0, (%rdx)
-        jne     iret_slow_clac
-        mov     %rax, 16 + 8(%rsp)
-        and     $~0x23000, %rbx         /* VM, IOPL */
-        mov     %rbx, 16 + 16(%rsp)
-        mov     32(%r11), %rax
-        mov     %rax, 16 + 0(%rsp)
-        mov     64(%r11), %rax
-        or      $3, %eax
-        mov     %rax, 16 + 32(%rsp)
-        mov     56(%r11), %rax
-        mov     %rax, 16 + 24(%rsp)
-        mov     16(%r11), %rbx          /* rcx for the user */
-        mov     0(%r11), %rax
+        IRET_FRAME
 iret_pop_last:
         mov     8(%r11), %r11
         CLAC
@@ -430,24 +441,7 @@ iret_pop_last:
 
 /* Back to kernel mode, as from an event: rax = cs, rdx = vcpu_info. */
 iret_to_kernel:
-        mov     48(%r11), %rbx          /* rflags */
-        test    $FLAG_IF, %ebx
-        jz      iret_slow_clac
-        cmpb    $0, (%rdx)
-        jne     iret_slow_clac
-        or      $3, %eax
-        mov     %rax, 16 + 8(%rsp)
-        and     $~0x23000, %rbx         /* VM, IOPL */
-        mov     %rbx, 16 + 16(%rsp)
-        mov     32(%r11), %rax
-        mov     %rax, 16 + 0(%rsp)
-        mov     64(%r11), %rax
-        or      $3, %eax
-        mov     %rax, 16 + 32(%rsp)
-        mov     56(%r11), %rax
-        mov     %rax, 16 + 24(%rsp)
-        mov     16(%r11), %rbx          /* rcx */
-        mov     0(%r11), %rax
+        IRET_FRAME 3
 iret_to_kernel_last:
         mov     8(%r11), %r11
         CLAC

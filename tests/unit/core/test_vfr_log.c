@@ -253,6 +253,30 @@ static void a_tick_names_a_loss(void **state)
     assert_int_equal(take(), 0);
 }
 
+/* Who is refused all the time takes no flow's place. */
+static void denies_leave_room(void **state)
+{
+    const struct vfr_log_event flow = event(0x01020304, 4100, 1);
+
+    for (u32 rule = 0; rule < SIZE; rule++) {
+        const struct vfr_log_event e = event(0x01020304, 4100, rule);
+
+        vfr_log_deny(&l, &moment, &e);
+    }
+    assert_int_equal(l.logged, SIZE / 2 / 64);
+    assert_false(vfr_log_drops(&l, &moment, &flow, 1, 1));
+    for (u32 n = 0; n < SIZE / 2 / 64 - 1; n++)
+        assert_true(vfr_log_flow_new(&l, &moment, &flow));
+    assert_false(vfr_log_flow_new(&l, &moment, &flow)); /* the gap took a place */
+    while (take())
+        ;
+    vfr_log_tick(&l, &moment);
+    while (take())
+        ;
+    assert_int_equal(account.unexplained, 0);
+    assert_int_equal(account.lost, SIZE - SIZE / 2 / 64 + 2);
+}
+
 static void a_reader_that_lies(void **state)
 {
     static const u64 lies[] = {8, ~0UL, ~7UL, 1, 65, 128, SIZE, 1UL << 63, SIZE * 2 + 64};
@@ -468,6 +492,7 @@ int main(void)
         TEST(drops_make_room),
         TEST(every_loss_is_named),
         TEST(a_tick_names_a_loss),
+        TEST(denies_leave_room),
         cmocka_unit_test_setup_teardown(a_reader_that_lies, start, release),
         TEST(a_reader_inside_a_word),
         TEST(every_rule_tells),
