@@ -9,6 +9,16 @@ u32 front_grant(const void *p, u16 flags)
     return next_ref++;
 }
 
+u8 *front_begin(u32 *ref)
+{
+    u8 *page;
+
+    gnt_init(4);
+    page = page_alloc();
+    *ref = front_grant(page, GTF_readonly);
+    return page;
+}
+
 long front_op(struct serai_vfr_vif *v, u16 what)
 {
     v->op = what;

@@ -35,6 +35,8 @@ struct front_image {
 extern struct front_image front_image; /* what was installed last */
 extern u32 front_generation;           /* of the rules in force */
 
+/* Before anything else: a page to send from, and its grant. */
+u8 *front_begin(u32 *ref);
 u32 front_grant(const void *p, u16 flags);
 long front_op(struct serai_vfr_vif *v, u16 what);
 /* An address 10.0.0.'last', or everything else when that is 0. */

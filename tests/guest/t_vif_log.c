@@ -20,6 +20,21 @@ static long log_op(struct serai_vfr_log *o)
     return HC(arch_7, SERAI_OP_VFR_LOG, o, 0, 0, 0);
 }
 
+/* How many of the bytes read are whole records. */
+static u64 whole(u64 len)
+{
+    u64 at = 0;
+
+    while (at + sizeof(struct vfr_log_head) <= len) {
+        const struct vfr_log_head *h = (const void *)(records + at);
+
+        if (h->len < sizeof(*h) || h->len > len - at)
+            break;
+        at += h->len;
+    }
+    return at;
+}
+
 /* Reads on; what was read before is given up. */
 static long read_on(u32 ring)
 {
@@ -32,7 +47,7 @@ static long read_on(u32 ring)
     long rc = log_op(&o);
 
     begin = end;
-    end = rc ? end : o.at;
+    end = rc ? end : end + whole(o.at - end);
     return rc;
 }
 
@@ -89,6 +104,8 @@ static long install(u8 action, u8 log)
     return front_rules(VFR_RULES_INSTALL, &r);
 }
 
+static u16 port = 7; /* that packets come from */
+
 /* From 10.0.0.1 to 10.0.'third'.2; it arrives at 'to', or is dropped for this reason. */
 static bool goes(struct front *to, u8 third, enum vfr_reason reason)
 {
@@ -98,6 +115,8 @@ static bool goes(struct front *to, u8 third, enum vfr_reason reason)
     u16 sum = (u16)(page[24] << 8 | page[25]);
 
     front_udp(page, 60, 1, 2);
+    page[34] = (u8)(port >> 8);
+    page[35] = (u8)port;
     if (third) { /* one's complement: what is added to the header is taken from its sum */
         sum = (u16)(page[24] << 8 | page[25]);
         page[32] = third;
@@ -237,6 +256,16 @@ static bool fill(void)
     return state_of(0).lost;
 }
 
+/* Until no flow begins that must be told of. */
+static bool fill_with_flows(void)
+{
+    bool full = false;
+
+    for (port = 1000; port < 20000 && !full; port++)
+        full = goes(&b, 0, VFR_R_LOG_FULL);
+    return full;
+}
+
 /* Of the records of a ring in order: each number is a record's, or named by a gap. */
 static struct {
     u32 next;
@@ -275,8 +304,10 @@ static void overflow(void)
         return;
     for (unsigned i = 0; record(i); i++)
         account.next = record(i)->seq + 1;
-    ok(fill(), "is full at last");
+    ok(fill(), "takes no more at last");
     is(install(VFR_PASS, VFR_LOG_NEW | VFR_LOG_STRICT), 0, "rules that are strict");
+    ok(goes(&b, 0, VFR_R_OK), "a flow begins where denies find no room");
+    ok(fill_with_flows(), "flows fill it");
     ok(goes(&b, 0, VFR_R_LOG_FULL), "nothing begins that cannot be told of");
     ok(goes(&up, 5, VFR_R_LOG_FULL), "nothing at all");
     account_for_all();
@@ -549,9 +580,7 @@ static void no_room(void)
 
 void test_vif_log(void)
 {
-    gnt_init(4);
-    page = page_alloc();
-    page_ref = front_grant(page, GTF_readonly);
+    page = front_begin(&page_ref);
     wrongly();
     changes();
     flows();
