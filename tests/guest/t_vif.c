@@ -459,9 +459,7 @@ static void wild_rings(void)
 
 void test_vif(void)
 {
-    gnt_init(4);
-    page = page_alloc();
-    page_ref = front_grant(page, GTF_readonly);
+    page = front_begin(&page_ref);
     ruleset();
     front_prepare(&a, 1, 1);
     front_prepare(&b, 2, 2);

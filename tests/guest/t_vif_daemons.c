@@ -167,9 +167,7 @@ static void on_the_wire(void)
 
 void test_vif_daemons(void)
 {
-    gnt_init(4);
-    page = page_alloc();
-    page_ref = front_grant(page, GTF_readonly);
+    page = front_begin(&page_ref);
     is(front_install(VFR_PASS), 0, "rules that let everything pass");
     front_prepare(&a, 1, 1);
     front_prepare(&up, 3, 0);

@@ -312,9 +312,7 @@ static void more_addresses(struct front *f, u8 last)
 
 void test_vif_pieces(void)
 {
-    gnt_init(4);
-    page = page_alloc();
-    page_ref = front_grant(page, GTF_readonly);
+    page = front_begin(&page_ref);
     is(front_install(VFR_PASS), 0, "rules that let everything pass");
     front_prepare(&a, 1, 1);
     front_prepare(&b, 2, 2);

@@ -29,9 +29,7 @@ static bool goes(enum vfr_reason reason)
 
 static void begin(void)
 {
-    gnt_init(4);
-    page = page_alloc();
-    page_ref = front_grant(page, GTF_readonly);
+    page = front_begin(&page_ref);
     is(front_install(VFR_PASS), 0, "rules");
     front_prepare(&a, 1, 1);
     front_prepare(&b, 2, 2);
