@@ -68,3 +68,33 @@ void doze(void)
     vi->evtchn_upcall_mask = 1;
     port_clear(port);
 }
+
+bool rdmsr(u32 msr, u64 *val)
+{
+    u32 lo = 0, hi = 0;
+    bool good = EX("rdmsr", : "+a"(lo), "+d"(hi) : "c"(msr)) == VEC_NONE;
+
+    *val = lo | (u64)hi << 32;
+    return good;
+}
+
+bool wrmsr(u32 msr, u64 val)
+{
+    return EX("wrmsr", : : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32))) == VEC_NONE;
+}
+
+void cpuid(u32 leaf, u32 sub, u32 *r)
+{
+    EX(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid",
+       : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+       : "0"(leaf), "2"(sub));
+}
+
+u32 config(u32 devfn, u32 reg)
+{
+    u32 val;
+
+    asm volatile("outl %0, %1" : : "a"(1U << 31 | devfn << 8 | reg), "d"((u16)0xcf8));
+    asm volatile("inl %1, %0" : "=a"(val) : "d"((u16)0xcfc));
+    return val;
+}

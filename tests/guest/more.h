@@ -1,4 +1,4 @@
-/* What the attack groups and the ABI groups share. */
+/* What several groups share. */
 #ifndef GUEST_MORE_H
 #define GUEST_MORE_H
 
@@ -17,5 +17,13 @@ extern u64 ticks;
 
 /* Sleeps, events masked, until a timer's event half a millisecond later. */
 void doze(void);
+
+/* False: #GP. */
+bool rdmsr(u32 msr, u64 *val);
+bool wrmsr(u32 msr, u64 val);
+/* As the hypervisor shows it: eax, ebx, ecx, edx. */
+void cpuid(u32 leaf, u32 sub, u32 *r);
+/* A word of the configuration space of a device on bus 0. */
+u32 config(u32 devfn, u32 reg);
 
 #endif

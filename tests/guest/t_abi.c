@@ -244,20 +244,6 @@ static void ldt_and_base(void)
 
 /* --- instructions --- */
 
-static bool rdmsr(u32 msr, u64 *val)
-{
-    u32 lo = 0, hi = 0;
-    bool good = EX("rdmsr", : "+a"(lo), "+d"(hi) : "c"(msr)) == VEC_NONE;
-
-    *val = lo | (u64)hi << 32;
-    return good;
-}
-
-static bool wrmsr(u32 msr, u64 val)
-{
-    return EX("wrmsr", : : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32))) == VEC_NONE;
-}
-
 static void flag_instructions(void)
 {
     u64 flags = 0;
@@ -312,13 +298,6 @@ static void some_msrs(void)
 }
 
 /* --- cpuid --- */
-
-static void cpuid(u32 leaf, u32 sub, u32 *r)
-{
-    EX(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid",
-       : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-       : "0"(leaf), "2"(sub));
-}
 
 static void cpuids(void)
 {

@@ -115,15 +115,6 @@ static void memory_ops(void)
 
 /* --- device memory with an MSI-X table --- */
 
-static u32 config(u32 devfn, u32 reg)
-{
-    u32 val;
-
-    asm volatile("outl %0, %1" : : "a"(1U << 31 | devfn << 8 | reg), "d"((u16)0xcf8));
-    asm volatile("inl %1, %0" : "=a"(val) : "d"((u16)0xcfc));
-    return val;
-}
-
 /* QEMU has the table 12 KiB into the BAR. */
 static bool table_is_readonly(u64 base)
 {

@@ -1,5 +1,5 @@
 /* Descriptors, segment bases, MSRs, control and debug registers, CPUID, ports. */
-#include "guest.h"
+#include "more.h"
 
 USER_CODE_TEXT(u_inb, "mov %edi, %edx; inb %dx, %al; ud2");
 USER_CODE_TEXT(u_inl, "mov $-1, %rax; mov %edi, %edx; inl %dx, %eax; ud2");
@@ -163,20 +163,6 @@ static void ldt(void)
 }
 
 /* --- segment bases and MSRs --- */
-
-static bool rdmsr(u32 msr, u64 *val)
-{
-    u32 lo = 0, hi = 0;
-    bool good = EX("rdmsr", : "+a"(lo), "+d"(hi) : "c"(msr)) == VEC_NONE;
-
-    *val = lo | (u64)hi << 32;
-    return good;
-}
-
-static bool wrmsr(u32 msr, u64 val)
-{
-    return EX("wrmsr", : : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32))) == VEC_NONE;
-}
 
 /* It takes the low half of rcx, and fills rax and rdx. */
 static void gs_read_registers(void)
@@ -359,13 +345,6 @@ static void extended_state(void)
     EX("xsetbv", : : "c"(0), "a"(3), "d"(0));
     is(bad, 0, "xsetbv with every other bit: taken or #GP");
     is(EX("fninit"), VEC_NONE, "the FPU still works");
-}
-
-static void cpuid(u32 leaf, u32 sub, u32 *r)
-{
-    EX(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid",
-       : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-       : "0"(leaf), "2"(sub));
 }
 
 static void cpuids(void)

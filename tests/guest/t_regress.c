@@ -4,7 +4,7 @@
  * word only=NAME runs one of them. The machine has more than 2 GiB, nearly all of it ours, so
  * that the hypervisor maps RAM by pages of each size, and a device with MSI-X.
  */
-#include "guest.h"
+#include "more.h"
 #include <xen/grant_table.h>
 
 #define DIRECT_MAP    0xffff810000000000UL /* where the hypervisor sees all RAM */
@@ -326,15 +326,6 @@ static void wait_with_nmi(void)
 /* --- interrupts --- */
 
 enum { LINES = 24 };
-
-static u32 config(u32 devfn, u32 reg)
-{
-    u32 val;
-
-    asm volatile("outl %0, %1" : : "a"(1U << 31 | devfn << 8 | reg), "d"((u16)0xcf8));
-    asm volatile("inl %1, %0" : "=a"(val) : "d"((u16)0xcfc));
-    return val;
-}
 
 static void set_config(u32 devfn, u32 reg, u32 val)
 {
