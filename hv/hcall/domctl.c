@@ -100,14 +100,10 @@ HYPERCALL(domctl)
 {
     struct xen_domctl op;
     const struct operation *o;
-    s64 rc;
+    s64 rc = hcall_take_control(v, a1, &op, sizeof(op), XEN_DOMCTL_INTERFACE_VERSION);
 
-    if (!v->domain->is_hardware)
-        return -XEN_EPERM;
-    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
-        return -XEN_EFAULT;
-    if (op.interface_version != XEN_DOMCTL_INTERFACE_VERSION)
-        return -XEN_EACCES;
+    if (rc)
+        return rc;
     if (op.cmd == XEN_DOMCTL_createdomain) {
         rc = domctl_create(&op);
         return rc ? rc : copy_to_guest((void *)a1, &op, sizeof(op));

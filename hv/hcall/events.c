@@ -4,13 +4,6 @@
 #include "hcall/domctl.h"
 #include "hcall/hcall.h"
 
-#define COPY_IN(what)                                                                          \
-    if (copy_from_guest(&op.what, (const void *)a2, sizeof(op.what)))                          \
-    return -XEN_EFAULT
-#define COPY_OUT(what)                                                                         \
-    if (!rc && copy_to_guest((void *)a2, &op.what, sizeof(op.what)))                           \
-    rc = -XEN_EFAULT
-
 /*
  * The domain that an operation is about, with a reference. Others than one's own concern domain 0
  * only.
@@ -83,88 +76,89 @@ s64 domctl_set_virq_handler(struct domain *d, struct xen_domctl *op)
     return event_set_virq_handler(d, op->u.set_virq_handler.virq);
 }
 
-/* All but the one that counts. */
-static __noinline s64 other_op(struct domain *d, u64 a1, u64 a2)
+union argument {
+    struct evtchn_alloc_unbound alloc;
+    struct evtchn_bind_interdomain interdomain;
+    struct evtchn_bind_virq virq;
+    struct evtchn_bind_pirq pirq;
+    struct evtchn_bind_ipi ipi;
+    struct evtchn_close close;
+    struct evtchn_status status;
+    struct evtchn_bind_vcpu vcpu;
+    struct evtchn_unmask unmask;
+    struct evtchn_reset reset;
+    struct evtchn_init_control init;
+    struct evtchn_expand_array expand;
+    struct evtchn_set_priority priority;
+};
+
+static const struct hcall_form forms[] = {
+    [EVTCHNOP_bind_interdomain] = {sizeof(struct evtchn_bind_interdomain), true},
+    [EVTCHNOP_bind_virq] = {sizeof(struct evtchn_bind_virq), true},
+    [EVTCHNOP_bind_pirq] = {sizeof(struct evtchn_bind_pirq), true},
+    [EVTCHNOP_close] = {sizeof(struct evtchn_close)},
+    [EVTCHNOP_status] = {sizeof(struct evtchn_status), true},
+    [EVTCHNOP_alloc_unbound] = {sizeof(struct evtchn_alloc_unbound), true},
+    [EVTCHNOP_bind_ipi] = {sizeof(struct evtchn_bind_ipi), true},
+    [EVTCHNOP_bind_vcpu] = {sizeof(struct evtchn_bind_vcpu)},
+    [EVTCHNOP_unmask] = {sizeof(struct evtchn_unmask)},
+    [EVTCHNOP_reset] = {sizeof(struct evtchn_reset)},
+    [EVTCHNOP_init_control] = {sizeof(struct evtchn_init_control), true},
+    [EVTCHNOP_expand_array] = {sizeof(struct evtchn_expand_array)},
+    [EVTCHNOP_set_priority] = {sizeof(struct evtchn_set_priority)},
+};
+
+static s64 run(struct domain *d, u64 nr, union argument *op)
 {
-    union {
-        struct evtchn_alloc_unbound alloc;
-        struct evtchn_bind_interdomain interdomain;
-        struct evtchn_bind_virq virq;
-        struct evtchn_bind_pirq pirq;
-        struct evtchn_bind_ipi ipi;
-        struct evtchn_close close;
-        struct evtchn_status status;
-        struct evtchn_bind_vcpu vcpu;
-        struct evtchn_unmask unmask;
-        struct evtchn_reset reset;
-        struct evtchn_init_control init;
-        struct evtchn_expand_array expand;
-        struct evtchn_set_priority priority;
-    } op;
+    switch (nr) {
+    case EVTCHNOP_unmask:
+        return event_unmask(d, op->unmask.port);
+    case EVTCHNOP_alloc_unbound:
+        return alloc_unbound(d, &op->alloc);
+    case EVTCHNOP_bind_interdomain:
+        if (op->interdomain.remote_dom == DOMID_SELF)
+            op->interdomain.remote_dom = d->id;
+        return event_bind_interdomain(d, op->interdomain.remote_dom,
+                                      op->interdomain.remote_port, &op->interdomain.local_port);
+    case EVTCHNOP_bind_virq:
+        return event_bind_virq(d, op->virq.virq, op->virq.vcpu, &op->virq.port);
+    case EVTCHNOP_bind_ipi:
+        return event_bind_ipi(d, op->ipi.vcpu, &op->ipi.port);
+    case EVTCHNOP_bind_pirq:
+        return event_bind_pirq(d, op->pirq.pirq, op->pirq.flags & BIND_PIRQ__WILL_SHARE,
+                               &op->pirq.port);
+    case EVTCHNOP_close:
+        return event_close(d, op->close.port);
+    case EVTCHNOP_status:
+        return status(d, &op->status);
+    case EVTCHNOP_bind_vcpu:
+        return event_bind_vcpu(d, op->vcpu.port, op->vcpu.vcpu);
+    case EVTCHNOP_reset:
+        return reset(d, &op->reset);
+    case EVTCHNOP_init_control:
+        op->init.link_bits = EVTCHN_FIFO_LINK_BITS;
+        return event_queue_init(d, op->init.vcpu, MFN(op->init.control_gfn), op->init.offset);
+    case EVTCHNOP_expand_array:
+        return event_expand_array(d, MFN(op->expand.array_gfn));
+    default:
+        return set_priority(d, &op->priority);
+    }
+}
+
+/* All but the one that counts. */
+static __noinline s64 other_op(struct domain *d, u64 nr, u64 u_op)
+{
+    union argument op;
     s64 rc;
 
-    switch (a1) {
-    case EVTCHNOP_unmask:
-        COPY_IN(unmask);
-        return event_unmask(d, op.unmask.port);
-    case EVTCHNOP_alloc_unbound:
-        COPY_IN(alloc);
-        rc = alloc_unbound(d, &op.alloc);
-        COPY_OUT(alloc);
-        return rc;
-    case EVTCHNOP_bind_interdomain:
-        COPY_IN(interdomain);
-        if (op.interdomain.remote_dom == DOMID_SELF)
-            op.interdomain.remote_dom = d->id;
-        rc = event_bind_interdomain(d, op.interdomain.remote_dom, op.interdomain.remote_port,
-                                    &op.interdomain.local_port);
-        COPY_OUT(interdomain);
-        return rc;
-    case EVTCHNOP_bind_virq:
-        COPY_IN(virq);
-        rc = event_bind_virq(d, op.virq.virq, op.virq.vcpu, &op.virq.port);
-        COPY_OUT(virq);
-        return rc;
-    case EVTCHNOP_bind_ipi:
-        COPY_IN(ipi);
-        rc = event_bind_ipi(d, op.ipi.vcpu, &op.ipi.port);
-        COPY_OUT(ipi);
-        return rc;
-    case EVTCHNOP_bind_pirq:
-        COPY_IN(pirq);
-        rc = event_bind_pirq(d, op.pirq.pirq, op.pirq.flags & BIND_PIRQ__WILL_SHARE,
-                             &op.pirq.port);
-        COPY_OUT(pirq);
-        return rc;
-    case EVTCHNOP_close:
-        COPY_IN(close);
-        return event_close(d, op.close.port);
-    case EVTCHNOP_status:
-        COPY_IN(status);
-        rc = status(d, &op.status);
-        COPY_OUT(status);
-        return rc;
-    case EVTCHNOP_bind_vcpu:
-        COPY_IN(vcpu);
-        return event_bind_vcpu(d, op.vcpu.port, op.vcpu.vcpu);
-    case EVTCHNOP_reset:
-        COPY_IN(reset);
-        return reset(d, &op.reset);
-    case EVTCHNOP_init_control:
-        COPY_IN(init);
-        op.init.link_bits = EVTCHN_FIFO_LINK_BITS;
-        rc = event_queue_init(d, op.init.vcpu, MFN(op.init.control_gfn), op.init.offset);
-        COPY_OUT(init);
-        return rc;
-    case EVTCHNOP_expand_array:
-        COPY_IN(expand);
-        return event_expand_array(d, MFN(op.expand.array_gfn));
-    case EVTCHNOP_set_priority:
-        COPY_IN(priority);
-        return set_priority(d, &op.priority);
-    default:
+    if (nr >= ARRAY_SIZE(forms) || !forms[nr].size)
         return -XEN_ENOSYS;
-    }
+    if (copy_from_guest(&op, (const void *)u_op, forms[nr].size))
+        return -XEN_EFAULT;
+    rc = run(d, nr, &op);
+    if (rc || !forms[nr].answers)
+        return rc;
+    return copy_to_guest((void *)u_op, &op, forms[nr].size);
 }
 
 HYPERCALL(event_channel_op)

@@ -56,6 +56,19 @@ s64 hcall_vfr_explain(u64 u_arg);
 s64 hcall_mem_control(u64 u_arg);
 
 /*
+ * Of domain 0's tools: into 'op' the structure at 'u_op', which begins with a command and the
+ * version that it must have. -XEN_EPERM, -XEN_EFAULT, -XEN_EACCES.
+ */
+s64 hcall_take_control(const struct vcpu *v, u64 u_op, void *op, u64 size, u32 version);
+
+/* An operation's argument: its size, 0: there is no such operation; is it written back after success? */
+struct hcall_form {
+    u8 size;
+    bool answers;
+    bool for_all; /* not for domain 0 only */
+};
+
+/*
  * A long operation that others wait for, because the vcpu has to stop, may end early: the guest
  * makes the same call once more without knowing, and goes on where it was. Not inside a batch,
  * whose bound is its memory, unless the domain dies.

@@ -139,14 +139,10 @@ static s64 fetch(struct xen_mc_fetch *f)
 HYPERCALL(mca)
 {
     struct xen_mc op;
-    s64 rc;
+    s64 rc = hcall_take_control(v, a1, &op, sizeof(op), XEN_MCA_INTERFACE_VERSION);
 
-    if (!v->domain->is_hardware)
-        return -XEN_EPERM;
-    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
-        return -XEN_EFAULT;
-    if (op.interface_version != XEN_MCA_INTERFACE_VERSION)
-        return -XEN_EACCES;
+    if (rc)
+        return rc;
     switch (op.cmd) {
     case XEN_MC_fetch:
         rc = fetch(&op.u.mc_fetch);

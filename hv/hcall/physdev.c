@@ -7,14 +7,7 @@
 #include "x86/ioapic.h"
 #include "x86/msi.h"
 
-#define COPY_IN(what)                                                                          \
-    if (copy_from_guest(&op.what, (const void *)a2, sizeof(op.what)))                          \
-    return -XEN_EFAULT
-#define COPY_OUT(what)                                                                         \
-    if (!rc && copy_to_guest((void *)a2, &op.what, sizeof(op.what)))                           \
-    rc = -XEN_EFAULT
-
-union physdev_arg {
+union argument {
     struct physdev_eoi eoi;
     struct physdev_irq_status_query status;
     struct physdev_set_iopl iopl;
@@ -42,40 +35,21 @@ static s64 status_query(struct domain *d, struct physdev_irq_status_query *q)
     return 0;
 }
 
-/* What any domain may ask for itself: its I/O privilege, and interrupts that it was given. */
-static s64 own_operation(struct vcpu *v, u64 a1, u64 a2)
+static s64 set_iobitmap(struct vcpu *v, const struct physdev_set_iobitmap *op)
 {
-    union physdev_arg op;
-    s64 rc;
+    if (op->nr_ports > 65536 || !guest_range_ok((u64)op->bitmap.p, 8192))
+        return -XEN_EINVAL;
+    v->iobitmap = (u64)op->bitmap.p;
+    v->iobitmap_ports = op->nr_ports;
+    return 0;
+}
 
-    switch (a1) {
-    case PHYSDEVOP_set_iopl:
-        COPY_IN(iopl);
-        if (op.iopl.iopl > 3)
-            return -XEN_EINVAL;
-        ioports_set_iopl(v, op.iopl.iopl);
-        return 0;
-    case PHYSDEVOP_set_iobitmap:
-        COPY_IN(iobitmap);
-        if (op.iobitmap.nr_ports > 65536 || !guest_range_ok((u64)op.iobitmap.bitmap.p, 8192))
-            return -XEN_EINVAL;
-        v->iobitmap = (u64)op.iobitmap.bitmap.p;
-        v->iobitmap_ports = op.iobitmap.nr_ports;
-        return 0;
-    case PHYSDEVOP_eoi:
-        COPY_IN(eoi);
-        return pirq_eoi(v->domain, op.eoi.irq);
-    case PHYSDEVOP_irq_status_query:
-        COPY_IN(status);
-        rc = status_query(v->domain, &op.status);
-        COPY_OUT(status);
-        return rc;
-    case PHYSDEVOP_pirq_eoi_gmfn_v2:
-        COPY_IN(eoi_map);
-        return pirq_set_eoi_map(v->domain, MFN(op.eoi_map.gmfn));
-    default:
-        return -XEN_ENOSYS;
-    }
+static s64 set_iopl(struct vcpu *v, u32 iopl)
+{
+    if (iopl > 3)
+        return -XEN_EINVAL;
+    ioports_set_iopl(v, iopl);
+    return 0;
 }
 
 /* The domain that domain 0 maps an interrupt for, with a reference; NULL: there is none. */
@@ -84,103 +58,126 @@ static struct domain *target(struct vcpu *v, domid_t id)
     return domain_get(id == DOMID_SELF ? v->domain->id : id);
 }
 
-static s64 map_pirq(struct vcpu *v, u64 a2)
+static s64 map_pirq(struct vcpu *v, struct physdev_map_pirq *op)
 {
-    union physdev_arg op;
-    struct domain *d;
+    struct domain *d = target(v, op->domid);
     s64 rc;
 
-    COPY_IN(map);
-    d = target(v, op.map.domid);
     if (!d)
         return -XEN_ESRCH;
-    rc = pirq_map(d, &op.map);
+    rc = pirq_map(d, op);
     domain_put(d);
-    COPY_OUT(map);
     return rc;
 }
 
-static s64 unmap_pirq(struct vcpu *v, u64 a2)
+static s64 unmap_pirq(struct vcpu *v, const struct physdev_unmap_pirq *op)
 {
-    union physdev_arg op;
-    struct domain *d;
+    struct domain *d = target(v, op->domid);
     s64 rc;
 
-    COPY_IN(unmap);
-    d = target(v, op.unmap.domid);
     if (!d)
         return -XEN_ESRCH;
-    rc = op.unmap.pirq < 0 ? -XEN_EINVAL : pirq_unmap(d, (u32)op.unmap.pirq);
+    rc = op->pirq < 0 ? -XEN_EINVAL : pirq_unmap(d, (u32)op->pirq);
     domain_put(d);
     return rc;
+}
+
+static s64 apic_read(struct physdev_apic *op)
+{
+    s64 rc;
+
+    lock(&ioapic_lock);
+    rc = ioapic_read_register(op->apic_physbase, op->reg, &op->value);
+    unlock(&ioapic_lock);
+    return rc;
+}
+
+static s64 prepare_msix(const struct physdev_pci_device *op)
+{
+    s64 rc;
+
+    lock(&pci_config_lock);
+    rc = msix_prepare(op->seg, op->bus, op->devfn);
+    unlock(&pci_config_lock);
+    return rc;
+}
+
+/* For all is what a domain asks for itself: its I/O privilege, and interrupts that it was given. */
+static const struct hcall_form forms[] = {
+    [PHYSDEVOP_set_iopl] = {sizeof(struct physdev_set_iopl), .for_all = true},
+    [PHYSDEVOP_set_iobitmap] = {sizeof(struct physdev_set_iobitmap), .for_all = true},
+    [PHYSDEVOP_eoi] = {sizeof(struct physdev_eoi), .for_all = true},
+    [PHYSDEVOP_irq_status_query] = {sizeof(struct physdev_irq_status_query), true, true},
+    [PHYSDEVOP_pirq_eoi_gmfn_v2] = {sizeof(struct physdev_pirq_eoi_gmfn), .for_all = true},
+    [PHYSDEVOP_apic_read] = {sizeof(struct physdev_apic), true},
+    [PHYSDEVOP_apic_write] = {sizeof(struct physdev_apic)},
+    [PHYSDEVOP_alloc_irq_vector] = {sizeof(struct physdev_irq), true},
+    [PHYSDEVOP_free_irq_vector] = {sizeof(struct physdev_irq)},
+    [PHYSDEVOP_map_pirq] = {sizeof(struct physdev_map_pirq), true},
+    [PHYSDEVOP_unmap_pirq] = {sizeof(struct physdev_unmap_pirq)},
+    [PHYSDEVOP_setup_gsi] = {sizeof(struct physdev_setup_gsi)},
+    [PHYSDEVOP_pci_mmcfg_reserved] = {sizeof(struct physdev_pci_mmcfg_reserved)},
+    [PHYSDEVOP_pci_device_add] = {sizeof(struct physdev_pci_device_add)},
+    [PHYSDEVOP_manage_pci_add_ext] = {sizeof(struct physdev_manage_pci_ext)},
+    [PHYSDEVOP_manage_pci_add] = {sizeof(struct physdev_manage_pci)},
+    [PHYSDEVOP_manage_pci_remove] = {sizeof(struct physdev_manage_pci)},
+    [PHYSDEVOP_prepare_msix] = {sizeof(struct physdev_pci_device)},
+    [PHYSDEVOP_pci_device_remove] = {sizeof(struct physdev_pci_device)},
+    [PHYSDEVOP_release_msix] = {sizeof(struct physdev_pci_device)},
+};
+
+static s64 run(struct vcpu *v, u64 nr, union argument *op)
+{
+    switch (nr) {
+    case PHYSDEVOP_set_iopl:
+        return set_iopl(v, op->iopl.iopl);
+    case PHYSDEVOP_set_iobitmap:
+        return set_iobitmap(v, &op->iobitmap);
+    case PHYSDEVOP_eoi:
+        return pirq_eoi(v->domain, op->eoi.irq);
+    case PHYSDEVOP_irq_status_query:
+        return status_query(v->domain, &op->status);
+    case PHYSDEVOP_pirq_eoi_gmfn_v2:
+        return pirq_set_eoi_map(v->domain, MFN(op->eoi_map.gmfn));
+    case PHYSDEVOP_apic_read:
+        return apic_read(&op->apic);
+    case PHYSDEVOP_alloc_irq_vector:
+        op->irq.vector = op->irq.irq;
+        return op->irq.irq >= MAX_PIRQS ? -XEN_EINVAL : 0;
+    case PHYSDEVOP_map_pirq:
+        return map_pirq(v, &op->map);
+    case PHYSDEVOP_unmap_pirq:
+        return unmap_pirq(v, &op->unmap);
+    case PHYSDEVOP_setup_gsi:
+        return op->gsi.gsi < 0
+                   ? -XEN_EINVAL
+                   : line_set_mode((u32)op->gsi.gsi, op->gsi.triggering, op->gsi.polarity);
+    case PHYSDEVOP_prepare_msix:
+        return prepare_msix(&op->device);
+    default:
+        /*
+         * The hypervisor programs the I/O APICs; configuration space is where the firmware's
+         * table says; devices are found when their interrupts are mapped: nothing to do.
+         */
+        return 0;
+    }
 }
 
 HYPERCALL(physdev_op)
 {
-    union physdev_arg op;
-    s64 rc = own_operation(v, a1, a2);
+    static const struct hcall_form none;
+    const struct hcall_form *f = a1 < ARRAY_SIZE(forms) ? &forms[a1] : &none;
+    union argument op;
+    s64 rc;
 
-    if (rc != -XEN_ENOSYS)
-        return rc;
-    if (!v->domain->is_hardware)
+    if (!f->for_all && !v->domain->is_hardware)
         return -XEN_EPERM;
-    rc = 0;
-    switch (a1) {
-    case PHYSDEVOP_apic_read:
-        COPY_IN(apic);
-        lock(&ioapic_lock);
-        rc = ioapic_read_register(op.apic.apic_physbase, op.apic.reg, &op.apic.value);
-        unlock(&ioapic_lock);
-        COPY_OUT(apic);
-        return rc;
-    case PHYSDEVOP_apic_write:
-        COPY_IN(apic);
-        return 0; /* the hypervisor programs the I/O APICs */
-    case PHYSDEVOP_alloc_irq_vector:
-        COPY_IN(irq);
-        if (op.irq.irq >= MAX_PIRQS)
-            return -XEN_EINVAL;
-        op.irq.vector = op.irq.irq;
-        COPY_OUT(irq);
-        return rc;
-    case PHYSDEVOP_free_irq_vector:
-        COPY_IN(irq);
-        return 0;
-    case PHYSDEVOP_map_pirq:
-        return map_pirq(v, a2);
-    case PHYSDEVOP_unmap_pirq:
-        return unmap_pirq(v, a2);
-    case PHYSDEVOP_setup_gsi:
-        COPY_IN(gsi);
-        return op.gsi.gsi < 0
-                   ? -XEN_EINVAL
-                   : line_set_mode((u32)op.gsi.gsi, op.gsi.triggering, op.gsi.polarity);
-    case PHYSDEVOP_pci_mmcfg_reserved:
-        /* The windows are those of the firmware's own table, whatever a guest says. */
-        COPY_IN(mmcfg);
-        return 0;
-    /* Devices are found when their interrupts are mapped: announcing them changes nothing. */
-    case PHYSDEVOP_pci_device_add:
-        COPY_IN(add);
-        return 0;
-    case PHYSDEVOP_manage_pci_add_ext:
-        COPY_IN(manage_ext);
-        return 0;
-    case PHYSDEVOP_manage_pci_add:
-    case PHYSDEVOP_manage_pci_remove:
-        COPY_IN(manage);
-        return 0;
-    case PHYSDEVOP_prepare_msix:
-        COPY_IN(device);
-        lock(&pci_config_lock);
-        rc = msix_prepare(op.device.seg, op.device.bus, op.device.devfn);
-        unlock(&pci_config_lock);
-        return rc;
-    case PHYSDEVOP_pci_device_remove:
-    case PHYSDEVOP_release_msix:
-        COPY_IN(device);
-        return 0;
-    default:
+    if (!f->size)
         return -XEN_ENOSYS;
-    }
+    if (copy_from_guest(&op, (const void *)a2, f->size))
+        return -XEN_EFAULT;
+    rc = run(v, a1, &op);
+    if (rc || !f->answers)
+        return rc;
+    return copy_to_guest((void *)a2, &op, f->size);
 }

@@ -49,14 +49,10 @@ static int set_time(u64 secs, u32 nsecs, u64 at)
 HYPERCALL(platform_op)
 {
     struct xen_platform_op op;
-    s64 rc;
+    s64 rc = hcall_take_control(v, a1, &op, sizeof(op), XENPF_INTERFACE_VERSION);
 
-    if (!v->domain->is_hardware)
-        return -XEN_EPERM;
-    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
-        return -XEN_EFAULT;
-    if (op.interface_version != XENPF_INTERFACE_VERSION)
-        return -XEN_EACCES;
+    if (rc)
+        return rc;
     switch (op.cmd) {
     case XENPF_settime32:
         return set_time(op.u.settime32.secs, op.u.settime32.nsecs, op.u.settime32.system_time);

@@ -101,14 +101,10 @@ static sysctl_fn *const operations[] = {
 HYPERCALL(sysctl)
 {
     struct xen_sysctl op;
-    s64 rc;
+    s64 rc = hcall_take_control(v, a1, &op, sizeof(op), XEN_SYSCTL_INTERFACE_VERSION);
 
-    if (!v->domain->is_hardware)
-        return -XEN_EPERM;
-    if (copy_from_guest(&op, (const void *)a1, sizeof(op)))
-        return -XEN_EFAULT;
-    if (op.interface_version != XEN_SYSCTL_INTERFACE_VERSION)
-        return -XEN_EACCES;
+    if (rc)
+        return rc;
     if (op.cmd >= ARRAY_SIZE(operations) || !operations[op.cmd])
         return -XEN_ENOSYS;
     rc = operations[op.cmd](&op);

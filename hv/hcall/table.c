@@ -1,3 +1,4 @@
+#include "guest/access.h"
 #include "hcall/hcall.h"
 #include "kern/irq.h"
 #include <xen/arch-x86/xen-mca.h>
@@ -77,4 +78,13 @@ s64 hcall_dispatch(struct vcpu *v, u64 nr, const u64 *a)
     nr &= in_range;
     this_cpu()->hypercalls[nr]++;
     return hypercall_table_from_assembly[nr](a[0], a[1], a[2], a[3], a[4], v);
+}
+
+s64 hcall_take_control(const struct vcpu *v, u64 u_op, void *op, u64 size, u32 version)
+{
+    if (!v->domain->is_hardware)
+        return -XEN_EPERM;
+    if (copy_from_guest(op, (const void *)u_op, size))
+        return -XEN_EFAULT;
+    return ((const u32 *)op)[1] == version ? 0 : -XEN_EACCES;
 }
