@@ -167,6 +167,21 @@ u32 front_take(struct front *f, u8 **data)
     return n;
 }
 
+bool front_goes(struct front *from, struct front *to, u32 ref, enum vfr_reason reason)
+{
+    u64 dropped = front_drops(from, reason);
+    u32 taken = to->taken;
+    u8 *got;
+
+    front_request(from, ref, 0, 60, 0);
+    front_push(from);
+    front_answer(from);
+    while (front_receive(to, &got))
+        front_push_buffers(to, 1);
+    return reason ? front_drops(from, reason) == dropped + 1 && to->taken == taken
+                  : to->taken == taken + 1;
+}
+
 unsigned front_drain(struct front *f)
 {
     unsigned n = 0;

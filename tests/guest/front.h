@@ -63,6 +63,8 @@ struct netif_rx_response *front_receive(struct front *f, u8 **data);
 int front_send(struct front *f, u32 ref, u32 len, u16 flags);
 /* What came last, its buffer posted again: its length, 0: nothing. In one buffer each. */
 u32 front_take(struct front *f, u8 **data);
+/* Sends 60 bytes of a page: did a packet arrive at 'to', or was one dropped for this reason? */
+bool front_goes(struct front *from, struct front *to, u32 ref, enum vfr_reason reason);
 /* What came is not looked at. */
 unsigned front_drain(struct front *f);
 /* Connects what front_prepare() made, with so many buffers. */

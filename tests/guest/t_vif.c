@@ -276,16 +276,7 @@ static void elsewhere(void)
 /* One packet from a, which is sent or dropped for this reason. */
 static bool goes(enum vfr_reason reason)
 {
-    u64 before = front_drops(&a, reason), got_before = b.taken;
-    u8 *got = page;
-
-    front_request(&a, page_ref, 0, 60, 0);
-    front_push(&a);
-    front_answer(&a);
-    while (front_receive(&b, &got))
-        front_push_buffers(&b, 1);
-    return reason ? front_drops(&a, reason) == before + 1 && b.taken == got_before
-                  : b.taken == got_before + 1;
+    return front_goes(&a, &b, page_ref, reason);
 }
 
 /* Anything received by a is an answer of the router's; its first bytes. */

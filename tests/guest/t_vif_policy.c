@@ -13,18 +13,8 @@ static u32 page_ref;
 /* One packet from a, which is sent or dropped for this reason. */
 static bool goes(enum vfr_reason reason)
 {
-    u64 before = front_drops(&a, reason);
-    u32 taken = b.taken;
-    u8 *got;
-
     front_udp(page, 60, 1, 2);
-    front_request(&a, page_ref, 0, 60, 0);
-    front_push(&a);
-    front_answer(&a);
-    while (front_receive(&b, &got))
-        front_push_buffers(&b, 1);
-    return reason ? front_drops(&a, reason) == before + 1 && b.taken == taken
-                  : b.taken == taken + 1;
+    return front_goes(&a, &b, page_ref, reason);
 }
 
 static void begin(void)

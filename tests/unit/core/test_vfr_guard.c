@@ -538,6 +538,12 @@ static void bindings(void **state)
         assert_int_equal(vfr_binding_check(&b), 2);
         b = good;
     }
+}
+
+static void binding_limits(void **state)
+{
+    const struct vfr_binding good = b;
+
     b.macs = VFR_EXTRA_MACS;
     b.ip4s = b.ip6s = VFR_PREFIXES;
     for (unsigned i = 0; i < VFR_PREFIXES; i++) {
@@ -584,6 +590,7 @@ int main(void)
         cmocka_unit_test_setup(dhcp_servers, reset),
         cmocka_unit_test_setup(uplink, reset),
         cmocka_unit_test_setup(bindings, reset),
+        cmocka_unit_test_setup(binding_limits, reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
