@@ -93,19 +93,20 @@ union argument {
 };
 
 static const struct hcall_form forms[] = {
-    [EVTCHNOP_bind_interdomain] = {sizeof(struct evtchn_bind_interdomain), true},
-    [EVTCHNOP_bind_virq] = {sizeof(struct evtchn_bind_virq), true},
-    [EVTCHNOP_bind_pirq] = {sizeof(struct evtchn_bind_pirq), true},
-    [EVTCHNOP_close] = {sizeof(struct evtchn_close)},
-    [EVTCHNOP_status] = {sizeof(struct evtchn_status), true},
-    [EVTCHNOP_alloc_unbound] = {sizeof(struct evtchn_alloc_unbound), true},
-    [EVTCHNOP_bind_ipi] = {sizeof(struct evtchn_bind_ipi), true},
-    [EVTCHNOP_bind_vcpu] = {sizeof(struct evtchn_bind_vcpu)},
-    [EVTCHNOP_unmask] = {sizeof(struct evtchn_unmask)},
-    [EVTCHNOP_reset] = {sizeof(struct evtchn_reset)},
-    [EVTCHNOP_init_control] = {sizeof(struct evtchn_init_control), true},
-    [EVTCHNOP_expand_array] = {sizeof(struct evtchn_expand_array)},
-    [EVTCHNOP_set_priority] = {sizeof(struct evtchn_set_priority)},
+    [EVTCHNOP_bind_interdomain] = {.size = sizeof(struct evtchn_bind_interdomain),
+                                   .answers = true},
+    [EVTCHNOP_bind_virq] = {.size = sizeof(struct evtchn_bind_virq), .answers = true},
+    [EVTCHNOP_bind_pirq] = {.size = sizeof(struct evtchn_bind_pirq), .answers = true},
+    [EVTCHNOP_close] = {.size = sizeof(struct evtchn_close)},
+    [EVTCHNOP_status] = {.size = sizeof(struct evtchn_status), .answers = true},
+    [EVTCHNOP_alloc_unbound] = {.size = sizeof(struct evtchn_alloc_unbound), .answers = true},
+    [EVTCHNOP_bind_ipi] = {.size = sizeof(struct evtchn_bind_ipi), .answers = true},
+    [EVTCHNOP_bind_vcpu] = {.size = sizeof(struct evtchn_bind_vcpu)},
+    [EVTCHNOP_unmask] = {.size = sizeof(struct evtchn_unmask)},
+    [EVTCHNOP_reset] = {.size = sizeof(struct evtchn_reset)},
+    [EVTCHNOP_init_control] = {.size = sizeof(struct evtchn_init_control), .answers = true},
+    [EVTCHNOP_expand_array] = {.size = sizeof(struct evtchn_expand_array)},
+    [EVTCHNOP_set_priority] = {.size = sizeof(struct evtchn_set_priority)},
 };
 
 static s64 run(struct domain *d, u64 nr, union argument *op)
