@@ -54,6 +54,7 @@ enum frame_type {
 #define REF_OWNER(id) ((u64)(u16)(id) << 48)
 /* Counts stop well before they could wrap: a get beyond this fails. */
 #define REF_COUNT_MAX (BIT(43))
+_Static_assert(REF_COUNT_MAX << 20 == BIT(63), "see ref_may_get()");
 
 #define TYP_TYPE      7UL
 #define TYP_VALID     BIT(3)
@@ -74,10 +75,16 @@ static inline u64 ref_count(u64 ref)
     return ref & REF_COUNT;
 }
 
+static inline bool ref_any(u64 ref)
+{
+    return ref << 20;
+}
+
 /* May 'owner's frame with this word get one more reference? The new word is ref + 1. */
 static inline bool ref_may_get(u64 ref, u16 owner)
 {
-    return ref_owner(ref) == owner && ref_count(ref) - 1 < REF_COUNT_MAX - 1;
+    /* Its count alone, as a signed number: neither 0 nor REF_COUNT_MAX or more. */
+    return ref_owner(ref) == owner && (s64)(ref << 20) > 0;
 }
 
 static inline enum frame_type typ_type(u64 typ)

@@ -45,7 +45,7 @@ static inline void frame_put(mfn_t mfn)
 {
     u64 ref = __atomic_sub_fetch(&frames[mfn.n].ref, 1, __ATOMIC_ACQ_REL);
 
-    if (unlikely(!ref_count(ref)))
+    if (unlikely(!ref_any(ref)))
         frame_release(mfn, ref);
 }
 
@@ -91,7 +91,7 @@ static inline must_check int frame_type_get(u16 owner, mfn_t mfn, enum frame_typ
     return likely(frame_use_again(owner, mfn, t)) ? 0 : frame_type_get_slow(owner, mfn, t);
 }
 
-static inline void frame_type_put(mfn_t mfn)
+static must_inline void frame_type_put_inline(mfn_t mfn)
 {
     struct frame *f = &frames[mfn.n];
     u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
@@ -101,6 +101,11 @@ static inline void frame_type_put(mfn_t mfn)
                                            __ATOMIC_RELAXED)))
         return;
     frame_type_put_slow(mfn);
+}
+
+static inline void frame_type_put(mfn_t mfn)
+{
+    frame_type_put_inline(mfn);
 }
 
 static inline enum frame_type frame_type_of(mfn_t mfn)

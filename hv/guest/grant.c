@@ -88,27 +88,25 @@ static must_inline int begin_use(struct domain *granter, u32 *word, u64 pins, u1
 
 int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, struct grant_pin *p)
 {
-    u32 frame = 0;
-    u64 pins;
-    int status;
+    struct grant_hold h __attribute__((uninitialized));
+    int status = grant_hold(granter, ref, grantee, write, &h);
 
-    if (!grant_find(granter, ref, p))
-        return GNTST_bad_gntref;
-    pins = lock_pins(p->pins);
-    status = begin_use(granter, p->word, pins, grantee, write, &frame);
-    if (status == GNTST_okay)
-        pins = pins_add(pins, grantee, frame, write);
-    unlock_pins(p->pins, pins);
-    p->mfn = pins_mfn(pins);
-    return status;
+    if (status != GNTST_okay)
+        return status;
+    unlock_pins(h.at.pins, pins_add(h.before, grantee, (u32)h.at.mfn.n, write));
+    *p = h.at;
+    return GNTST_okay;
 }
 
 void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write)
 {
     const u64 before = lock_pins(p->pins), after = pins_drop(before, write);
+    /* The last use is the only one there is. */
+    const u16 marks =
+        likely(!pins_any(after)) ? GTF_reading | (write ? GTF_writing : 0) : pins_marks(before);
 
     if (!grant_is_dying(granter))
-        grant_unmark(p->word, pins_marks(before), pins_marks(after));
+        grant_unmark(p->word, marks, pins_marks(after));
     unlock_pins(p->pins, after);
     if (write)
         frame_note_write(granter->id, p->mfn);
@@ -195,15 +193,6 @@ int grant_take_over(struct domain *to, u32 ref, u16 giver, mfn_t mfn)
     status = pins_any(pins) ? GNTST_general_error : take_over(to, p.word, giver, mfn);
     unlock_pins(p.pins, pins);
     return status;
-}
-
-struct grant_pin grant_pin_find(const struct domain *granter, u32 ref)
-{
-    struct grant_pin p;
-
-    BUG_ON(!grant_find(granter, ref, &p));
-    p.mfn = pins_mfn(__atomic_load_n(p.pins, __ATOMIC_RELAXED));
-    return p;
 }
 
 /* With the grant lock: one more page, and the words beside it. */

@@ -45,13 +45,10 @@ struct grant_pin {
 int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write,
               struct grant_pin *p) must_check;
 void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write);
-/* The pin of a grant that the caller has pinned. */
-struct grant_pin grant_pin_find(const struct domain *granter, u32 ref);
 
 /*
  * A use that is over before anybody else may begin or end one of the same grant: for a copy of a page
- * at most. The entry stays locked until then, so whoever holds one waits for no other grant. It
- * costs a third of a pin, whose results it has.
+ * at most. The entry stays locked until then, so whoever holds one waits for no other grant.
  */
 struct grant_hold {
     struct grant_pin at;
@@ -84,6 +81,14 @@ static must_inline bool grant_find(const struct domain *d, u32 ref, struct grant
     return true;
 }
 
+/* The pin of a grant that the caller has pinned. */
+static must_inline void grant_pin_find(const struct domain *granter, u32 ref,
+                                       struct grant_pin *p)
+{
+    BUG_ON(!grant_find(granter, ref, p));
+    p->mfn = pins_mfn(__atomic_load_n(p->pins, __ATOMIC_RELAXED));
+}
+
 /* With the entry's lock: the marks that no use needs any more. */
 static inline void grant_unmark(u32 *word, u16 before, u16 after)
 {
@@ -100,14 +105,18 @@ void grant_release_slowly(struct grant_hold *h, bool write);
 static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u16 grantee,
                                              bool write, struct grant_hold *h)
 {
+    /* What another function gets the address of is kept in memory: this one is, *h need not be. */
+    struct grant_hold slow __attribute__((uninitialized));
+    u64 unused = 0;
     u32 word, next;
+    int status;
 
     if (unlikely(!grant_find(granter, ref, &h->at)))
         return GNTST_bad_gntref;
-    h->before = 0;
-    if (unlikely(!__atomic_compare_exchange_n(h->at.pins, &h->before, PINS_BUSY, false,
+    if (unlikely(!__atomic_compare_exchange_n(h->at.pins, &unused, PINS_BUSY, false,
                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
-        return grant_hold_slowly(granter, grantee, write, h);
+        goto slowly;
+    h->before = 0;
     word = __atomic_load_n(h->at.word, __ATOMIC_RELAXED);
     h->at.mfn =
         MFN(__atomic_load_n(&((grant_entry_v1_t *)h->at.word)->frame, __ATOMIC_RELAXED));
@@ -120,17 +129,23 @@ static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u1
         frame_put(h->at.mfn);
     }
     __atomic_store_n(h->at.pins, 0, __ATOMIC_RELEASE);
-    return grant_hold_slowly(granter, grantee, write, h);
+slowly:
+    slow.at = h->at;
+    status = grant_hold_slowly(granter, grantee, write, &slow);
+    *h = slow;
+    return status;
 }
 
 /* Also of a domain that is dying meanwhile: grant_close() waits for the entry's lock. */
-static must_inline void grant_release(const struct domain *granter, struct grant_hold *h,
+static must_inline void grant_release(const struct domain *granter, const struct grant_hold *h,
                                       bool write)
 {
     if (write)
         frame_note_write(granter->id, h->at.mfn);
     if (unlikely(h->before)) {
-        grant_release_slowly(h, write);
+        struct grant_hold slow = *h;
+
+        grant_release_slowly(&slow, write);
         return;
     }
     __atomic_fetch_and(&((grant_entry_v1_t *)h->at.word)->flags,

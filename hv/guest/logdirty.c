@@ -244,14 +244,13 @@ static bool let_through(struct vcpu *v, u64 *slot, mfn_t table)
 
 bool logdirty_fault(struct vcpu *v, u64 va)
 {
-    mfn_t table;
-    u64 *slot = mmu_l1_slot_get(v, va, &table);
+    u64 *slot = mmu_l1_slot_get(v, va);
     bool done;
 
     if (!slot)
         return false;
     /* Let through by another vcpu meanwhile: tried again, it works. */
-    done = let_through(v, slot, table) || mmu_walk(v->kernel_table, va) & GPTE_RW;
-    frame_type_put(table);
+    done = let_through(v, slot, mapped_mfn(slot)) || mmu_walk(v->kernel_table, va) & GPTE_RW;
+    mmu_l1_slot_put(slot);
     return done;
 }

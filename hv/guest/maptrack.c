@@ -176,8 +176,9 @@ int maptrack_release(struct domain *d)
         struct grant_map *m = maptrack_claim(d, handle);
 
         if (m) {
-            const struct grant_pin pin = grant_pin_find(m->granter, m->ref);
+            struct grant_pin pin;
 
+            grant_pin_find(m->granter, m->ref, &pin);
             maptrack_drop(d, handle, m, &pin, 0);
         }
         if (t->released % 64)

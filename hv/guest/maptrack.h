@@ -15,10 +15,12 @@
 
 #define MAPTRACK_FRAMES_LIMIT 8192
 
-#define MAP_HOST     BIT(0) /* by a page-table entry */
-#define MAP_DEVICE   BIT(1)
-#define MAP_READONLY BIT(2)
-#define MAP_ENTRY    BIT(3) /* the host part was named by the machine address of its entry */
+/* As a request has them. */
+#define MAP_HOST     GNTMAP_host_map /* by a page-table entry */
+#define MAP_DEVICE   GNTMAP_device_map
+#define MAP_READONLY GNTMAP_readonly
+#define MAP_ENTRY    GNTMAP_contains_pte /* which was named by its machine address */
+#define MAP_KEPT     (MAP_HOST | MAP_DEVICE | MAP_READONLY | MAP_ENTRY)
 #define MAP_BUSY     BIT(31)
 
 struct grant_map {

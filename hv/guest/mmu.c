@@ -114,16 +114,21 @@ static bool share(u16 owner, mfn_t mfn, u64 pte)
     return true;
 }
 
-static void l1_entry_put(u64 pte)
+static must_inline void l1_entry_drop(u64 pte)
 {
     mfn_t mfn = pte_mfn(pte);
 
     if (!(pte & GPTE_P) || !mfn_is_ram(mfn))
         return;
     if (pte & (GPTE_RW | GPTE_LOGGED))
-        frame_type_put(mfn);
+        frame_type_put_inline(mfn);
     else
         frame_put(mfn);
+}
+
+static __noinline void l1_entry_put(u64 pte)
+{
+    l1_entry_drop(pte);
 }
 
 /*
@@ -220,22 +225,32 @@ static bool slot_is_guest(int level, unsigned i)
     return level != 4 || l4_slot_is_guest(i);
 }
 
-/* Most tables are nearly empty: eight entries at a glance. */
+/* Most tables are nearly empty: so many entries at a glance, first of the one, then of the other. */
+#define BLOCK 32
 #define GROUP 8
 
-static bool group_is_empty(const u64 *e)
+static must_inline bool are_empty(const u64 *e, unsigned n)
 {
-    return !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]);
+    u64 all = 0;
+
+#pragma GCC unroll 32
+    for (unsigned i = 0; i < n; i++)
+        all |= e[i];
+    return !all;
 }
 
 /* The first group from index i on, a multiple of GROUP, that is not empty; PT_ENTRIES: none. */
 static unsigned next_group(const u64 *table, unsigned i)
 {
-    const u64 *e = table + i, *end = table + PT_ENTRIES;
-
-    while (e < end && group_is_empty(e))
-        e += GROUP;
-    return (unsigned)(e - table);
+    while (i < PT_ENTRIES) {
+        if (!(i % BLOCK) && are_empty(table + i, BLOCK))
+            i += BLOCK;
+        else if (are_empty(table + i, GROUP))
+            i += GROUP;
+        else
+            break;
+    }
+    return i;
 }
 
 /*
@@ -362,6 +377,41 @@ static inline bool update_in_place(const struct pte_update *u, u64 *slot, u64 *o
     return diff == GPTE_NX && swap_entry(u, slot, old, pte_adjust(new, 1) | GPTE_LOGGED);
 }
 
+/* Of a table whose entry was changed, while there are logs: apart, for those who have none. */
+static __noinline __attribute__((cold)) bool finish_noted(u16 table_owner, u64 *slot, u64 old)
+{
+    note_table_write(table_owner, slot);
+    l1_entry_put(old);
+    return true;
+}
+
+static __noinline bool set_entry(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+{
+    if (old & GPTE_P || !l1_usual_entry_get(target_owner, table_owner != target_owner, &new))
+        return false;
+    if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
+                                              __ATOMIC_RELAXED))) {
+        l1_entry_put(new);
+        return false;
+    }
+    if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        return finish_noted(table_owner, slot, 0);
+    return true;
+}
+
+bool mmu_update_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+{
+    if (new &GPTE_P)
+        return set_entry(table_owner, target_owner, slot, old, new);
+    if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
+                                              __ATOMIC_RELAXED)))
+        return false;
+    if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        return finish_noted(table_owner, slot, old);
+    l1_entry_drop(old);
+    return true;
+}
+
 int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, u64 *expect)
 {
     u64 old = expect ? *expect : __atomic_load_n(slot, __ATOMIC_RELAXED), want = new;
@@ -465,14 +515,13 @@ u64 mmu_walk_kernel(const struct vcpu *v, struct walk *w, u64 va)
     return pte & GPTE_P ? pte & (l2 | ~GPTE_RW) : 0;
 }
 
-u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table)
+u64 *mmu_l1_slot_get(struct vcpu *v, u64 va)
 {
     const u64 l2 = l2_entry(v, &v->walk, va);
 
     /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
     if (!(l2 & GPTE_P) || frame_type_get(v->domain->id, pte_mfn(l2), TYPE_L1))
         return NULL;
-    *table = pte_mfn(l2);
     return l1_slot(l2, va);
 }
 

@@ -14,6 +14,7 @@
 
 #include "guest/domain.h"
 #include "guest/frame.h"
+#include "x86/paging.h"
 
 int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 void mmu_devalidate_table(mfn_t mfn, enum frame_type t);
@@ -37,10 +38,23 @@ int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new,
                      u64 *expect) must_check;
 
 /*
- * The L1 slot that maps 'va' in v's kernel page table; NULL when a level is missing. A use of the
- * L1 frame is taken and given to the caller in *table.
+ * The same in short where an L1 entry comes that is a further use of a domain's RAM, and none was,
+ * or goes: what faults and unmapping need. The entry is still 'old'. False: it is not that simple,
+ * or was changed meanwhile; nothing is done, ask mmu_update_entry().
  */
-u64 *mmu_l1_slot_get(struct vcpu *v, u64 va, mfn_t *table) must_check;
+bool mmu_update_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old,
+                       u64 new) must_check;
+
+/*
+ * The L1 slot that maps 'va' in v's kernel page table, with a use of that table; NULL when a level
+ * is missing.
+ */
+u64 *mmu_l1_slot_get(struct vcpu *v, u64 va) must_check;
+
+static inline void mmu_l1_slot_put(const u64 *slot)
+{
+    frame_type_put_inline(mapped_mfn(slot));
+}
 
 /*
  * A page-table walk that takes nothing: the L1 entry for va, its RW only if all levels grant it;

@@ -109,28 +109,44 @@ static const struct pte_store *common_store(struct vcpu *v, u64 rip)
 
 enum common_result { COMMON_DONE, COMMON_REFUSED, COMMON_OTHER };
 
+static inline u64 stored_over(const struct pte_store *st, u64 entry, u64 reg)
+{
+    return st->op == PTE_STORE_AND8 ? entry & (~0xffUL | st->imm) : reg;
+}
+
+static __noinline int store_slowly(u16 id, const struct pte_store *st, u64 reg, u64 *slot,
+                                   u64 *entry)
+{
+    const struct pte_update u = {.table_owner = id, .target_owner = id};
+    int rc;
+
+    *entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    do
+        rc = mmu_update_entry(&u, 1, slot, stored_over(st, *entry, reg), entry);
+    while (rc == -XEN_EAGAIN);
+    return rc;
+}
+
 /* The three common forms on a whole, aligned entry. */
 static enum common_result emulate_common(struct vcpu *v, struct cpu_user_regs *regs, u64 *slot)
 {
-    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    const u16 id = v->domain->id;
     const struct pte_store *st = common_store(v, regs->rip);
-    u64 entry, new, *reg;
-    int rc;
+    u64 entry, was, *reg;
 
     if (!st)
         return COMMON_OTHER;
     reg = regs_gpr(regs, st->gpr);
     entry = __atomic_load_n(slot, __ATOMIC_RELAXED);
-    do {
-        new = st->op == PTE_STORE_AND8 ? entry &(~0xffUL | st->imm) : *reg;
-        rc = mmu_update_entry(&u, 1, slot, new, &entry);
-    } while (rc == -XEN_EAGAIN);
-    if (rc)
-        return COMMON_REFUSED;
+    if (unlikely(!mmu_update_simply(id, id, slot, entry, stored_over(st, entry, *reg)))) {
+        if (store_slowly(id, st, *reg, slot, &was))
+            return COMMON_REFUSED;
+        entry = was;
+    }
     if (st->op == PTE_STORE_XCHG)
         *reg = entry;
     else if (st->op == PTE_STORE_AND8)
-        regs->rflags = and_flags(regs->rflags, (u8) new);
+        regs->rflags = and_flags(regs->rflags, (u8)stored_over(st, entry, *reg));
     regs->rip += st->len;
     regs->rflags &= ~RFLAGS_RF;
     return COMMON_DONE;
@@ -166,7 +182,7 @@ bool mmu_emulate_write(struct vcpu *v, struct cpu_user_regs *regs, u64 va)
     if (!(va & 7))
         result = emulate_common(v, regs, &table[(va & (PAGE_SIZE - 1)) >> 3]);
     done = result == COMMON_DONE || (result == COMMON_OTHER && emulate_any(v, regs, table, va));
-    frame_type_put(mfn);
+    frame_type_put_inline(mfn);
     if (done)
         count(COUNT_PTE_EMULATED);
     return done;

@@ -125,8 +125,10 @@ static s64 run_array(struct vcpu *v, const struct operation *o, u64 u_ops, u32 n
     if (!guest_range_ok(u_ops, (u64)n * o->size))
         return -XEN_EFAULT;
     done = o->run(v, u_ops, n);
-    if (done < 0 || done == n)
-        return done < 0 ? done : 0;
+    if (likely(done == n))
+        return 0;
+    if (done < 0)
+        return done;
     if (!v->in_multicall) {
         guest_regs()->rsi += (u64)done * o->size;
         guest_regs()->rdx -= (u64)done;

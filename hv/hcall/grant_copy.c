@@ -11,133 +11,170 @@
 /* Requests between two preemption points. */
 #define BATCH 32
 
-/*
- * One side of a copy. It is kept from request to request: the next one often names the same
- * frame, or another grant of the same domain.
- */
-struct side {
-    u64 key; /* what it holds, as key_of() names it; NOTHING */
-    mfn_t mfn;
-    struct grant_pin pin;   /* of a grant */
-    struct grant_peer peer; /* the granter */
+/* A frame of the caller's own. It is kept from request to request: the next often names it too. */
+struct own {
+    u64 frame;
+    u32 domid; /* DOMID_SELF; NOBODY: none is held */
+};
+#define NOBODY 0x10000U
+
+/* What the requests of a call have in common. */
+struct copying {
+    u16 id; /* the caller's */
+    struct own from, to;
+    struct grant_peer peer;   /* who granted */
+    struct grant_peer source; /* when both sides are granted, who granted what is read */
 };
 
-/*
- * A frame or a grant as one word:
- *
- *      63.....48 47  46..40 39.............0
- *        domid   ref    0    frame number or grant reference
- */
-#define KEY_REF  BIT(47)
-#define KEY_NAME (BIT(40) - 1)
-#define NOTHING  BIT(46)
-
-static must_inline bool key_of(const struct gnttab_copy_ptr *p, bool is_ref, u64 *key)
+static void own_release(struct own *o, bool write)
 {
-    const u64 name = is_ref ? p->u.ref : p->u.gmfn;
-
-    *key = (u64)p->domid << 48 | (is_ref ? KEY_REF : 0) | name;
-    return name <= KEY_NAME;
-}
-
-static __noinline void release(struct side *s, bool write)
-{
-    if (s->key == NOTHING)
+    if (o->domid == NOBODY)
         return;
     if (write)
-        frame_type_put(s->mfn);
-    if (s->key & KEY_REF)
-        grant_unpin(s->peer.d, &s->pin, write);
-    else if (!write)
-        frame_put(s->mfn);
-    s->key = NOTHING;
+        frame_type_put(MFN(o->frame));
+    else
+        frame_put(MFN(o->frame));
+    o->domid = NOBODY;
 }
 
-static int hold_own(struct vcpu *v, struct side *s, u64 key, bool write)
+static __noinline int own_change(u16 id, struct own *o, u64 frame, u16 domid, bool write)
 {
-    s->mfn = MFN(key & KEY_NAME);
-    if (key >> 48 != DOMID_SELF)
+    own_release(o, write);
+    if (domid != DOMID_SELF)
         return GNTST_permission_denied;
-    if (!write)
-        return frame_get(v->domain->id, s->mfn) ? GNTST_okay : GNTST_bad_page;
-    if (!frame_type_get(v->domain->id, s->mfn, TYPE_WRITABLE))
-        return GNTST_okay;
-    if (!frame_get(v->domain->id, s->mfn))
+    if (!write && !frame_get(id, MFN(frame)))
         return GNTST_bad_page;
-    frame_put(s->mfn);
-    return GNTST_general_error;
-}
-
-static int hold_granted(struct vcpu *v, struct side *s, u64 key, bool write)
-{
-    const u16 domid = (u16)(key >> 48);
-    const u16 id = domid == DOMID_SELF ? v->domain->id : domid;
-    struct domain *granter = grant_peer_find(&s->peer, id);
-    int status;
-
-    if (!granter)
-        return GNTST_bad_domain;
-    status = grant_pin(granter, (u32)key, v->domain->id, write, &s->pin);
-    s->mfn = s->pin.mfn;
-    if (status == GNTST_okay && write && frame_type_get(granter->id, s->mfn, TYPE_WRITABLE)) {
-        grant_unpin(granter, &s->pin, write);
-        status = GNTST_general_error;
+    if (write && frame_type_get(id, MFN(frame), TYPE_WRITABLE)) {
+        if (!frame_get(id, MFN(frame)))
+            return GNTST_bad_page;
+        frame_put(MFN(frame));
+        return GNTST_general_error;
     }
-    return status;
+    *o = (struct own){frame, domid};
+    return GNTST_okay;
 }
 
-static __noinline int change(struct vcpu *v, struct side *s, u64 key, bool write)
+static must_inline int own_hold(const struct copying *x, struct own *o,
+                                const struct gnttab_copy_ptr *p, bool write)
 {
-    int status;
-
-    release(s, write);
-    status = key & KEY_REF ? hold_granted(v, s, key, write) : hold_own(v, s, key, write);
-    if (status == GNTST_okay)
-        s->key = key;
-    return status;
+    if (likely(o->frame == p->u.gmfn && o->domid == p->domid))
+        return GNTST_okay;
+    return own_change(x->id, o, p->u.gmfn, p->domid, write);
 }
 
-static must_inline int hold(struct vcpu *v, struct side *s, const struct gnttab_copy_ptr *p,
-                            bool is_ref, bool write)
+static must_inline struct domain *granter_of(const struct copying *x, struct grant_peer *peer,
+                                             u16 domid)
 {
-    u64 key;
-
-    if (unlikely(!key_of(p, is_ref, &key)))
-        return p->domid == DOMID_SELF ? GNTST_bad_page : GNTST_permission_denied;
-    return likely(s->key == key) ? GNTST_okay : change(v, s, key, write);
+    return grant_peer_find(peer, domid == DOMID_SELF ? x->id : domid);
 }
 
 /* As memmove(): both sides may be of one frame. */
-static inline void move(mfn_t to, u16 to_offset, mfn_t from, u16 from_offset, u64 len)
+static must_inline void move(const struct gnttab_copy *op, mfn_t to, mfn_t from)
 {
-    u8 *dst = (u8 *)mfn_to_virt(to) + to_offset;
-    const u8 *src = (const u8 *)mfn_to_virt(from) + from_offset;
-    u64 words = len / 8;
+    u8 *dst = (u8 *)mfn_to_virt(to) + op->dest.offset;
+    const u8 *src = (const u8 *)mfn_to_virt(from) + op->source.offset;
+    u64 words = op->len / 8;
 
-    if (unlikely(len % 8) || unlikely((u64)dst - (u64)src < len)) {
-        memmove(dst, src, len);
+    if (unlikely(op->len % 8) || unlikely((u64)dst - (u64)src < op->len)) {
+        memmove(dst, src, op->len);
         return;
     }
     asm volatile("rep movsq" : "+D"(dst), "+S"(src), "+c"(words) : : "memory");
 }
 
-static inline int copy_one(struct vcpu *v, struct side *from, struct side *to,
-                           const struct gnttab_copy *op)
+static must_inline void move_to_own(const struct copying *x, const struct gnttab_copy *op,
+                                    mfn_t from)
+{
+    const mfn_t to = MFN(x->to.frame);
+
+    move(op, to, from);
+    frame_note_write(x->id, to);
+}
+
+static __noinline int copy_own(struct copying *x, const struct gnttab_copy *op)
+{
+    int status = own_hold(x, &x->from, &op->source, false);
+
+    if (status == GNTST_okay)
+        status = own_hold(x, &x->to, &op->dest, true);
+    if (status == GNTST_okay)
+        move_to_own(x, op, MFN(x->from.frame));
+    return status;
+}
+
+static must_inline int copy_from_grant(struct copying *x, const struct gnttab_copy *op)
+{
+    struct domain *granter = granter_of(x, &x->peer, op->source.domid);
+    struct grant_hold hold __attribute__((uninitialized));
+    int status;
+
+    if (!granter)
+        return GNTST_bad_domain;
+    status = grant_hold(granter, op->source.u.ref, x->id, false, &hold);
+    if (status != GNTST_okay)
+        return status;
+    status = own_hold(x, &x->to, &op->dest, true);
+    if (likely(status == GNTST_okay))
+        move_to_own(x, op, hold.at.mfn);
+    grant_release(granter, &hold, false);
+    return status;
+}
+
+static int copy_to_grant(struct copying *x, const struct gnttab_copy *op, mfn_t from)
+{
+    struct domain *granter = granter_of(x, &x->peer, op->dest.domid);
+    struct grant_hold hold __attribute__((uninitialized));
+    int status;
+
+    if (!granter)
+        return GNTST_bad_domain;
+    status = grant_hold(granter, op->dest.u.ref, x->id, true, &hold);
+    if (status != GNTST_okay)
+        return status;
+    if (likely(!frame_type_get(granter->id, hold.at.mfn, TYPE_WRITABLE))) {
+        move(op, hold.at.mfn, from);
+        frame_type_put(hold.at.mfn);
+    } else {
+        status = GNTST_general_error;
+    }
+    grant_release(granter, &hold, true);
+    return status;
+}
+
+/* What is read is pinned: nobody waits for a grant while he holds another. */
+static __noinline int copy_between_grants(struct copying *x, const struct gnttab_copy *op)
+{
+    struct domain *granter = granter_of(x, &x->source, op->source.domid);
+    struct grant_pin pin;
+    int status;
+
+    if (!granter)
+        return GNTST_bad_domain;
+    status = grant_pin(granter, op->source.u.ref, x->id, false, &pin);
+    if (status != GNTST_okay)
+        return status;
+    status = copy_to_grant(x, op, pin.mfn);
+    grant_unpin(granter, &pin, false);
+    return status;
+}
+
+static must_inline int copy_one(struct copying *x, const struct gnttab_copy *op)
 {
     int status;
 
-    if (!range_ok(op->source.offset, op->len, PAGE_SIZE) ||
-        !range_ok(op->dest.offset, op->len, PAGE_SIZE))
+    if (op->source.offset + op->len > PAGE_SIZE || op->dest.offset + op->len > PAGE_SIZE)
         return GNTST_bad_copy_arg;
-    status = hold(v, from, &op->source, op->flags & GNTCOPY_source_gref, false);
-    if (status == GNTST_okay)
-        status = hold(v, to, &op->dest, op->flags & GNTCOPY_dest_gref, true);
-    if (status != GNTST_okay)
-        return status;
-    move(to->mfn, op->dest.offset, from->mfn, op->source.offset, op->len);
-    if (!(to->key & KEY_REF))
-        frame_note_write(v->domain->id, to->mfn);
-    return GNTST_okay;
+    switch (op->flags & (GNTCOPY_source_gref | GNTCOPY_dest_gref)) {
+    case GNTCOPY_source_gref:
+        return copy_from_grant(x, op);
+    case GNTCOPY_dest_gref:
+        status = own_hold(x, &x->from, &op->source, false);
+        return status == GNTST_okay ? copy_to_grant(x, op, MFN(x->from.frame)) : status;
+    case 0:
+        return copy_own(x, op);
+    default:
+        return copy_between_grants(x, op);
+    }
 }
 
 union copy_request {
@@ -155,28 +192,28 @@ static inline bool read_request(union copy_request *r, const union copy_request 
 
 s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
 {
-    struct side from = {.key = NOTHING}, to = {.key = NOTHING};
+    struct copying x = {.id = v->domain->id, .from.domid = NOBODY, .to.domid = NOBODY};
     union copy_request *u_r = (void *)u_ops, r __attribute__((uninitialized));
     u32 i;
     int rc = 0;
 
     for (i = 0; i < n; i++, u_r++) {
         if (i && !(i % BATCH)) {
-            release(&from, false);
-            release(&to, true);
+            own_release(&x.from, false);
+            own_release(&x.to, true);
             preempt_point();
             if (hcall_may_stop(v))
                 break;
         }
         if (!read_request(&r, u_r) ||
-            !guest_write_u16(&u_r->op.status, (u16)copy_one(v, &from, &to, &r.op))) {
+            !guest_write_u16(&u_r->op.status, (u16)copy_one(&x, &r.op))) {
             rc = -XEN_EFAULT;
             break;
         }
     }
-    release(&from, false);
-    release(&to, true);
-    grant_peer_drop(&from.peer);
-    grant_peer_drop(&to.peer);
+    own_release(&x.from, false);
+    own_release(&x.to, true);
+    grant_peer_drop(&x.peer);
+    grant_peer_drop(&x.source);
     return rc ? rc : i;
 }

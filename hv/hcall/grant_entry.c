@@ -1,48 +1,35 @@
 #include "hcall/grant_entry.h"
 #include "guest/frame.h"
-#include "guest/mmu.h"
-#include "x86/paging.h"
 
-/* All addresses of one table of level 1 have one name, of entries and of what they map. */
-static u64 name_of(u64 host_addr, bool is_entry)
+static u64 *table_of(const u64 *slot)
 {
-    return is_entry ? (host_addr >> PAGE_SHIFT) << 2 | 3 : (host_addr >> 21) << 2 | 1;
+    return (u64 *)((u64)slot & ~(PAGE_SIZE - 1));
 }
 
-static u64 *slot_in(mfn_t table, u64 host_addr, bool is_entry)
+static u64 *hold(const struct grant_entries *e, u64 host_addr, bool is_entry)
 {
-    u64 index = is_entry ? host_addr >> 3 : host_addr >> PAGE_SHIFT;
+    const mfn_t table = MFN(host_addr >> PAGE_SHIFT);
 
-    return (u64 *)mfn_to_virt(table) + (index & 511);
-}
-
-static bool hold(struct grant_entries *e, u64 host_addr, bool is_entry)
-{
     if (!is_entry)
-        return mmu_l1_slot_get(e->v, host_addr, &e->table) != NULL;
-    e->table = MFN(host_addr >> PAGE_SHIFT);
-    return e->table.n < max_mfn && frame_type_of(e->table) == TYPE_L1 &&
-           !frame_type_get(e->v->domain->id, e->table, TYPE_L1);
+        return mmu_l1_slot_get(e->v, host_addr);
+    if (table.n >= max_mfn || frame_type_of(table) != TYPE_L1 ||
+        frame_type_get(e->v->domain->id, table, TYPE_L1))
+        return NULL;
+    return (u64 *)((u8 *)mfn_to_virt(table) + (host_addr & (PAGE_SIZE - 1)));
 }
 
-u64 *grant_entry_find(struct grant_entries *e, u64 host_addr, bool is_entry)
+u64 *grant_entry_change(struct grant_entries *e, u64 host_addr, bool is_entry)
 {
-    u64 name = name_of(host_addr, is_entry);
+    const u64 name = grant_entry_name(host_addr, is_entry);
+    u64 *slot;
 
     if (is_entry && host_addr & 7)
         return NULL;
-    if (e->name != name) {
-        grant_entry_release(e);
-        if (!hold(e, host_addr, is_entry))
-            return NULL;
-        e->name = name;
-    }
-    return slot_in(e->table, host_addr, is_entry);
-}
-
-void grant_entry_release(struct grant_entries *e)
-{
-    if (e->name)
-        frame_type_put(e->table);
-    e->name = 0;
+    if (e->name == name)
+        return (u64 *)((u8 *)e->table + (host_addr & (PAGE_SIZE - 1)));
+    grant_entry_release(e);
+    slot = hold(e, host_addr, is_entry);
+    if (slot)
+        *e = (struct grant_entries){e->v, name, table_of(slot)};
+    return slot;
 }

@@ -5,17 +5,36 @@
 #ifndef SERAI_HCALL_GRANT_ENTRY_H
 #define SERAI_HCALL_GRANT_ENTRY_H
 
-#include "guest/domain.h"
+#include "guest/mmu.h"
 
 struct grant_entries {
     struct vcpu *v;
-    u64 name; /* of the table, as below; 0: none is held */
-    mfn_t table;
+    u64 name;   /* of the table, as below; 0: none is held */
+    u64 *table; /* in the hypervisor's map */
 };
 
+/* All addresses of one table of level 1 have one name, of entries and of what they map. */
+static inline u64 grant_entry_name(u64 host_addr, bool is_entry)
+{
+    return is_entry ? (host_addr >> PAGE_SHIFT) << 2 | 3 : (host_addr >> 21) << 2 | 1;
+}
+
+u64 *grant_entry_change(struct grant_entries *e, u64 host_addr, bool is_entry) must_check;
+
 /* The entry in the hypervisor's map; NULL: there is none, or it is in no table of level 1. */
-u64 *grant_entry_find(struct grant_entries *e, u64 host_addr, bool is_entry) must_check;
+static must_inline u64 *grant_entry_find(struct grant_entries *e, u64 host_addr, bool is_entry)
+{
+    if (likely(!is_entry) && likely(e->name == grant_entry_name(host_addr, false)))
+        return e->table + pt_index(host_addr, 1);
+    return grant_entry_change(e, host_addr, is_entry);
+}
+
 /* No use is held any more: at the end, and before a preemption point. */
-void grant_entry_release(struct grant_entries *e);
+static inline void grant_entry_release(struct grant_entries *e)
+{
+    if (e->name)
+        mmu_l1_slot_put(e->table);
+    e->name = 0;
+}
 
 #endif

@@ -18,16 +18,27 @@ struct mapping {
     struct grant_entries entries;
 };
 
+/* Over an entry that is there, or what is not simply one more use of the frame. */
+static __noinline int put_entry_slowly(u16 id, u16 granter, u64 *slot, u64 pte)
+{
+    const struct pte_update u = {.table_owner = id, .target_owner = granter};
+
+    return mmu_update_entry(&u, 1, slot, pte, NULL) ? GNTST_general_error : GNTST_okay;
+}
+
 static int map_host(struct mapping *x, const struct domain *granter,
                     const struct gnttab_map_grant_ref *op, mfn_t mfn)
 {
-    const struct pte_update u = {.table_owner = x->entries.v->domain->id,
-                                 .target_owner = granter->id};
+    const u16 id = x->entries.v->domain->id;
     u64 *slot = grant_entry_find(&x->entries, op->host_addr, op->flags & GNTMAP_contains_pte);
+    const u64 pte = grant_map_pte(op->flags, mfn);
 
-    if (!slot || mmu_update_entry(&u, 1, slot, grant_map_pte(op->flags, mfn), NULL))
+    if (!slot)
         return GNTST_general_error;
-    return GNTST_okay;
+    if (likely(mmu_update_simply(id, granter->id, slot, __atomic_load_n(slot, __ATOMIC_RELAXED),
+                                 pte)))
+        return GNTST_okay;
+    return put_entry_slowly(id, granter->id, slot, pte);
 }
 
 /* The parts of a mapping: what can be undone first. */
@@ -44,14 +55,6 @@ static int map_pinned(struct mapping *x, const struct domain *granter,
     if (status != GNTST_okay && write_device)
         frame_type_put(mfn);
     return status;
-}
-
-static u32 state_of(u32 flags)
-{
-    return (flags & GNTMAP_host_map ? MAP_HOST : 0) |
-           (flags & GNTMAP_device_map ? MAP_DEVICE : 0) |
-           (flags & GNTMAP_readonly ? MAP_READONLY : 0) |
-           (flags & GNTMAP_contains_pte ? MAP_ENTRY : 0);
 }
 
 static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
@@ -78,7 +81,7 @@ static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
     if (status != GNTST_okay)
         goto unpin;
     domain_hold(granter);
-    maptrack_commit(m, granter, op->ref, state_of(op->flags));
+    maptrack_commit(m, granter, op->ref, op->flags & MAP_KEPT);
     op->handle = handle;
     op->dev_bus_addr = pin.mfn.n << PAGE_SHIFT;
     return GNTST_okay;

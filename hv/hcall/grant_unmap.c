@@ -9,6 +9,7 @@
 #include "hcall/grant.h"
 #include "hcall/grant_entry.h"
 #include "hcall/hcall.h"
+#include "kern/tlb.h"
 #include "x86/guest_mem.h"
 
 _Static_assert(offsetof(struct gnttab_unmap_grant_ref, handle) ==
@@ -35,10 +36,9 @@ static bool is_entry_of(u64 pte, mfn_t mfn, bool write)
     return pte & GPTE_P && pte_mfn(pte).n == mfn.n && !(pte & GPTE_RW) == !write;
 }
 
-/* Puts 'with' over the entry if that names the frame with this right. */
-static int swap_entry(const struct vcpu *v, u64 *slot, mfn_t mfn, bool write, u64 with)
+static __noinline int swap_entry_slowly(u16 id, u64 *slot, mfn_t mfn, bool write, u64 with)
 {
-    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    const struct pte_update u = {.table_owner = id, .target_owner = id};
     u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED);
     int rc = -XEN_EAGAIN;
 
@@ -47,6 +47,19 @@ static int swap_entry(const struct vcpu *v, u64 *slot, mfn_t mfn, bool write, u6
         rc = is_entry_of(old, mfn, write) ? mmu_update_entry(&u, 1, slot, with, &old)
                                           : -XEN_EINVAL;
     return rc ? GNTST_general_error : GNTST_okay;
+}
+
+/* Puts 'with' over the entry if that names the frame with this right. */
+static must_inline int swap_entry(const struct vcpu *v, u64 *slot, mfn_t mfn, bool write,
+                                  u64 with)
+{
+    const u16 id = v->domain->id;
+    const u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+    if (likely(is_entry_of(old, mfn, write)) &&
+        likely(mmu_update_simply(id, id, slot, old, with)))
+        return GNTST_okay;
+    return swap_entry_slowly(id, slot, mfn, write, with);
 }
 
 static int unmap_host(struct grant_entries *e, u64 host_addr, const struct grant_map *m,
@@ -62,13 +75,12 @@ static int unmap_host(struct grant_entries *e, u64 host_addr, const struct grant
 static int move_host(struct grant_entries *e, const struct gnttab_unmap_and_replace *op,
                      const struct grant_map *m, mfn_t mfn)
 {
-    mfn_t table;
     u64 *slot, pte;
     int status;
 
     if (!op->new_addr)
         return unmap_host(e, op->host_addr, m, mfn, 0);
-    slot = m->state & MAP_ENTRY ? NULL : mmu_l1_slot_get(e->v, op->new_addr, &table);
+    slot = m->state & MAP_ENTRY ? NULL : mmu_l1_slot_get(e->v, op->new_addr);
     if (!slot)
         return GNTST_general_error;
     pte = __atomic_load_n(slot, __ATOMIC_RELAXED);
@@ -76,7 +88,7 @@ static int move_host(struct grant_entries *e, const struct gnttab_unmap_and_repl
     /* Changed meanwhile by another vcpu it stays: each entry keeps its own frame. */
     if (status == GNTST_okay && pte & GPTE_P)
         (void)swap_entry(e->v, slot, pte_mfn(pte), pte & GPTE_RW, 0);
-    frame_type_put(table);
+    mmu_l1_slot_put(slot);
     return status;
 }
 
@@ -106,7 +118,7 @@ static void unmap_one(struct grant_entries *e, const union unmap_request *op, bo
         return;
     u->status = GNTST_okay;
     u->left = (u16)u->map->state; /* without MAP_BUSY */
-    u->pin = grant_pin_find(u->map->granter, u->map->ref);
+    grant_pin_find(u->map->granter, u->map->ref, &u->pin);
     if (device && u->left & MAP_DEVICE) {
         u->status = (s16)unmap_device(op->unmap.dev_bus_addr, u->pin.mfn);
         if (u->status == GNTST_okay)
@@ -122,11 +134,16 @@ static void unmap_one(struct grant_entries *e, const union unmap_request *op, bo
 
 static void flush_mapper(struct vcpu *v)
 {
-    switch_flush_vcpus(v->domain, ~0UL >> (64 - v->domain->max_vcpus));
+    const u64 others = ~0UL >> (64 - v->domain->max_vcpus) & ~BIT(v->id);
+
+    tlb_flush_local();
+    if (others)
+        switch_flush_vcpus(v->domain, others);
 }
 
 /* At most BATCH requests: all entries, one flush, then what they held and the marks. */
-static int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n, bool replace)
+static must_inline int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u32 n,
+                                   bool replace)
 {
     /* Each is written before it is read: zeroing them all would cost more than one request. */
     struct unmapping batch[BATCH] __attribute__((uninitialized));

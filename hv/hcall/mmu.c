@@ -114,13 +114,25 @@ static int machphys_update(u16 owner, const struct mmu_update *req)
     return 0;
 }
 
+/* An L1 entry with frames of the table's own domain. */
+static must_inline int update_own(u16 id, u64 *slot, u64 val, bool preserve_ad)
+{
+    const struct pte_update u = {
+        .table_owner = id, .target_owner = id, .preserve_ad = preserve_ad};
+
+    if (likely(!preserve_ad) &&
+        likely(mmu_update_simply(id, id, slot, __atomic_load_n(slot, __ATOMIC_RELAXED), val)))
+        return 0;
+    return mmu_update_entry(&u, 1, slot, val, NULL);
+}
+
 /*
  * One update of an L1 entry, or of a table to be, with frames of the caller's own and nobody to
  * count for: what page faults need, without the set-up of a batch. False: not that, nothing done.
  */
 static bool update_single(struct vcpu *v, u64 u_req, int *rc)
 {
-    struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
+    const u16 id = v->domain->id;
     u64 ptr, val, *slot;
     mfn_t mfn;
 
@@ -131,15 +143,14 @@ static bool update_single(struct vcpu *v, u64 u_req, int *rc)
     if (ptr & 5 || mfn.n >= max_mfn)
         return false;
     slot = (u64 *)((u8 *)mfn_to_virt(mfn) + (ptr & 0xff8));
-    if (likely(frame_use_again(u.table_owner, mfn, TYPE_L1))) {
-        u.preserve_ad = ptr & MMU_PT_UPDATE_PRESERVE_AD;
-        *rc = mmu_update_entry(&u, 1, slot, val, NULL);
-    } else if (frame_use_again(u.table_owner, mfn, TYPE_WRITABLE)) {
-        *rc = write_data(u.table_owner, mfn, slot, val);
+    if (likely(frame_use_again(id, mfn, TYPE_L1))) {
+        *rc = update_own(id, slot, val, ptr & MMU_PT_UPDATE_PRESERVE_AD);
+    } else if (frame_use_again(id, mfn, TYPE_WRITABLE)) {
+        *rc = write_data(id, mfn, slot, val);
     } else {
         return false;
     }
-    frame_type_put(mfn);
+    frame_type_put_inline(mfn);
     count(COUNT_PTE_MMU_UPDATE);
     return true;
 }
@@ -236,20 +247,18 @@ static inline void flush_vcpus(struct vcpu *v, u64 vcpus, u64 va, u64 type)
 
 HYPERCALL(update_va_mapping)
 {
-    const struct pte_update u = {.table_owner = v->domain->id, .target_owner = v->domain->id};
     u64 *slot, vcpus = BIT(v->id), who = a3 & ~UVMF_FLUSHTYPE_MASK;
-    mfn_t table;
     int rc;
 
     if (unlikely(who == UVMF_ALL))
         vcpus = all_vcpus(v->domain);
     else if (unlikely(who) && a3 & UVMF_FLUSHTYPE_MASK && copy_mask(v, who, &vcpus))
         return -XEN_EFAULT;
-    slot = mmu_l1_slot_get(v, a1, &table);
+    slot = mmu_l1_slot_get(v, a1);
     if (!slot)
         return -XEN_EINVAL;
-    rc = mmu_update_entry(&u, 1, slot, a2, NULL);
-    frame_type_put(table);
+    rc = update_own(v->domain->id, slot, a2, false);
+    mmu_l1_slot_put(slot);
     count(COUNT_PTE_VA_MAPPING);
     if (!rc)
         flush_vcpus(v, vcpus, a1, a3 & UVMF_FLUSHTYPE_MASK);

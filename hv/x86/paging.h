@@ -46,6 +46,12 @@ static inline void *mfn_to_virt(mfn_t mfn)
     return phys_to_virt(mfn.n << PAGE_SHIFT);
 }
 
+/* Of an address in the one-to-one map. */
+static inline mfn_t mapped_mfn(const void *va)
+{
+    return MFN(((u64)va - DIRECTMAP_BASE) >> PAGE_SHIFT);
+}
+
 static inline mfn_t virt_to_mfn(const void *va)
 {
     return MFN(virt_to_phys(va) >> PAGE_SHIFT);
