@@ -163,12 +163,12 @@ static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
                 continue;
             best = c;
             latest = c->current->vdl;
-        } else if (c->picked_at < soonest && c->until > c->picked_at + gran) {
+        } else if (c->picked_at < soonest) {
             first = c;
             soonest = c->picked_at;
         }
     }
-    if (!best && first)
+    if (!best && first && first->until > soonest + gran)
         best = first;
     return best ? (unsigned)(best - s->cpu) : NO_CPU;
 }
