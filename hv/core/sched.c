@@ -92,8 +92,9 @@ static inline void note_start(struct sched *s, struct sched_unit *u, unsigned cp
     u->woken = false;
 }
 
+/* usual: as with queue_start(), and no gang has a window. */
 static must_inline void start(struct sched *s, struct sched_queue *q, struct sched_unit *u,
-                              unsigned cpu, ns_t now)
+                              unsigned cpu, ns_t now, bool usual)
 {
     struct sched_cpu *c = &s->cpu[cpu];
 
@@ -108,8 +109,8 @@ static must_inline void start(struct sched *s, struct sched_queue *q, struct sch
     note_start(s, u, cpu, now);
     u->cpu = u->on_cpu = (u16)cpu;
     unit_set_state(u, UNIT_RUNNING, now);
-    queue_start(q, u, now);
-    if (unlikely(is_break(q, u)))
+    queue_start(q, u, now, usual);
+    if (!usual && unlikely(is_break(q, u)))
         note_break(s, u);
 }
 
@@ -180,7 +181,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     if (!next)
         next = find_work(s, cpu, now, until, kick);
     if (next) {
-        start(s, q, next, cpu, now);
+        start(s, q, next, cpu, now, false);
         return next;
     }
     c->idle_at = now;
@@ -400,10 +401,12 @@ static __noinline struct sched_unit *pick_in_order(struct sched *s, unsigned cpu
         queue_take_off(s, q, u, true);
         unit_set_state(u, UNIT_READY, now);
         queue_exchange(q, u, next);
-        start(s, q, next, cpu, now);
+        start(s, q, next, cpu, now, true);
         u = next;
     }
-    return finish_plain(s, cpu, MIN(soon, next_time(q, u, now)), u, until);
+    q->untimed.bits = 0;
+    soon = MIN(soon, now + MAX(unit_remaining(u), MIN_TIMER));
+    return finish_plain(s, cpu, soon, u, until);
 }
 
 /* The current unit mostly has not finished its request, and nobody's deadline is earlier. */
@@ -458,7 +461,7 @@ static __noinline struct sched_unit *pick_going_idle(struct sched *s, unsigned c
     if (!u)
         return finish_plain(s, cpu, c->looking ? now + STEAL_AGAIN : NEVER, NULL, until);
     __atomic_and_fetch(&s->idle, ~bit, __ATOMIC_SEQ_CST);
-    start(s, q, u, cpu, now);
+    start(s, q, u, cpu, now, false);
     return finish_plain(s, cpu, next_time(q, u, now), u, until);
 }
 
@@ -478,7 +481,7 @@ static __noinline struct sched_unit *pick_after(struct sched *s, unsigned cpu, n
     if (u->dom->metered)
         return pick_any(s, cpu, now, until, kick);
     queue_remove(s, q, u);
-    start(s, q, u, cpu, now);
+    start(s, q, u, cpu, now, true);
     return finish_plain(s, cpu, next_time(q, u, now), u, until);
 }
 
@@ -499,7 +502,7 @@ static __noinline struct sched_unit *pick_only(struct sched *s, unsigned cpu, ns
     q->nr_picky = 0;
     if (q->bit)
         __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
-    start(s, q, u, cpu, now);
+    start(s, q, u, cpu, now, true);
     cpuset_add(&q->untimed, cpu);
     return finish_plain(s, cpu, now + LONGEST, u, until);
 }

@@ -14,7 +14,7 @@
 
 #include "core/sched_place.h"
 
-#define SLOT (5 * MS)
+#define SLOT (8 * MS)
 
 /* A slot begins: who has a window? */
 void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick);

@@ -109,7 +109,27 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
     return cpu;
 }
 
-#define AGES BIT(61) /* virtual: before or after everybody else */
+/*
+ * With ranks around: CPUs whose units go before 'u' are taken out of *left; returned are those
+ * whose units go after it whatever their deadlines are.
+ */
+static u64 of_lower_rank(const struct sched *s, const struct sched_queue *q,
+                         const struct sched_unit *u, u64 v, ns_t now, u64 *left)
+{
+    enum rank rank = place_rank(s, q, u, v, now), its;
+    u64 lower = 0, rest;
+
+    for (rest = *left; rest; rest &= rest - 1) {
+        const struct sched_cpu *c = &s->cpu[cpuset_lowest((cpuset_t){rest})];
+
+        its = c->current ? place_rank(s, q, c->current, v, now) : rank;
+        if (its < rank)
+            *left &= ~(rest & -rest);
+        else if (its > rank)
+            lower |= rest & -rest;
+    }
+    return lower;
+}
 
 /*
  * The CPU whose unit is the least urgent: of those that had their minimum the one with the
@@ -119,28 +139,36 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
 static unsigned find_victim(const struct sched *s, const struct sched_queue *q,
                             const struct sched_unit *u, u64 v, ns_t now)
 {
-    bool boost = now < u->boost_until, fair = boost || unit_eligible(u, v), later;
-    u64 vdl = !fair ? u->vdl + AGES : boost ? u->vdl - AGES : u->vdl;
-    ns_t gran = boost ? 0 : place_gran(u);
-    enum rank rank = place_rank(s, q, u, v, now), its;
-    bool single = rank == RANK_SINGLE && !q->slotted; /* nobody has a higher one */
+    bool boost = now < u->boost_until, fair = boost || unit_eligible(u, v);
+    bool ranked = u->dom->special || q->slotted;
+    ns_t gran = boost ? 0 : place_gran(u), soonest = NEVER;
     const struct sched_cpu *c, *best = NULL, *first = NULL;
     u64 left = q->cpus.bits & u->allowed.bits & ~__atomic_load_n(&s->kicked, __ATOMIC_RELAXED);
+    u64 latest, lower = 0;
 
-    for (left = single && !fair ? 0 : left; left; left &= left - 1) {
+    if (unlikely(ranked))
+        lower = of_lower_rank(s, q, u, v, now, &left);
+    if (boost)
+        lower = left;
+    latest = u->vdl;
+    for (left = fair ? left : lower; left; left &= left - 1) {
         c = &s->cpu[cpuset_lowest((cpuset_t){left})];
-        if (!c->current)
+        if (!c->current || !(virtual_before(u->vdl, c->current->vdl) || lower & left & -left))
             continue;
-        later = virtual_before(vdl, c->current->vdl);
-        its = single ? rank : place_rank(s, q, c->current, v, now);
-        if (its < rank || (its == rank && !later))
+        if (unlikely(c->current->dom->special) && !ranked &&
+            place_rank(s, q, c->current, v, now) == RANK_RESERVED)
             continue;
-        if (now - c->picked_at < gran)
-            first = first && first->picked_at <= c->picked_at ? first : c;
-        else if (!best || virtual_before(best->current->vdl, c->current->vdl))
+        if (now - c->picked_at >= gran) {
+            if (best && !virtual_before(latest, c->current->vdl))
+                continue;
             best = c;
+            latest = c->current->vdl;
+        } else if (c->picked_at < soonest) {
+            first = c;
+            soonest = c->picked_at;
+        }
     }
-    if (!best && first && first->until > first->picked_at + gran)
+    if (!best && first && first->until > soonest + gran)
         best = first;
     return best ? (unsigned)(best - s->cpu) : NO_CPU;
 }

@@ -225,13 +225,14 @@ static inline void queue_exchange(struct sched_queue *q, struct sched_unit *in,
     out->odd = false;
 }
 
-/* A competing unit, out of the line, starts and stops to run. */
-static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now)
+/* A competing unit, out of the line, starts and stops to run. usual: its domain is not metered. */
+static inline void queue_start(struct sched_queue *q, struct sched_unit *u, ns_t now,
+                               bool usual)
 {
     u->charged = now;
     q->charged_sum += now;
     q->nr_run++;
-    if (unlikely(u->dom->metered))
+    if (!usual && unlikely(u->dom->metered))
         __atomic_add_fetch(&u->dom->nr_running, 1, __ATOMIC_RELAXED);
 }
 

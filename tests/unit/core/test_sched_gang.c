@@ -1,7 +1,7 @@
 /* Gangs: who runs at the same time. */
 #include "sched_world.h"
 
-#define SLOT (5 * MS)
+#define SLOT (8 * MS)
 
 static struct world w;
 
