@@ -6,6 +6,7 @@
 #include "svc/vfr_answer.h"
 #include "svc/vfr_forward.h"
 #include "svc/vfr_leases.h"
+#include "svc/vfr_log.h"
 #include "svc/vfr_sink.h"
 
 /* ---- what is noted on the way ---- */
@@ -27,11 +28,15 @@ void vfr_sink_judged(struct vfr_sink *s, const struct vfr_judgement *j,
     s->out = j->out->index;
 }
 
-int vfr_sink_begins(struct vfr_sink *s, const struct vfr_judgement *j)
+int vfr_sink_begins(struct vfr_sink *s, const struct vfr_judgement *j,
+                    const struct vfr_verdict *v)
 {
     int rc;
 
     s->e->flow = VFR_EXPLAIN_BEGINS;
+    /* Of a sample chance decides, and only when it happens. */
+    if (v->log & VFR_LOG_STRICT && v->sample <= 1 && !vfr_log_has_space())
+        return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);
     rc = vfr_flow_check_room(&vfr.flows, j->in->index, j->now);
     unlock(&vfr.flow_lock);

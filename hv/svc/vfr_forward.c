@@ -210,12 +210,13 @@ static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
 static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_use *use, const struct vfr_verdict *v)
 {
-    const struct vfr_flow_new new = {.use = *use, .verdict = for_flow(j, v)};
+    struct vfr_flow_new new = {.use = *use};
     u32 index;
     int rc;
 
     if (unlikely(vfr_sink_of(j)))
-        return vfr_sink_begins(vfr_sink_of(j), j);
+        return vfr_sink_begins(vfr_sink_of(j), j, v);
+    new.verdict = for_flow(j, v);
     if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
         return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);

@@ -26,7 +26,8 @@ static inline struct vfr_sink *vfr_sink_of(const struct vfr_judgement *j)
 void vfr_sink_judged(struct vfr_sink *s, const struct vfr_judgement *j,
                      const struct vfr_verdict *v);
 /* It would begin a flow: VFR_R_OK, or why it could not. */
-int vfr_sink_begins(struct vfr_sink *s, const struct vfr_judgement *j);
+int vfr_sink_begins(struct vfr_sink *s, const struct vfr_judgement *j,
+                    const struct vfr_verdict *v);
 /* It belongs to this flow; true: which lets it pass, by the rules in force. */
 bool vfr_sink_belongs(struct vfr_sink *s, const struct vfr_judgement *j,
                       const struct vfr_flow_hit *hit);

@@ -47,8 +47,8 @@ static void mend_rules(struct vfr_image *h)
     for (u32 i = 0; i < h->nr_rules; i++) {
         rules[i].id = i + 1;
         order[i] = (u16)i;
-        rules[i].zero = 0;
-        memset(rules[i].zero2, 0, sizeof(rules[i].zero2));
+        rules[i].zero = rules[i].zero2 = 0;
+        memset(rules[i].zero3, 0, sizeof(rules[i].zero3));
         for (unsigned c = 0; c < VFR_CLAUSES; c++) {
             rules[i].clause[c].nr &= VFR_CLAUSE_NOT | 3;
             rules[i].clause[c].first = rules[i].clause[c].nr & 3 ? next : 0;

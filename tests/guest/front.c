@@ -25,7 +25,7 @@ long front_op(struct serai_vfr_vif *v, u16 what)
     return HC(arch_7, SERAI_OP_VFR_VIF, v, 0, 0, 0);
 }
 
-static u32 new_port(void)
+u32 front_new_port(void)
 {
     struct evtchn_alloc_unbound e = {.dom = DOMID_SELF, .remote_dom = own_id};
 
@@ -50,7 +50,8 @@ void front_prepare(struct front *f, u16 handle, u8 last)
         .generation = front_generation,
         .mac = {2, 0, 0, 0, 0, last},
         .next_hop = {2, 0, 0, 0, 0, 0xee},
-        .queues = {{front_grant(f->tx, 0), front_grant(f->rx, 0), new_port(), new_port()}},
+        .queues = {{front_grant(f->tx, 0), front_grant(f->rx, 0), front_new_port(),
+                    front_new_port()}},
         .prefixes = {{0, 0xffff0a000000 | last, 128, 0, {0}}},
     };
     if (!last) /* on that wire it is a station of this name */

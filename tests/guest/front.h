@@ -38,6 +38,7 @@ extern u32 front_generation;           /* of the rules in force */
 /* Before anything else: a page to send from, and its grant. */
 u8 *front_begin(u32 *ref);
 u32 front_grant(const void *p, u16 flags);
+u32 front_new_port(void); /* for one that no interface has yet */
 long front_op(struct serai_vfr_vif *v, u16 what);
 /* An address 10.0.0.'last', or everything else when that is 0. */
 void front_prepare(struct front *f, u16 handle, u8 last);

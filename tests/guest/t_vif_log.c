@@ -2,6 +2,7 @@
  * The router's logs: flows and denies are told of, what is lost is counted, rules that are strict let
  * nothing pass unseen; no change without its record, in a chain.
  */
+#include "abi/vfr_explain.h"
 #include "abi/vfr_lease.h"
 #include "abi/vfr_log.h"
 #include "front.h"
@@ -257,6 +258,16 @@ static bool fill_with_flows(void)
     return full;
 }
 
+/* What would become of the packet that was sent last. */
+static u16 explained(void)
+{
+    struct serai_vfr_explain e = {
+        .op = VFR_EXPLAIN_PACKET, .vif = a.vif.vif, .have = 60, .len = 60};
+
+    memcpy(e.head, page, 60);
+    return HC(arch_7, SERAI_OP_VFR_EXPLAIN, &e, 0, 0, 0) ? 0xffff : e.reason;
+}
+
 /* Of the records of a ring in order: each number is a record's, or named by a gap. */
 static struct {
     u32 next;
@@ -300,10 +311,12 @@ static void overflow(void)
     ok(goes(&b, 0, VFR_R_OK), "a flow begins where denies find no room");
     ok(fill_with_flows(), "flows fill it");
     ok(goes(&b, 0, VFR_R_LOG_FULL), "nothing begins that cannot be told of");
+    is(explained(), VFR_R_LOG_FULL, "which can be explained");
     ok(goes(&up, 5, VFR_R_LOG_FULL), "nothing at all");
     account_for_all();
     ok(account.seen > 1000, "what was not lost is there");
-    ok(goes(&b, 0, VFR_R_OK), "with room something begins");
+    is(explained(), VFR_R_OK, "with room it could begin");
+    ok(goes(&b, 0, VFR_R_OK), "and does");
     account_for_all();
     ok(account.lost, "what was lost is told of");
     is(account.lost, state_of(0).lost, "all of it");
