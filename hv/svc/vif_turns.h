@@ -7,8 +7,8 @@
  *     is not 0, nobody else's packets are put into buffers.
  *  3. While a ring is not empty 'patience' is set: it serves whom others forgot, and tells all of them
  *     that they wait in vain when the receiver has taken nothing for RX_PATIENCE.
- *  4. A receiver whose senders waited in vain TIMEOUTS_MAX times within FORGIVE is slow: nobody
- *     waits for it until it takes something again after that.
+ *  4. A receiver for which packets waited in vain TIMEOUTS_MAX times is slow: nobody waits for it
+ *     until it takes something when FORGIVE has passed since the first of them.
  *
  * For svc/vif_rx and svc/vif_tx.
  */

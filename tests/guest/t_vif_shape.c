@@ -300,6 +300,30 @@ static void turns(unsigned buffers, const u32 *lens)
     disconnect(&up);
 }
 
+/* One who needs more buffers than there are is not passed by one who needs fewer. */
+static void no_overtaking(void)
+{
+    u8 *data = senders[0].page;
+
+    group("no overtaking");
+    front_prepare(&up, 9, 0);
+    up.sent = up.answered = up.posted = up.taken = 0;
+    front_connect(&up, 5);
+    connect_senders((const u32[]){65535, 60, 60, 60});
+    put_packet(&senders[0].f, &senders[0]);
+    front_push(&senders[0].f);
+    put_packet(&senders[1].f, &senders[1]);
+    front_push(&senders[1].f);
+    is(front_answer(&senders[0].f), 99, "a large packet waits for buffers");
+    is(front_answer(&senders[1].f), 99, "so does a small one, although there are some");
+    front_push_buffers(&up, 13);
+    is(front_answer(&senders[0].f), 0, "the large one goes");
+    is(front_answer(&senders[1].f), 0, "and the small one");
+    ok(front_receive(&up, &data) && data[29] == 1, "in that order");
+    disconnect_senders();
+    disconnect(&up);
+}
+
 /* ---- what one does to the others ---- */
 
 /* One begins flows as fast as it can; the others lose nothing. */
@@ -409,6 +433,7 @@ void test_vif_shape(void)
     turns(64, (const u32[]){60, 65535, 60, 65535});
     turns(32, (const u32[]){60, 1514, 65535, 106});
     turns(200, (const u32[]){60, 1514, 65535, 65535});
+    no_overtaking();
     flood();
     dead_receiver();
 }
