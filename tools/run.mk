@@ -162,11 +162,19 @@ $(SYSTEM)/root.img: $(SYSTEM)/base.tar $(filter-out $(DOM0)/base.tar,$(DOM0_PART
                     tools/make-dom0-image $(shell find tools/dom0 -type f)
 	tools/make-dom0-image $< $(B)/kernel/bookworm $(DOM0) $@
 
+# GNU Mach as Debian builds it for guests, no Linux
+MACH := gnumach-image-1.8-xen-486
+$(B)/kernel/mach.gz: tools/debian-apt | packages-run
+	rm -rf $(@D)/mach && mkdir -p $(@D)/mach
+	tools/debian-apt fetch $(@D)/mach $(MACH)
+	dpkg-deb --fsys-tarfile $(@D)/mach/*.deb | tar -xO --wildcards './boot/gnumach-*.gz' > $@.new
+	mv $@.new $@
+
 OTHER_KERNELS := bookworm-cloud bookworm-backports bullseye
-$(SYSTEM)/kernels.sqfs: $(OTHER_KERNELS:%=$(B)/kernel/%/vmlinuz) tests/system/make-kernels \
-                        tools/make-initramfs $(wildcard tests/system/domu/*)
+$(SYSTEM)/kernels.sqfs: $(B)/kernel/mach.gz $(OTHER_KERNELS:%=$(B)/kernel/%/vmlinuz) \
+                        tests/system/make-kernels tools/make-initramfs $(wildcard tests/system/domu/*)
 	@mkdir -p $(@D)
-	tests/system/make-kernels $@ $(OTHER_KERNELS:%=$(B)/kernel/%)
+	tests/system/make-kernels $@ $< $(OTHER_KERNELS:%=$(B)/kernel/%)
 
 # What only tests that are named want
 NAMED_NEEDS := $(if $(filter other_kernels,$(T)),$(SYSTEM)/root.img $(SYSTEM)/kernels.sqfs) \

@@ -172,3 +172,15 @@ HYPERCALL(event_channel_op)
         return -XEN_EFAULT;
     return event_send(v->domain, op.port);
 }
+
+/* The older call, which GNU Mach makes: number and request in one structure. */
+HYPERCALL(event_channel_op_compat)
+{
+    u32 cmd;
+
+    if (copy_from_guest(&cmd, (const void *)a1, sizeof(cmd)))
+        return -XEN_EFAULT;
+    if (cmd > EVTCHNOP_unmask)
+        return -XEN_ENOSYS;
+    return hcall_event_channel_op(cmd, a1 + offsetof(struct evtchn_op, u), a3, a4, a5, v);
+}

@@ -34,12 +34,31 @@ static u64 limit_of(u32 mem_flags)
 #define BATCH_ORDER  6
 #define BATCH_FRAMES BIT(BATCH_ORDER)
 
+/* Nothing but the pin uses the page table: two references, the allocation's and the type's. */
+static bool only_pinned(mfn_t mfn)
+{
+    u64 typ = __atomic_load_n(&frames[mfn.n].typ, __ATOMIC_RELAXED);
+
+    return typ & TYP_PINNED && typ_count(typ) == 1 &&
+           ref_count(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED)) == 2;
+}
+
+/* With a page table goes its pin: GNU Mach gives its first tables back so. */
+static int release_frame(const struct domain *d, mfn_t mfn)
+{
+    int rc = frame_unassign(d->id, mfn);
+
+    if (rc == -XEN_EBUSY && only_pinned(mfn) && !frame_unpin(d->id, mfn))
+        rc = frame_unassign(d->id, mfn);
+    return rc;
+}
+
 /* Gives frames of the domain back, as far as nothing else uses them; how many that were. */
 static u64 release_frames(struct domain *d, const u64 *list, u64 n)
 {
     u64 i;
 
-    for (i = 0; i < n && !frame_unassign(d->id, MFN(list[i])); i++)
+    for (i = 0; i < n && !release_frame(d, MFN(list[i])); i++)
         m2p[list[i]] = M2P_INVALID;
     heap_free_list(list, i);
     domain_sub_pages(d, i);

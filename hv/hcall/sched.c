@@ -97,18 +97,23 @@ static struct vcpu *sibling_with_event(const struct vcpu *v)
     return NULL;
 }
 
+static s64 shutdown_for(struct vcpu *v, u64 reason)
+{
+    if (reason > SHUTDOWN_MAX)
+        return -XEN_EINVAL;
+    if (reason == SHUTDOWN_suspend && v->domain->is_hardware)
+        return -XEN_EOPNOTSUPP; /* it has nobody to resume it */
+    lifecycle_shutdown(v->domain, (u8)reason);
+    return 0;
+}
+
 static s64 shutdown(struct vcpu *v, u64 u_arg)
 {
     struct sched_shutdown s;
 
     if (copy_from_guest(&s, (const void *)u_arg, sizeof(s)))
         return -XEN_EFAULT;
-    if (s.reason > SHUTDOWN_MAX)
-        return -XEN_EINVAL;
-    if (s.reason == SHUTDOWN_suspend && v->domain->is_hardware)
-        return -XEN_EOPNOTSUPP; /* it has nobody to resume it */
-    lifecycle_shutdown(v->domain, (u8)s.reason);
-    return 0;
+    return shutdown_for(v, s.reason);
 }
 
 HYPERCALL(sched_op)
@@ -126,6 +131,24 @@ HYPERCALL(sched_op)
     case SCHEDOP_shutdown:
         return shutdown(v, a2);
     case SCHEDOP_shutdown_code:
+        return 0;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+/* The older call, which GNU Mach makes: the reason itself is the argument. */
+HYPERCALL(sched_op_compat)
+{
+    switch (a1) {
+    case SCHEDOP_yield:
+    case SCHEDOP_block:
+        return hcall_sched_op(a1, a2, a3, a4, a5, v);
+    case SCHEDOP_shutdown:
+        if (v->domain->is_hardware)
+            return shutdown_for(v, (u8)a2);
+        /* Mach puts an address there: what its byte says is the toolstack's to judge. */
+        lifecycle_shutdown(v->domain, (u8)a2);
         return 0;
     default:
         return -XEN_ENOSYS;

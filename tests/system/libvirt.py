@@ -1,7 +1,6 @@
 """Guests under libvirt's Xen driver, by virsh in domain 0: defined, started, looked at, paused,
-given more and less memory, saved, restored, migrated to where they are, shut down, destroyed,
-undefined. Each command must say what it says on stock Xen: expected texts are in libvirt.txt, from
-a run with SERAI=stock RECORD=1.
+given more and less memory, saved, restored, shut down, destroyed, undefined. Each command must say
+what it says on stock Xen: expected texts are in libvirt.txt, from a run with SERAI=stock RECORD=1.
 """
 
 import difflib
@@ -32,7 +31,7 @@ GUEST = """<domain type='xen'>
   <on_crash>destroy</on_crash>
   <devices>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='raw'/>
+      <driver name='phy'/>
       <source file='/mnt/data.img'/>
       <target dev='xvda' bus='xen'/>
       <readonly/>
@@ -120,10 +119,13 @@ def console(t):
     """As a user at domain 0's terminal: come, ask, leave with Ctrl-]."""
     m = t.m
     m.type("virsh -c xen:///system console tiny\n")
-    m.wait("Escape character", 60)
+    # What the guest has said so far comes when virsh listens, and has thrown away what was typed before.
+    m.wait("^guest up", 60)
     m.type("\necho vi''rsh\n")
     m.wait(r"^virsh", 60)
     m.type("\x1d")
+    # What is typed while it is still there is lost with it.
+    t.until("! pgrep -x virsh > /dev/null")
     m.type("echo b''ack\n")
     m.wait(r"back$", 60)
 
@@ -136,8 +138,8 @@ def memory_and_cpus(t):
     t.until("[ $(xl list tiny | awk 'NR == 2 { print $3 }') = 128 ]")
     virsh(t, "setmaxmem tiny 192M --live", NUMBERS, None)
     virsh(t, "vcpucount tiny")
-    virsh(t, "setvcpus tiny 2 --live")
-    t.until("[ $(xl vcpu-list tiny | wc -l) = 3 ]")
+    # More than the machine has: libvirt does not ask the hypervisor.
+    virsh(t, "setvcpus tiny 2 --live", status=1)
     virsh(t, "vcpuinfo tiny", [(r"^(CPU|State|CPU time):.*", r"\1")])
     virsh(t, "vcpupin tiny", NUMBERS)
     virsh(t, "vcpupin tiny 0 0")
@@ -159,9 +161,6 @@ def moves(t):
     virsh(t, "managedsave tiny", seconds=300)
     virsh(t, "start tiny", seconds=300)
     t.expect("it has forgotten", t.ask("cat /tmp/mark", seconds=120) == "still here\n")
-    # To the same machine: what libvirt says to that is libvirt's.
-    virsh(t, "migrate --live tiny xen:///system", status=None, seconds=300)
-    look(t)
     virsh(t, "dump tiny /root/tiny.core", status=None, seconds=300)
     t.sh("rm -f /root/tiny.core /root/tiny.save")
 
@@ -178,10 +177,14 @@ def ends(t):
     virsh(t, "undefine tiny")
     virsh(t, "list --all")
     virsh(t, "undefine tiny", status=1)
-    t.sh(f"virsh -c xen:///system create /root/tiny.xml")
+    t.sh("virsh -c xen:///system create /root/tiny.xml")
     t.tell("poweroff -f")
     t.wait_gone()
     virsh(t, "list --all")
+    # To the same machine: libvirt refuses, and lets nobody change that guest again.
+    t.sh("virsh -c xen:///system create /root/tiny.xml")
+    virsh(t, "migrate --live tiny xen:///system", status=1)
+    t.sh("xl destroy tiny")
 
 
 def compare(transcript):
@@ -191,6 +194,7 @@ def compare(transcript):
     if not EXPECTED.exists():
         raise Failure(f"no {EXPECTED.name}: record it with SERAI=stock RECORD=1")
     expected = EXPECTED.read_text().splitlines()
+    (SCRATCH / "libvirt.txt").write_text("\n".join(transcript) + "\n")
     differing = difflib.unified_diff(expected, transcript, "stock Xen", NAME, lineterm="", n=1)
     if text := "\n".join(differing):
         raise Failure(text)
