@@ -34,7 +34,7 @@ HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,domain event frame frame_owner grant maptrack mmu \
           ptwr segments switch trap vcpu vtime) \
-        svc/vfr_forward svc/vif_rx svc/vif_tx \
+        svc/vfr_ask svc/vfr_forward svc/vif_rx svc/vif_tx \
         $(addprefix hcall/,events grant grant_copy grant_entry grant_map grant_unmap mmu \
           multicall sched segments table traps)
 hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)

@@ -101,9 +101,14 @@ def describe(vif, names):
     drops = {reason: n for reason, n in zip(hypercall.REASONS, vif.counts[4:]) if n}
     return {"vif": vif.vif, "domain": names.get(vif.domid, ""), "domid": vif.domid,
             "handle": vif.handle, "kind": hypercall.KINDS[vif.kind], "mac": hypercall.mac_text(vif.mac),
-            "mtu": vif.mtu, "rate": {"bytes": vif.rate[0], "usec": vif.rate[1]} if any(vif.rate) else None, "addresses": [str(p) for p in vif.prefixes],
+            "mtu": vif.mtu, "segment": vif.segment,
+            "rate": {"bytes": vif.rate[0], "usec": vif.rate[1]} if any(vif.rate) else None, "addresses": [str(p) for p in vif.prefixes],
             "shared": [str(p) for p in vif.shared], "sent": {"packets": vif.counts[0], "bytes": vif.counts[1]},
             "received": {"packets": vif.counts[2], "bytes": vif.counts[3]}, "drops": drops}
+
+
+def kind(v):
+    return f"{v['kind']} {v['segment']}".strip()
 
 
 def show(router, args):
@@ -111,10 +116,10 @@ def show(router, args):
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{'vif':>4} {'domain':<20} {'kind':<8} {'addresses':<24} {'rate':>8} {'sent':>10} {'received':>10} dropped")
+    print(f"{'vif':>4} {'domain':<20} {'kind':<20} {'addresses':<24} {'rate':>8} {'sent':>10} {'received':>10} dropped")
     for v in found:
         drops = ", ".join(f"{n} {reason}" for reason, n in v["drops"].items()) or "-"
-        print(f"{v['vif']:>4} {v['domain']:<20} {v['kind']:<8} {' '.join(v['addresses']):<24} "
+        print(f"{v['vif']:>4} {v['domain']:<20} {kind(v):<20} {' '.join(v['addresses']):<24} "
               f"{rate.text_of(tuple(v['rate'].values()) if v['rate'] else rate.FOREVER):>8} "
               f"{v['sent']['packets']:>10} {v['received']['packets']:>10} {drops}")
 
@@ -290,7 +295,7 @@ def explain_packets(router, args, vif):
     if args.live:
         return watched(router, vif.vif, args.live, args.seconds)
     try:
-        head, length = explain.make(args.packet, vif)
+        head, length = explain.make(args.packet, vif, router.vifs())
     except explain.Bad as why:
         raise Failure(str(why)) from why
     return [router.explain(vif.vif, head, length)]

@@ -9,6 +9,7 @@
 import ipaddress
 import struct
 
+import hypercall
 import rules_image
 
 ROUTER_MAC = bytes.fromhex("025345524149")
@@ -108,8 +109,22 @@ def ip_header(proto, source, dest, ttl, length):
     return struct.pack(">IHBB16s16s", 6 << 28, length, proto, ttl, source.packed, dest.packed)
 
 
-def make(args, vif):
-    """The frame's bytes and its whole length, as the interface's domain would send it."""
+def station(dest, vif, vifs):
+    """Whom the interface's domain would send to: a neighbour, several of them, or the router."""
+    if vif.segment and dest.is_multicast:
+        return b"\x33\x33" + dest.packed[-4:] if dest.version == 6 else b"\x01\x00\x5e" + bytes(
+            (dest.packed[1] & 0x7F, *dest.packed[2:]))
+    if vif.segment and dest.packed == b"\xff" * 4:
+        return b"\xff" * 6
+    for v in vifs:
+        if vif.segment and v.kind == hypercall.SWITCHED and v.segment == vif.segment and v.vif != vif.vif and any(
+                dest in p for p in v.prefixes):
+            return v.mac
+    return vif.mac if vif.kind == hypercall.UPLINK else ROUTER_MAC
+
+
+def make(args, vif, vifs=()):
+    """The frame's bytes and its whole length, as the interface's domain would send it; 'vifs' are all there are."""
     found = words(args)
     name = found["proto"]
     proto = PROTOS[name] if name in PROTOS else number(name, "protocol", 255)
@@ -130,7 +145,8 @@ def make(args, vif):
     ttl = number(found.get("ttl", "64"), "time to live", 255)
     ip = ip_header(proto, source[0], dest[0], ttl, length - header)
     kind = b"\x08\x00" if source[0].version == 4 else b"\x86\xdd"
-    frame = ROUTER_MAC + vif.mac + kind + ip + inner
+    own = vif.next_hop if vif.kind == hypercall.UPLINK else vif.mac
+    frame = station(dest[0], vif, vifs) + own + kind + ip + inner
     return (frame + bytes(max(0, length - len(frame))))[:256], length
 
 
@@ -195,6 +211,9 @@ def lines(x, vif_text, rules, steps=True):
                f"{x.generation}")
     if x.reply:
         yield f"answer      to {vif_text(x.vif)}: {packet_text(x.reply, len(x.reply))}"
+    if x.reason == "spread":
+        yield f"verdict     copies to {x.copies} stations of its segment"
+        return
     verdict = f"sent to {vif_text(x.to)}, queue {x.queue}" if x.stage == "sent" else f"not sent: {x.reason}"
     yield f"verdict     {verdict}"
 

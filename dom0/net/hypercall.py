@@ -40,7 +40,7 @@ ZONE_BYTES = 32
 REASONS = """ok short bad-ip csum-unsupp gso-bad ext-hdr ethertype spoof-mac spoof-ip4 spoof-ip6 spoof-arp spoof-nd
     spoof-ra spoof-dhcp rsip-addr rsip-port no-owner quarantined icmp-unsolicited icmp-id-busy frag-overlap frag-tiny
     frag-orphan frag-limit rule default tcp-state flow-quota flow-rate rate rx-full rx-slow no-route ttl mtu ring-error
-    vif-down log-full punt-full consumed""".split()
+    vif-down log-full punt-full consumed spread""".split()
 
 NOBODY = 0xFFFF
 STAGES = ("", "packet", "anti-spoof", "router", "lease", "route", "flow", "rules", "sent")
@@ -48,12 +48,12 @@ FLOWS = ("none", "begins", "belongs", "judged again")
 STEPS = ("", "from", "to", "proto", "flags", "type", "fragments", "tagged", "ttl", "from ip", "from port",
          "to ip", "to port", "limit", "matches", "decides")
 
-QUEUES, PREFIXES, MACS, DROPS = 8, 32, 8, 64
+QUEUES, PREFIXES, MACS, DROPS, NAME = 8, 32, 8, 64, 16
 HEAD = struct.Struct(f"<4H4BI6s6s2BHII{ZONE_BYTES}s{MACS * 6}s")
 QUEUE = struct.Struct("<4I")
 PREFIX = struct.Struct("<QQBB6x")
 COUNTS = struct.Struct(f"<4Q{DROPS}Q")
-TAIL = struct.Struct(f"<{ZONE_BYTES}sQII")
+TAIL = struct.Struct(f"<{ZONE_BYTES}sQII{NAME}s6s2x")
 TAIL_AT = HEAD.size + QUEUES * QUEUE.size + PREFIXES * PREFIX.size + COUNTS.size
 ZONES = struct.Struct(f"<H6x{ZONE_BYTES}s")
 RULES = struct.Struct("<II3QIIQIIII")
@@ -106,6 +106,7 @@ class Vif:
     mac: bytes = bytes(6)
     next_hop: bytes = bytes(6)
     may: int = 0
+    next_hop6: bytes = bytes(6)  # zeros: the same
     queues: list = field(default_factory=list)  # (tx_ref, rx_ref, tx_port, rx_port)
     prefixes: list = field(default_factory=list)  # of ipaddress networks
     shared: set = field(default_factory=set)  # of those: the ones that others use too
@@ -114,6 +115,7 @@ class Vif:
     zones_before: int = 0  # the same by the rules that come back if these are not confirmed
     rate: tuple = (0, 0)  # bytes in microseconds that it may send; 0 and 0: as many as it likes
     origin: int = 0  # who changes the rate
+    segment: str = ""  # of a switched one, and of the uplink if it is one's way to the wire
     vif: int = 0
     counts: tuple = (0,) * (4 + DROPS)  # packets and bytes sent, received; drops by reason
 
@@ -128,7 +130,7 @@ class Vif:
         for network in self.prefixes[:PREFIXES]:
             data += PREFIX.pack(*prefix_numbers(network), network in self.shared)
         return data.ljust(TAIL_AT, b"\0") + TAIL.pack(self.zones_before.to_bytes(ZONE_BYTES, "little"), *self.rate,
-                                                      self.origin)
+                                                      self.origin, self.segment.encode(), self.next_hop6)
 
     @classmethod
     def unpack(cls, data):
@@ -142,7 +144,8 @@ class Vif:
             if shared:
                 found.shared.add(found.prefixes[-1])
         found.counts = COUNTS.unpack_from(data, at + PREFIXES * PREFIX.size)
-        found.rate = TAIL.unpack_from(data, TAIL_AT)[1:3]
+        _, *rate, _, segment, found.next_hop6 = TAIL.unpack_from(data, TAIL_AT)
+        found.rate, found.segment = tuple(rate), segment.rstrip(b"\0").decode("utf-8", "replace")
         return found
 
 
@@ -202,6 +205,7 @@ class Explained:
     owners: tuple  # of the source's port, of the destination's, as VFR_PORT(); None: not shared
     reply: bytes
     head: bytes
+    copies: int  # if it is spread: to how many, 'to' one of them
     steps: list  # (rule, what became of it)
 
 
@@ -251,8 +255,8 @@ class Router:
     def disconnect(self, index):
         self.call(OP_VIF, Vif(vif=index).pack(DISCONNECT))
 
-    def set_next_hop(self, index, mac):
-        self.call(OP_VIF, Vif(vif=index, next_hop=mac).pack(NEXT_HOP))
+    def set_next_hop(self, index, mac, mac6):
+        self.call(OP_VIF, Vif(vif=index, next_hop=mac, next_hop6=mac6).pack(NEXT_HOP))
 
     def set_rate(self, index, rate, origin=BY_DAEMON):
         self.call(OP_VIF, Vif(vif=index, rate=rate, origin=origin).pack(RATE))
@@ -351,11 +355,11 @@ class Router:
     def explained(data):
         (_, vif, have, _, length, _, _, _, _, _, nr_steps, _, reason, to, stage, flow, is_answer, judged,
          action, _, beyond, _, rule, queue, rule_id, generation, flow_id, p0, p1, b0, b1, source, dest,
-         reply_len, _, reply, head) = EXPLAIN.unpack(data)
+         reply_len, copies, reply, head) = EXPLAIN.unpack(data)
         owners = tuple(None if x == NOBODY else x for x in (source, dest))
         return Explained(vif, length, REASONS[reason], STAGES[stage], None if to == NOBODY else to, FLOWS[flow],
                          bool(is_answer), bool(judged), action, bool(beyond), rule, rule_id, generation, queue,
-                         flow_id, (p0, p1), (b0, b1), owners, reply[:reply_len], head, nr_steps)
+                         flow_id, (p0, p1), (b0, b1), owners, reply[:reply_len], head, copies, nr_steps)
 
     # -- leases --
 

@@ -84,7 +84,8 @@ class Daemon:
                 if key in self.backends or not vifs.is_ours(self.store, f"{BACKENDS}/{domid}/{handle}"):
                     continue
                 mine = self.own.get(key[1]) if key[0] == 0 else None
-                backend = vifs.Backend(self.store, self.router, self.policy, *key, mine)
+                backend = vifs.Backend(self.store, self.router, self.policy, *key, mine,
+                                       self.settings.segments)
                 backend.index = self.connected.pop(key, None)
                 self.backends[key] = backend
                 for path in backend.paths():
@@ -113,6 +114,7 @@ class Daemon:
         if own.UP in self.ready:
             self.own[own.UP].index = self.backends[0, own.UP].index
             self.own[own.UP].serve(self.addresses())
+            self.own[own.UP].let_in(self.stations())
 
     def tell_services(self):
         guests = {key: b for key, b in self.backends.items() if key[0] and b.index is not None}
@@ -121,9 +123,13 @@ class Daemon:
         self.services.update({c.number: c for c in self.clients.values() if c})
 
     def addresses(self):
-        """Those single IPv4 ones for which the router answers on the wire."""
+        """Those single ones for which the router answers on the wire."""
         found = (p for v in self.router.vifs() if v.kind == hypercall.ROUTED for p in v.prefixes)
-        return {p.network_address for p in found if p.version == 4 and p.prefixlen == 32}
+        return {p.network_address for p in found if p.prefixlen == p.max_prefixlen}
+
+    def stations(self):
+        """Those that are on the bridge themselves."""
+        return {v.mac for v in self.router.vifs() if v.kind == hypercall.SWITCHED and v.segment == self.settings.wire}
 
     def refresh(self):
         """What nobody tells of when it changes."""

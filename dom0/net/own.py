@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 
+import explain
 import vifs
 from hypercall import MAY_SERVE_DHCP, PUNT, UPLINK
 
@@ -31,7 +32,7 @@ ROUTER = ipaddress.ip_address("169.254.0.1")
 ROUTER_MAC = bytes.fromhex("025345524149")
 ASIDE = "169.254.0.2"  # nobody's: it stands for the router where the kernel wants a neighbour
 TABLE = "4555"
-ARP, RAW_ANY = 0x0806, 0
+ARP, IP6, RAW_ANY = 0x0806, 0x86DD, 0
 
 
 def run(*words, check=True):
@@ -103,8 +104,9 @@ class Uplink(Own):
     def __init__(self, store, settings):
         super().__init__(store, settings, UP)
         self.index = None      # the router's number for it
-        self.hop = bytes(6)
+        self.hops = bytes(6), bytes(6)  # IPv4's and IPv6's
         self.addresses = set() # what the wire is told that the router has
+        self.stations = set()  # Ethernet addresses that the bridge was told of
 
     def possible(self):
         return pathlib.Path(f"/sys/class/net/{self.settings.device}").exists()
@@ -114,31 +116,39 @@ class Uplink(Own):
         address = pathlib.Path(f"/sys/class/net/{self.settings.device}/address").read_bytes()
         return b"\x02" + hashlib.sha256(b"serai uplink" + address).digest()[:5]
 
-    def next_hop(self):
-        """Whom packets to the world are for; zeros: that is not known yet."""
+    def next_hop(self, version):
+        """Whom packets to the world are for; zeros: that is not known yet. IPv6 has no other way without a route."""
         if self.settings.uplink == "route":
             return bytes.fromhex(OUR_MAC.replace(":", ""))
         if self.settings.gateway:
             return self.settings.gateway
-        for route in ip_json("route", "show", "default", "dev", self.settings.device):
-            for neighbour in ip_json("neigh", "show", route.get("gateway", "none"), "dev", self.settings.device):
+        family = f"-{version}"
+        for route in ip_json(family, "route", "show", "default", "dev", self.settings.device):
+            gateway = route.get("gateway")
+            if not gateway:
+                continue
+            for neighbour in ip_json(family, "neigh", "show", gateway, "dev", self.settings.device):
                 if "lladdr" in neighbour:
                     return bytes.fromhex(neighbour["lladdr"].replace(":", ""))
-            self.ask_for(route.get("gateway"))
+            self.ask_for(gateway)
         return bytes(6)
 
-    @staticmethod
-    def ask_for(address):
+    def ask_for(self, address):
         """Makes the kernel look for a neighbour."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as s:
             try:
-                s.sendto(b"", (address or "0.0.0.0", 9))
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.settings.device.encode())
+                s.sendto(b"", (address, 9))
             except OSError:
                 pass
 
+    def next_hops(self):
+        return self.next_hop(4), self.next_hop(6)
+
     def describe(self, vif):
-        vif.kind, vif.mac, vif.next_hop = UPLINK, self.mac(), self.next_hop()
-        self.hop = vif.next_hop
+        vif.kind, vif.mac, self.hops = UPLINK, self.mac(), self.next_hops()
+        vif.next_hop, vif.next_hop6 = self.hops
+        vif.segment = self.settings.wire
 
     def set_up(self):
         if not self.named():
@@ -147,22 +157,35 @@ class Uplink(Own):
         if self.settings.uplink == "bridge":
             ip("link", "set", self.name, "master", self.settings.device)
             # What the router's station is called is known; nothing else concerns it but what is for all.
-            station = self.mac().hex(":")
-            run("bridge", "fdb", "replace", station, "dev", self.name, "master", "static")
+            self.stations = set()
+            self.let_in({self.mac()})
             run("bridge", "link", "set", "dev", self.name, "flood", "off", "learning", "off")
         else:
             sysctl("net/ipv4/ip_forward", "1")
 
+    def let_in(self, stations):
+        """The bridge sends to up0 what is for these, and for the router's own."""
+        if self.settings.uplink != "bridge":
+            return
+        stations = stations | {self.mac()}
+        for new in stations - self.stations:
+            run("bridge", "fdb", "replace", new.hex(":"), "dev", self.name, "master", "static")
+        for gone in self.stations - stations:
+            run("bridge", "fdb", "del", gone.hex(":"), "dev", self.name, "master", check=False)
+        self.stations = stations
+
     def refresh(self, router):
         """From time to time: the gateway may have become another station."""
-        hop = self.next_hop()
-        if self.index is not None and hop != self.hop:
-            router.set_next_hop(self.index, hop)
-            log.info("packets to the world go to %s", hop.hex(":"))
-            self.hop = hop
+        hops = self.next_hops()
+        if self.index is not None and hops != self.hops:
+            router.set_next_hop(self.index, *hops)
+            log.info("packets to the world go to %s, those of IPv6 to %s", *[hop.hex(":") for hop in hops])
+            self.hops = hops
 
     def serve(self, addresses):
-        """The router has these addresses now, IPv4 ones: the wire is told of those that are new."""
+        """The router has these addresses now: the wire is told of those that are new."""
+        if self.settings.uplink == "route":  # domain 0 has no IPv6 on up0
+            addresses = {a for a in addresses if a.version == 4}
         new, gone, self.addresses = addresses - self.addresses, self.addresses - addresses, addresses
         if self.settings.uplink == "route":
             for address in new:
@@ -174,14 +197,15 @@ class Uplink(Own):
         self.announce(new)
 
     def announce(self, addresses):
-        """Gratuitous ARP (RFC 5227, 3): neighbours that had another station for it learn of this one."""
+        """Gratuitous ARP (RFC 5227, 3), unsolicited advertisements (RFC 4861, 7.2.6): neighbours that had
+        another station for it learn of this one."""
         own = pathlib.Path(f"/sys/class/net/{self.settings.device}/address").read_text(encoding="ascii").strip()
         mac = self.mac() if self.settings.uplink == "bridge" else bytes.fromhex(own.replace(":", ""))
         try:
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
                 s.bind((self.settings.device, RAW_ANY))
                 for address in addresses:
-                    s.send(gratuitous_arp(mac, address))
+                    s.send(gratuitous_arp(mac, address) if address.version == 4 else unsolicited_advert(mac, address))
         except OSError as why:
             log.error("%s: new addresses cannot be announced: %s", self.settings.device, why)
 
@@ -189,6 +213,16 @@ class Uplink(Own):
 def gratuitous_arp(mac, address):
     head = b"\xff" * 6 + mac + struct.pack(">HHHBBH", ARP, 1, 0x0800, 6, 4, 1)
     return head + mac + address.packed + bytes(6) + address.packed
+
+
+def unsolicited_advert(mac, address):
+    """From the address itself to all nodes; flags: it overrides what they know."""
+    group = ipaddress.ip_address("ff02::1").packed
+    message = struct.pack(">BBHI", 136, 0, 0, 0x20000000) + address.packed + b"\x02\x01" + mac
+    pseudo = address.packed + group + struct.pack(">II", len(message), 58)
+    message = message[:2] + struct.pack(">H", explain.checksum(pseudo + message)) + message[4:]
+    head = struct.pack(">IHBB", 6 << 28, len(message), 58, 255) + address.packed + group
+    return b"\x33\x33\x00\x00\x00\x01" + mac + struct.pack(">H", IP6) + head + message
 
 
 class Control(Own):

@@ -18,7 +18,7 @@ import time
 
 import lease
 import rate
-from hypercall import (CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG, ROUTED, Vif, mac_bytes)
+from hypercall import (CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG, ROUTED, SWITCHED, Vif, mac_bytes)
 
 log = logging.getLogger("vifs")
 
@@ -106,10 +106,13 @@ def take_from_netback(name):
 
 
 class Backend:
-    """'own' is what domain 0 itself has at the other end (own.Own), None for a guest's."""
+    """
+    'own' is what domain 0 itself has at the other end (own.Own), None for a guest's. 'segments' are those that
+    there are: an interface whose 'bridge' is none of them is routed, for the toolstack names one always.
+    """
 
-    def __init__(self, store, router, policy, domid, handle, own=None):
-        self.store, self.router, self.policy, self.own = store, router, policy, own
+    def __init__(self, store, router, policy, domid, handle, own=None, segments=()):
+        self.store, self.router, self.policy, self.own, self.segments = store, router, policy, own, segments
         self.domid, self.handle = domid, handle
         self.offered = False
         self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
@@ -215,11 +218,17 @@ class Backend:
         if number(self.store, f"{self.front}/request-rx-copy") != 1:
             raise BadFrontend("the front end does not copy (request-rx-copy is not 1)")
         prefixes, shared = addresses(self.store.read(f"{self.path}/ip"))
+        bridge = self.store.read(f"{self.path}/bridge")
+        segment = bridge if bridge in self.segments else ""
+        if segment and shared:
+            raise BadFrontend(f"stations of a segment ({segment}) cannot share addresses: neighbours tell them apart "
+                              "by these")
         inside = inside_of(prefixes, shared, self.domid, self.handle)
         if inside and ipaddress.ip_network(inside) not in prefixes:
             prefixes.append(ipaddress.ip_network(inside))
         vif = Vif(
-            domid=self.domid, handle=self.handle, kind=ROUTED, can=self.abilities(),
+            domid=self.domid, handle=self.handle, kind=SWITCHED if segment else ROUTED, segment=segment,
+            can=self.abilities(),
             mtu=number(self.store, f"{self.path}/mtu", 1500),
             mac=mac_bytes(self.store.read(f"{self.path}/mac")),
             queues=self.queues(), prefixes=prefixes, shared=shared,

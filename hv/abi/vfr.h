@@ -63,7 +63,8 @@ enum { VFR_ZONE_ANY, VFR_ZONE_DOMAINS, VFR_ZONE_UPLINK, VFR_ZONE_ROUTER, VFR_ZON
     X(36, VIF_DOWN, "vif-down")                                                                \
     X(37, LOG_FULL, "log-full")   /* a strict rule could not write its record */               \
     X(38, PUNT_FULL, "punt-full") /* more for the daemons than they are given */               \
-    X(39, CONSUMED, "consumed")   /* answered by the router itself: no loss */
+    X(39, CONSUMED, "consumed")   /* answered by the router itself: no loss */                 \
+    X(40, SPREAD, "spread")       /* copies went to stations of its segment: no loss */
 
 enum vfr_reason {
 #define VFR_REASON_ENUM(number, name, text) VFR_R_##name = number,
@@ -90,7 +91,7 @@ enum vfr_actor {
  * interface; -XEN_ENOBUFS: the audit log is full (abi/vfr_log.h). Nothing has changed when the call
  * fails.
  */
-#define VFR_VIF_CONNECT    0 /* -XEN_EEXIST: the domain's handle is; -XEN_ENOSPC, -XEN_ENOMEM */
+#define VFR_VIF_CONNECT    0 /* -XEN_EEXIST: the handle, an address is; -XEN_ENOSPC, -XEN_ENOMEM */
 #define VFR_VIF_DISCONNECT 1 /* its grants and ports are the domain's again */
 #define VFR_VIF_READ       2
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
@@ -100,6 +101,8 @@ enum vfr_actor {
 #define VFR_QUEUES       8
 #define VFR_VIF_PREFIXES 32 /* at most 16 of each family */
 #define VFR_VIF_MACS     8
+#define VFR_SEGMENT_NAME 16  /* bytes; the last one is 0 */
+#define VFR_SEGMENT_MAX  256 /* interfaces in one */
 
 /* What a front end can take. */
 #define VFR_CAN_CSUM4 0x01 /* blank checksums of TCP and UDP over IPv4 */
@@ -166,6 +169,13 @@ struct serai_vfr_vif {
     uint64_t rate_bytes;
     uint32_t rate_usec;
     uint32_t origin; /* in, RATE: enum vfr_actor */
+    /*
+     * SWITCHED: its segment, all of those with this name. UPLINK: the segment whose way to the wire it
+     * is, too; nothing: of none. All other kinds: nothing.
+     */
+    uint8_t segment[VFR_SEGMENT_NAME];
+    uint8_t next_hop6[6]; /* UPLINK: the next hop of IPv6; 0: the same */
+    uint8_t reserved3[2];
 };
 
 /*

@@ -61,7 +61,7 @@ struct serai_vfr_explain {
     uint16_t source_port_owner,
         port_owner;     /* of shared addresses, as VFR_PORT(); ~0: not shared */
     uint16_t reply_len; /* what its sender would be told */
-    uint16_t spare;
+    uint16_t copies;    /* SPREAD: how many of its segment would get one; 'to' is one of them */
     uint8_t reply[VFR_EXPLAIN_HEAD];
     uint8_t
         head[VFR_EXPLAIN_HEAD]; /* PACKET: in; out: as it would be sent; COLLECT: as it came */

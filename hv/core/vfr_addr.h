@@ -21,6 +21,12 @@ static inline bool vfr_addr_is_ip4(struct vfr_addr a)
     return a.high == 0 && a.low >> 32 == 0xffff;
 }
 
+/* Means something on one link only. */
+static inline bool vfr_addr_is_link_local(struct vfr_addr a)
+{
+    return a.high >> 54 == 0xfe80 >> 6;
+}
+
 static inline bool vfr_addr_equal(struct vfr_addr a, struct vfr_addr b)
 {
     return a.high == b.high && a.low == b.low;

@@ -32,11 +32,6 @@ struct vfr_addr vfr_link_local(uint64_t mac)
     return (struct vfr_addr){0xfe80ull << 48, upper << 40 | 0xfffeull << 24 | lower};
 }
 
-static bool is_link_local(struct vfr_addr a)
-{
-    return a.high >> 54 == 0xfe80 >> 6;
-}
-
 static bool owns_link_local(const struct vfr_binding *b, struct vfr_addr a)
 {
     if (b->flags & VFR_B_ANY_LINK_LOCAL || vfr_addr_equal(a, vfr_link_local(b->mac)))
@@ -52,7 +47,7 @@ static bool owns6(const struct vfr_binding *b, struct vfr_addr a)
     for (unsigned i = 0; i < b->ip6s; i++)
         if (in_prefix6(&b->ip6[i], a))
             return true;
-    return is_link_local(a) && owns_link_local(b, a);
+    return vfr_addr_is_link_local(a) && owns_link_local(b, a);
 }
 
 bool vfr_binding_owns(const struct vfr_binding *b, struct vfr_addr a)
@@ -335,7 +330,7 @@ static bool prefix6_ok(const struct vfr_prefix6 *p)
 
 static bool shared_ok(const struct vfr_binding *b)
 {
-    if (b->shared >> b->ip4s)
+    if (b->shared >> b->ip4s || (b->shared && b->kind == VFR_SWITCHED))
         return false;
     for (unsigned i = 0; i < b->ip4s; i++)
         if (b->shared >> i & 1 && b->ip4[i].mask != 0xffffffff)

@@ -5,7 +5,8 @@
  *  1. There is an own address, it is of one station, and so are the extra ones.
  *  2. Prefixes are of unicast addresses, their masks are runs of ones from the top, and an address has
  *     no bit outside its mask. No prefix is shorter than 8 bits, of IPv6 16.
- *  3. 'shared' names only prefixes that exist and are one address long.
+ *  3. 'shared' names only prefixes that exist and are one address long; of a switched interface none,
+ *     for neighbours cannot tell two stations with one address apart.
  *  4. Kind and flags are known ones.
  *
  * What passes vfr_guard_check(), of anything but an uplink and without exceptions:

@@ -271,22 +271,24 @@ uint32_t vfr_reply_echo(const struct vfr_self *self, const struct vfr_packet *p,
 {
     bool v4 = p->class == VFR_C_IP4;
     struct vfr_tuple t = {.src = p->tuple.dst, .dst = p->tuple.src, .proto = p->tuple.proto};
-    u32 end = p->l3_offset + p->l3_len, len = end - p->l4_offset;
+    u32 end = p->l3_offset + p->l3_len, known = MIN(end, have), len = end - p->l4_offset;
     u8 *m;
 
     if (!between_stations(p) || !is_icmp(p) || p->flags & VFR_P_FRAGMENT)
         return 0;
     if (p->icmp_type != (v4 ? ICMP4_ECHO : ICMP6_ECHO) || p->icmp_code)
         return 0;
-    if (end > MIN(have, VFR_REPLY_MAX))
+    if (known > VFR_REPLY_MAX)
         return 0;
     put_eth(out, p->eth_src, self->mac, 0);
     m = put_ip(out, &t, len, TTL);
-    memcpy(m, bytes + p->l4_offset, len);
+    if (end > have && m - out != p->l4_offset)
+        return 0; /* headers that an answer has not */
+    memcpy(m, bytes + p->l4_offset, known - p->l4_offset);
     m[0] = v4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY;
     /* Repaired, not made anew: a damaged question gets a damaged answer. */
     put_be16(m + 2, vfr_checksum_update(get_be16(m + 2), p->icmp_type << 8, m[0] << 8));
-    return m + len - out;
+    return m + (known - p->l4_offset) - out;
 }
 
 /* ---- TCP ---- */

@@ -62,7 +62,10 @@ uint32_t vfr_reply_error(const struct vfr_self *self, const struct vfr_packet *p
                          const uint8_t *bytes, uint32_t have, enum vfr_error e, uint32_t mtu,
                          uint8_t *out);
 
-/* Answers a ping that is no longer than the buffer, from the address that was asked. */
+/*
+ * Answers a ping, from the address that was asked. Of one that is longer than 'have' only so many bytes
+ * are built, and the ping's own follow them as they are.
+ */
 uint32_t vfr_reply_echo(const struct vfr_self *self, const struct vfr_packet *p,
                         const uint8_t *bytes, uint32_t have, uint8_t *out);
 

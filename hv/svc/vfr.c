@@ -1,5 +1,6 @@
 #include "svc/vfr.h"
 #include "base/string.h"
+#include "core/vfr_segment.h"
 #include "guest/access.h"
 #include "guest/quiesce.h"
 #include "kern/heap.h"
@@ -47,6 +48,7 @@ static struct vif *find_free(void)
         if (!f)
             return NULL;
         f->index = (u16)i;
+        f->neighbour = VFR_NOBODY;
         __atomic_store_n(&vifs[i], f, __ATOMIC_RELEASE);
         return f;
     }
@@ -249,11 +251,25 @@ static void swap_tables(void)
     quiesce_cpus();
 }
 
-/* The binding's i'th prefix, IPv4 ones first; false: it has none, or others share that one. */
-static bool get_prefix(const struct vfr_binding *b, unsigned i, struct vfr_addr *a, u8 *length)
+static u64 get_mac_number(const struct vfr_binding *b, unsigned i)
 {
+    return i ? b->extra_mac[i - 1] : b->mac;
+}
+
+/* The binding's i'th prefix, IPv4 ones first, then stations' names and link-local addresses; false:
+ * others share that one. */
+static bool get_route(const struct vfr_binding *b, unsigned i, struct vfr_addr *a, u8 *length)
+{
+    const unsigned prefixes = (unsigned)b->ip4s + b->ip6s, beyond = i - prefixes;
     struct vfr_addr mask;
 
+    if (i >= prefixes) {
+        const u64 mac = get_mac_number(b, beyond / 2);
+
+        *a = beyond % 2 ? vfr_link_local(mac) : vfr_station(mac);
+        *length = 128;
+        return true;
+    }
     if (i < b->ip4s && b->shared >> i & 1)
         return false;
     *a = i < b->ip4s ? VFR_IP4(b->ip4[i].addr) : b->ip6[i - b->ip4s].addr;
@@ -268,13 +284,15 @@ static void remove_first(struct vfr_routes *r, const struct vif *f, unsigned n)
     u8 length;
 
     for (unsigned i = 0; i < n; i++)
-        if (get_prefix(&f->binding, i, &a, &length))
+        if (get_route(&f->binding, i, &a, &length))
             (void)!vfr_route_remove(r, a, length, f->index);
 }
 
-static unsigned nr_prefixes(const struct vif *f)
+static unsigned nr_routes(const struct vif *f)
 {
-    return (unsigned)f->binding.ip4s + f->binding.ip6s;
+    const unsigned stations = f->segment[0] ? 1U + f->binding.macs : 0;
+
+    return (unsigned)f->binding.ip4s + f->binding.ip6s + 2 * stations;
 }
 
 /* All of its addresses or none. */
@@ -284,8 +302,8 @@ static int add_all(struct vfr_routes *r, const struct vif *f)
     int rc = 0;
     u8 length;
 
-    for (unsigned i = 0; !rc && i < nr_prefixes(f); i++) {
-        if (get_prefix(&f->binding, i, &a, &length))
+    for (unsigned i = 0; !rc && i < nr_routes(f); i++) {
+        if (get_route(&f->binding, i, &a, &length))
             rc = vfr_route_add(r, a, length, f->index);
         if (rc)
             remove_first(r, f, i);
@@ -293,12 +311,52 @@ static int add_all(struct vfr_routes *r, const struct vif *f)
     return rc;
 }
 
+/* Some interface in the ring of this one's segment, and whether one more is too many. */
+static struct vif *find_neighbour(const struct vif *f, bool *full)
+{
+    struct vif *found = NULL, *other;
+    unsigned nr = 0;
+
+    for (u16 i = 0; (other = vfr_find(i)); i++)
+        if (vif_is_neighbour(f, other) && other->neighbour != VFR_NOBODY) {
+            found = other;
+            nr++;
+        }
+    *full = nr >= VFR_SEGMENT_MAX;
+    return found;
+}
+
+static void enter_segment(struct vif *f, struct vif *neighbour)
+{
+    if (!f->segment[0])
+        return;
+    f->neighbour = neighbour ? neighbour->neighbour : f->index;
+    if (neighbour)
+        __atomic_store_n(&neighbour->neighbour, f->index, __ATOMIC_RELEASE);
+}
+
+/* Who looks at it still finds the way out. */
+static void leave_segment(const struct vif *f)
+{
+    struct vif *before = vfr_find(f->neighbour); /* NULL: it is in none */
+
+    while (before && before->neighbour != f->index)
+        before = vfr_find(before->neighbour);
+    if (before && before != f)
+        __atomic_store_n(&before->neighbour, f->neighbour, __ATOMIC_RELEASE);
+}
+
 static int attach(struct vif *f, const struct serai_vfr_vif *op)
 {
+    struct vif *neighbour;
+    bool full;
     int rc = make_tables();
 
     if (rc)
         return rc;
+    neighbour = find_neighbour(f, &full);
+    if (full)
+        return -XEN_ENOSPC;
     if (op->generation != vfr_generation())
         return -XEN_EBUSY;
     if (f->kind == VFR_UPLINK && vfr.uplink != VFR_NOBODY)
@@ -308,13 +366,14 @@ static int attach(struct vif *f, const struct serai_vfr_vif *op)
         return rc;
     rc = vfr_log_connect(f);
     if (rc) {
-        remove_first(other_table(), f, nr_prefixes(f));
+        remove_first(other_table(), f, nr_routes(f));
         return rc;
     }
     vfr_zones_set(&f->zones[op->generation & 1], op->zones);
     vfr_zones_set(&f->zones[!(op->generation & 1)], op->zones_before);
     swap_tables();
     BUG_ON(add_all(other_table(), f));
+    enter_segment(f, neighbour);
     if (f->kind == VFR_UPLINK) {
         __atomic_store_n(&vfr.uplink, f->index, __ATOMIC_RELEASE);
         vfr_ways_changed();
@@ -354,9 +413,11 @@ int vfr_detach(struct vif *f)
     vfr_change_begin();
     if (vfr.uplink == f->index)
         __atomic_store_n(&vfr.uplink, VFR_NOBODY, __ATOMIC_RELEASE);
-    remove_first(other_table(), f, nr_prefixes(f));
+    leave_segment(f);
+    remove_first(other_table(), f, nr_routes(f));
     swap_tables();
-    remove_first(other_table(), f, nr_prefixes(f));
+    f->neighbour = VFR_NOBODY;
+    remove_first(other_table(), f, nr_routes(f));
     vfr_change_end();
     kill_flows(f);
     return vfr_leases_free_all(f->uuid, f->index);

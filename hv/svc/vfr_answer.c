@@ -1,4 +1,5 @@
 #include "svc/vfr_answer.h"
+#include "base/string.h"
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
 #include "svc/vfr_sink.h"
@@ -74,29 +75,52 @@ enum vfr_reason vfr_complain(const struct vif_packet *p, enum vfr_error e, u32 m
     return reason;
 }
 
-enum vfr_reason vfr_answer_echo(const struct vif_packet *p)
+/* What follows the head goes back as it came. */
+static void turn_back(struct vif_packet *p, const u8 *frame)
 {
+    u8 head[VFR_SNAPSHOT] __unset;
+
+    memcpy(head, p->head, p->have);
+    memcpy(p->head, frame, p->have);
+    (void)!vif_deliver_copy(p->from, p);
+    memcpy(p->head, head, p->have);
+}
+
+enum vfr_reason vfr_answer_echo(struct vif_packet *p)
+{
+    const bool is_long = (u32)p->parsed.l3_offset + p->parsed.l3_len > p->have;
     const struct vfr_self self = self_before(p);
     u8 frame[VFR_REPLY_MAX] __unset;
+    u32 len = vfr_reply_echo(&self, &p->parsed, p->head, p->have, frame);
 
-    say_limited(p, frame, vfr_reply_echo(&self, &p->parsed, p->head, p->have, frame));
+    if (!is_long || p->from->sink)
+        say_limited(p, frame, len);
+    else if (len && vif_take_one(&speech, &p->from->vif->speech_due, p))
+        turn_back(p, frame);
     return VFR_R_CONSUMED;
 }
 
 /* On the wire the router speaks for what is behind it; its link-local addresses are for guests. */
 static bool is_spoken_for(const struct vif *in, struct vfr_addr a)
 {
-    return !vfr_is_router(a) && vfr_is_elsewhere(in, a);
+    if (vfr_is_router(a))
+        return in->kind != VFR_UPLINK;
+    return !vfr_addr_is_link_local(a) && vfr_is_elsewhere(in, a);
 }
 
-/* On a guest's link the router is all there is. */
+/* On other links the router is all there is. */
+static bool has_stations(const struct vif *in)
+{
+    return in->kind == VFR_UPLINK || in->kind == VFR_SWITCHED;
+}
+
 static enum vfr_reason answer_arp(const struct vif_packet *p)
 {
     const struct vfr_self self = self_before(p);
     const struct vif *in = p->from->vif;
     u8 frame[VFR_REPLY_MAX] __unset;
 
-    if (in->kind == VFR_UPLINK && !is_spoken_for(in, p->parsed.tuple.dst))
+    if (has_stations(in) && !is_spoken_for(in, p->parsed.tuple.dst))
         return VFR_R_CONSUMED;
     return say(p, frame, vfr_reply_arp(&self, &in->binding, &p->parsed, frame));
 }
@@ -136,12 +160,12 @@ static enum vfr_reason answer_nd(const struct vif_packet *p)
 
     if (x->icmp_type == ND_ROUTER_SOLICIT)
         return advertise(p);
-    if (in->kind == VFR_UPLINK ? !is_spoken_for(in, target) : !router)
+    if (has_stations(in) ? !is_spoken_for(in, target) : !router)
         return VFR_R_CONSUMED;
     return say(p, frame, vfr_reply_solicit(&self, &in->binding, x, p->head, router, frame));
 }
 
-enum vfr_reason vfr_answer(const struct vif_packet *p)
+enum vfr_reason vfr_answer(struct vif_packet *p)
 {
     const struct vfr_packet *x = &p->parsed;
 

@@ -24,9 +24,9 @@ static inline bool vfr_is_router(struct vfr_addr a)
 #define VFR_SPEECH_RATE 100
 
 /* ARP, neighbour discovery, and whatever else is sent to the router's own addresses. */
-enum vfr_reason vfr_answer(const struct vif_packet *p);
+enum vfr_reason vfr_answer(struct vif_packet *p);
 /* A ping to an address that has no one owner. */
-enum vfr_reason vfr_answer_echo(const struct vif_packet *p);
+enum vfr_reason vfr_answer_echo(struct vif_packet *p);
 /* The reason stays, its sender is told of it; 'mtu' with TOO_BIG. */
 enum vfr_reason vfr_complain(const struct vif_packet *p, enum vfr_error e, u32 mtu,
                              enum vfr_reason reason);

@@ -84,6 +84,7 @@ static u8 stage_of(const struct serai_vfr_explain *e, const struct vfr_packet *x
 {
     switch (e->reason) {
     case VFR_R_OK:
+    case VFR_R_SPREAD:
         return VFR_STAGE_SENT;
     case VFR_R_SHORT ... VFR_R_ETHERTYPE:
     case VFR_R_FRAG_OVERLAP ... VFR_R_FRAG_LIMIT:

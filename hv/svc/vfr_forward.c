@@ -3,11 +3,13 @@
 #include "core/vfr_wire.h"
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
+#include "svc/vfr_ask.h"
 #include "svc/vfr_judgement.h"
 #include "svc/vfr_log.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
 #include "svc/vfr_sink.h"
+#include "svc/vfr_switch.h"
 #include "svc/vfr_ways.h"
 
 /* What each interface may say to domain 0's daemons. */
@@ -101,6 +103,8 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
         j->out = vfr_find(index);
     if (!j->out)
         return vfr_complain(j->p, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
+    if (vfr_addr_is_link_local(to)) /* no router forwards that */
+        return vfr_is_switched(j->p, j->out) ? VFR_R_OK : VFR_R_NO_ROUTE;
     *way = (struct vif_way){.to = to, .version = version, .out = j->out};
     return VFR_R_OK;
 }
@@ -115,49 +119,6 @@ static enum vfr_reason check_ends(struct vfr_judgement *j)
     }
     reason = check_source(j);
     return reason == VFR_R_OK ? find_way(j) : reason;
-}
-
-/* Of a shared address. */
-static bool is_leased(const struct vif *f, const struct vfr_shared *s, u8 proto, u16 port)
-{
-    return vfr_port_is_of(vfr_ports_look(&vfr_leases.ports, s, vfr_lease_class(proto), port),
-                          f->index);
-}
-
-/* Inside is what the wire does not have: an address that one interface behind the router has alone. */
-static u8 facts(const struct vif *f, struct vfr_addr a, u8 proto, u16 port)
-{
-    const struct vfr_shared *s = vfr_lease_shared(&vfr_leases, a);
-    const bool owns = vfr_binding_owns(&f->binding, a);
-
-    return (owns ? VFR_F_OWN : 0) | (vfr_binding_shares(&f->binding, a) ? VFR_F_SHARED : 0) |
-           (owns && !s && f->kind != VFR_UPLINK ? VFR_F_INSIDE : 0) |
-           (s && is_leased(f, s, proto, port) ? VFR_F_LEASED : 0);
-}
-
-static void ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
-                      const struct vif *from, const struct vif *to, struct vfr_verdict *v)
-{
-    struct vfr_sink *sink = vfr_sink_of(j);
-    const struct vfr_tuple *t = &x->tuple;
-    const struct vfr_ruleset *s = j->ruleset;
-    const unsigned odd = s->generation & 1;
-    const struct vfr_question q = {
-        .packet = x,
-        .from = {&from->zones[odd], facts(from, t->src, t->proto, t->sport)},
-        .to = {&to->zones[odd], facts(to, t->dst, t->proto, t->dport)},
-        .vif = from->index,
-        .commit = !sink,
-        .now = (u64)j->now,
-    };
-
-    if (unlikely(sink))
-        sink->trace.nr = 0;
-    vfr_rules_judge(&s->rules, &q,
-                    &s->counters[this_cpu()->id * (s->rules.image->nr_rules + 1)],
-                    sink ? &sink->trace : NULL, v);
-    if (unlikely(sink))
-        vfr_sink_judged(sink, j, v);
 }
 
 static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_verdict *v)
@@ -246,7 +207,7 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
     if (rc)
         return rc;
-    ask_rules(j, x, j->in, j->out, &v);
+    vfr_ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
         return refuse(j, &v);
     rc = v.action == VFR_PASS_STATELESS || asks_for_address(j) ? VFR_R_OK
@@ -325,7 +286,7 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
         return VFR_R_ICMP_UNSOLICITED;
     first_packet(&j->p->parsed, answer, &first);
-    ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
+    vfr_ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
     if (unlikely(sink))
         return would_become(j, key, use, &v, answer);
     again = for_flow(j, &v);
@@ -414,27 +375,50 @@ static bool lacks_something(const struct vif *out, const struct vif_packet *p)
     return needed & ~out->can;
 }
 
+/* Not from guest to guest by way of the router. */
+static enum vfr_reason check_other_ways(const struct vfr_judgement *j)
+{
+    if (vfr_is_hop(j->p, j->out) && j->p->parsed.ttl <= 1)
+        return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
+    if (j->out->kind == VFR_PUNT && !vif_take_one(&punt, &j->in->punt_due, j->p))
+        return VFR_R_PUNT_FULL;
+    return VFR_R_OK;
+}
+
+static void go_other_ways(struct vif_packet *p, const struct vif *out)
+{
+    const struct vfr_packet *x = &p->parsed;
+
+    if (vfr_is_hop(p, out)) {
+        vfr_take_hop(p->head + x->l3_offset, x->class);
+        if (x->class == VFR_C_IP6)
+            put_mac(p->head, __atomic_load_n(&out->next_hop6, __ATOMIC_RELAXED));
+    }
+    if (!vfr_is_switched(p, out))
+        return;
+    put_mac(p->head, x->eth_dst);
+    put_mac(p->head + 6, x->eth_src);
+}
+
 static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue **to)
 {
     struct vif_packet *p = j->p;
     struct vif *out = j->out;
-    const bool hop = vfr_is_hop(j->in, out);
-    enum vfr_reason reason;
+    const bool other = j->in->kind | out->kind;
+    enum vfr_reason reason = unlikely(other) ? check_other_ways(j) : VFR_R_OK;
 
-    if (unlikely(hop) && p->parsed.ttl <= 1)
-        return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
-    if (unlikely(out->kind == VFR_PUNT) && !vif_take_one(&punt, &j->in->punt_due, p))
-        return VFR_R_PUNT_FULL;
-    reason = fit(j);
+    _Static_assert(VFR_ROUTED == 0, "all others are other ways");
+    if (reason == VFR_R_OK)
+        reason = fit(j);
     if (reason == VFR_R_OK && likely(!vfr_is_later_piece(&p->parsed)))
         reason = admit(j);
     if (reason != VFR_R_OK)
         return reason;
     p->special = p->parsed.flags & VFR_P_FRAGMENT || lacks_something(out, p);
-    if (unlikely(hop))
-        vfr_take_hop(p->head + p->parsed.l3_offset, p->parsed.class);
     put_mac(p->head, __atomic_load_n(&out->next_hop, __ATOMIC_RELAXED));
     put_mac(p->head + 6, out->router_mac);
+    if (unlikely(other))
+        go_other_ways(p, out);
     *to = choose_queue(out, &p->parsed.tuple);
     return VFR_R_OK;
 }
@@ -451,12 +435,17 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         reason = vfr_guard_check(&j.in->binding, x, p->head, p->have);
     if (reason != VFR_R_OK)
         return reason;
-    if (x->class == VFR_C_ARP || x->flags & VFR_P_ND || is_answered(&j))
+    if (x->class == VFR_C_ARP || x->flags & VFR_P_ND)
+        return vfr_switch_talk(&j, to);
+    if (is_answered(&j))
         return vfr_answer(p);
-    if (x->eth_dst != j.in->router_mac && !asks_for_address(&j))
-        return VFR_R_NO_ROUTE; /* nobody else is on the link, or it is not for us */
     if (j.in->kind == VFR_UPLINK && vfr_is_elsewhere(j.in, x->tuple.src))
         return x->class == VFR_C_IP4 ? VFR_R_SPOOF_IP4 : VFR_R_SPOOF_IP6;
+    if (x->eth_dst != j.in->router_mac && !asks_for_address(&j)) {
+        reason = vfr_switch(&j);
+        if (reason != VFR_R_OK)
+            return reason;
+    }
     j.ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
     if (unlikely(!j.ruleset))
         return VFR_R_DEFAULT;

@@ -15,10 +15,17 @@ struct vfr_judgement {
     bool draining; /* a port that it uses is about to be given back: no new flow */
 };
 
-/* On the way to or from the wire a router is seen. */
-static inline bool vfr_is_hop(const struct vif *in, const struct vif *out)
+/* From station to station of a segment; all that goes elsewhere was sent to the router's address. */
+static inline bool vfr_is_switched(const struct vif_packet *p, const struct vif *out)
 {
-    return in->kind == VFR_UPLINK || out->kind == VFR_UPLINK;
+    return p->parsed.eth_dst != p->from->vif->router_mac && out->kind != VFR_PUNT;
+}
+
+/* On the way to or from the wire a router is seen. */
+static inline bool vfr_is_hop(const struct vif_packet *p, const struct vif *out)
+{
+    return (p->from->vif->kind == VFR_UPLINK || out->kind == VFR_UPLINK) &&
+           !vfr_is_switched(p, out);
 }
 
 /* One less to live, for the packet of this class whose IP header that is. */

@@ -199,12 +199,12 @@ int vfr_log_connect(const struct vif *f)
         return rc;
     text = audit->text;
     e.after = text;
-    e.after_len =
-        (u32)format(text, TEXT_SIZE,
-                    "domid=%u handle=%u uuid=%s kind=%u mac=%012lx mtu=%u may=%u macs=%u "
-                    "rate=%lu,%u",
-                    f->domid, f->handle, hex(f->uuid, 16).digits, f->kind, f->binding.mac,
-                    f->mtu, f->binding.flags, f->binding.macs, f->rate_bytes, f->rate_usec);
+    e.after_len = (u32)format(
+        text, TEXT_SIZE,
+        "domid=%u handle=%u uuid=%s kind=%u segment=%s mac=%012lx mtu=%u may=%u macs=%u "
+        "rate=%lu,%u",
+        f->domid, f->handle, hex(f->uuid, 16).digits, f->kind, (const char *)f->segment,
+        f->binding.mac, f->mtu, f->binding.flags, f->binding.macs, f->rate_bytes, f->rate_usec);
     e.after_len = MIN(put_prefixes(text, e.after_len, &f->binding), TEXT_SIZE - 1U);
     __atomic_store_n(&audit->names[f->index], name_of(f), __ATOMIC_RELAXED);
     return change_end(&e);
@@ -448,7 +448,8 @@ void vfr_log_dropped(const struct vif *in, const struct vfr_packet *x, enum vfr_
     struct vfr_log_event e = {.where = {name_of(in), 0}, .reason = (u16)reason};
     struct vfr_log_moment m;
 
-    if (!c || reason == VFR_R_CONSUMED || reason == VFR_R_RULE || reason == VFR_R_DEFAULT)
+    if (!c || reason == VFR_R_CONSUMED || reason == VFR_R_SPREAD || reason == VFR_R_RULE ||
+        reason == VFR_R_DEFAULT)
         return; /* no loss; or for the rules to say */
     if (x)
         e.tuple = x->tuple;

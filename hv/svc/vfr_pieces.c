@@ -228,7 +228,7 @@ enum vfr_reason vfr_piece_follow(const struct vif_packet *first, const struct vi
                                  struct vfr_kept *k)
 {
     const u8 class = first->parsed.class;
-    const bool v4 = class == VFR_C_IP4, hop = vfr_is_hop(first->from->vif, out);
+    const bool v4 = class == VFR_C_IP4, hop = vfr_is_hop(first, out);
     u8 *ip = k->frame + ETH_HEADER;
 
     if (hop && ip[v4 ? 8 : 7] <= 1)

@@ -65,6 +65,8 @@ static int make_binding(struct vfr_binding *b, const struct serai_vfr_vif *op)
         b->extra_mac[i] = get_mac(op->macs[i]);
     for (unsigned i = 0; !rc && i < op->nr_prefixes; i++)
         rc = bind_prefix(b, &op->prefixes[i]);
+    if (op->kind == VFR_SWITCHED && vfr_binding_has_mac(b, VFR_ROUTER_MAC))
+        return -XEN_EINVAL;
     return rc || vfr_binding_check(b) ? -XEN_EINVAL : 0;
 }
 
@@ -183,8 +185,18 @@ static bool is_valid(const struct serai_vfr_vif *op)
     bad |=
         op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
     bad |= op->ra & ~VFR_RA_ALL || !vif_rate_is_valid(op);
+    bad |= op->segment[VFR_SEGMENT_NAME - 1] || (op->kind == VFR_SWITCHED && !op->segment[0]) ||
+           ((op->kind == VFR_ROUTED || op->kind == VFR_PUNT) && op->segment[0]);
     bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
+    bad |= op->next_hop6[0] & 1 || op->reserved3[0] || op->reserved3[1];
     return !bad;
+}
+
+static u64 next_hop6(const struct serai_vfr_vif *op, u64 otherwise)
+{
+    const u64 hop = get_mac(op->next_hop6);
+
+    return hop ? hop : otherwise;
 }
 
 static int describe(struct vif *f, const struct serai_vfr_vif *op)
@@ -195,9 +207,11 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->nr_queues = op->nr_queues;
     /* Who takes no packets in several parts gets none longer than a buffer. */
     f->mtu = op->can & VFR_CAN_SG ? op->mtu : MIN(op->mtu, (u32)PAGE_SIZE - ETH_HEADER);
-    f->speech_due = f->punt_due = 0;
+    f->speech_due = f->punt_due = f->talk_due = f->spread_due = 0;
+    memcpy(f->segment, op->segment, sizeof(f->segment));
     f->router_mac = op->kind == VFR_UPLINK ? get_mac(op->mac) : VFR_ROUTER_MAC;
     f->next_hop = get_mac(op->kind == VFR_UPLINK ? op->next_hop : op->mac);
+    f->next_hop6 = op->kind == VFR_UPLINK ? next_hop6(op, f->next_hop) : f->next_hop;
     f->counters = (struct vif_counters){0};
     vif_rate_set(f, op);
     return make_binding(&f->binding, op);
@@ -294,8 +308,11 @@ int vif_set_next_hop(const struct serai_vfr_vif *op)
 
     if (!f || !vfr_take(f))
         return -XEN_ENOENT;
-    if (f->kind == VFR_UPLINK && !(op->next_hop[0] & 1)) {
-        __atomic_store_n(&f->next_hop, get_mac(op->next_hop), __ATOMIC_RELAXED);
+    if (f->kind == VFR_UPLINK && !((op->next_hop[0] | op->next_hop6[0]) & 1)) {
+        const u64 hop = get_mac(op->next_hop);
+
+        __atomic_store_n(&f->next_hop, hop, __ATOMIC_RELAXED);
+        __atomic_store_n(&f->next_hop6, next_hop6(op, hop), __ATOMIC_RELAXED);
         rc = 0;
     }
     vfr_set_state(f, VIF_UP);
@@ -335,6 +352,8 @@ static void describe_back(struct serai_vfr_vif *op, const struct vif *f)
     put_mac(op->next_hop, f->next_hop);
     op->rate_bytes = f->rate_bytes;
     op->rate_usec = f->rate_usec;
+    put_mac(op->next_hop6, f->next_hop6);
+    memcpy(op->segment, f->segment, sizeof(op->segment));
     describe_binding(op, &f->binding);
     op->sent_packets = f->counters.sent_packets;
     op->sent_bytes = f->counters.sent_bytes;
@@ -363,12 +382,14 @@ int vif_read(struct serai_vfr_vif *op, bool or_next)
 int vif_uuid(u16 index, u8 uuid[16])
 {
     struct vif *f = vfr_find(index);
+    int rc;
 
     if (!f || !vfr_take(f))
         return -XEN_ENOENT;
     memcpy(uuid, f->uuid, 16);
+    rc = f->kind == VFR_SWITCHED ? -XEN_EINVAL : 0;
     vfr_set_state(f, VIF_UP);
-    return 0;
+    return rc;
 }
 
 /* The interfaces of a domain that is going. One that is BUSY somebody else is at. */

@@ -15,7 +15,7 @@ int vif_change_rate(const struct serai_vfr_vif *op) must_check;
 /* What there is to tell about op->vif, or about the next one that is up. */
 int vif_read(struct serai_vfr_vif *op, bool or_next) must_check;
 
-/* The uuid of the domain whose interface it is. -XEN_ENOENT. */
+/* The uuid of the domain whose interface it is, for leases. -XEN_ENOENT; -XEN_EINVAL: it has none. */
 int vif_uuid(u16 index, u8 uuid[16]) must_check;
 
 void vif_init(void);

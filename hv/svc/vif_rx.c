@@ -205,7 +205,7 @@ static bool has_buffers(struct vif_queue *to, u32 n)
     return there >= n && there <= VIF_RING_SLOTS;
 }
 
-/* One that takes more than a buffer. */
+/* One that may take more than a buffer. */
 static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *p)
 {
     if (unlikely(!has_buffers(to, DIV_ROUND_UP(p->len, PAGE_SIZE) + !!p->offload.gso_type)))
@@ -354,6 +354,18 @@ void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
     unlock(&to->rx_lock);
     if (put)
         vif_publish(to);
+}
+
+bool vif_deliver_copy(struct vif_queue *to, const struct vif_packet *p)
+{
+    bool put;
+
+    lock(&to->rx_lock);
+    put = to->rx_up && put_large(to, p);
+    unlock(&to->rx_lock);
+    if (put)
+        vif_publish(to);
+    return put;
 }
 
 enum vfr_reason vif_deliver(struct vif_queue *to, struct vif_packet *p)

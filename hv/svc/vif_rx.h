@@ -10,6 +10,8 @@
  */
 enum vfr_reason vif_deliver(struct vif_queue *to, struct vif_packet *p);
 void vif_publish(struct vif_queue *to);
+/* One of several copies, if there are buffers for it; visible at once. */
+bool vif_deliver_copy(struct vif_queue *to, const struct vif_packet *p);
 /* A frame of the router's own, if there is a buffer for it; visible at once. */
 void vif_say(struct vif_queue *to, const u8 *frame, u32 len);
 

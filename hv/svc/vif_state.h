@@ -110,9 +110,14 @@ struct vif {
     u32 rate_usec;
     u8 resting, rested; /* (atomic) queues that rest, a bit each, till 'resume'; the last one */
     bool rests;         /* (atomic) 'resume' is set */
-    struct timer resume;        /* set by who made 'rests' true */
-    u64 router_mac;             /* what it knows the router by, as vfr_packet.eth_src */
-    u64 next_hop;               /* (atomic) whom the router's packets are for on its link */
+    struct timer resume; /* set by who made 'rests' true */
+    u64 talk_due;        /* (atomic) of its questions to neighbours, */
+    u64 spread_due;      /* (atomic) and of what is for several of them */
+    u64 segment[2];      /* its name; nothing: it is in none */
+    u16 neighbour;       /* (atomic) the next one in the segment, in a ring; VFR_NOBODY */
+    u64 router_mac;      /* what it knows the router by, as vfr_packet.eth_src */
+    u64 next_hop;        /* (atomic) whom the router's packets are for on its link */
+    u64 next_hop6;       /* (atomic) and those of IPv6 */
     struct vfr_binding binding; /* whose name it may speak in */
     struct vfr_zones zones[2];  /* by the generation of rules, odd or even */
     struct vif_counters counters;
@@ -150,16 +155,29 @@ static inline bool vif_event_wanted(u32 before, u32 now, const u32 *event)
     return now - __atomic_load_n(event, __ATOMIC_RELAXED) < now - before;
 }
 
-/* One of what is limited, if it may be. Two CPUs at once may count for one: then there is a little more. */
-static inline bool vif_take_one(const struct vfr_limit *l, u64 *due, const struct vif_packet *p)
+/* So many of what is limited, if it may be. Two CPUs at once may count for one: then there is a little more. */
+static inline bool vif_take(const struct vfr_limit *l, u64 *due, u32 n,
+                            const struct vif_packet *p)
 {
     u64 next = __atomic_load_n(due, __ATOMIC_RELAXED);
 
-    if (!vfr_limit_take(l, &next, 1, p->now))
+    if (!vfr_limit_take(l, &next, n, p->now))
         return false;
     if (likely(!p->from->sink))
         __atomic_store_n(due, next, __ATOMIC_RELAXED);
     return true;
+}
+
+static inline bool vif_take_one(const struct vfr_limit *l, u64 *due, const struct vif_packet *p)
+{
+    return vif_take(l, due, 1, p);
+}
+
+/* Two stations of one segment. */
+static inline bool vif_is_neighbour(const struct vif *a, const struct vif *b)
+{
+    return a != b && a->segment[0] && a->segment[0] == b->segment[0] &&
+           a->segment[1] == b->segment[1];
 }
 
 static inline const u8 *vif_part(const struct vif_part *part, u32 offset)

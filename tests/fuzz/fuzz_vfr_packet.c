@@ -6,6 +6,7 @@
  */
 #include "core/vfr_guard.h"
 #include "core/vfr_offload.h"
+#include "core/vfr_segment.h"
 #include "core/vfr_wire.h"
 #include "fuzz/fuzz.h"
 
@@ -108,6 +109,21 @@ static void check_guard(const struct vfr_packet *p, const u8 *frame, u32 have, u
                p->tuple.src.low == VFR_IP4(0).low);
 }
 
+/* What is asked or told is in the packet. */
+static void check_talk(const struct vfr_packet *p, const u8 *frame, u32 have)
+{
+    u8 *copy = malloc(have);
+    struct vfr_addr about;
+    enum vfr_talk talk;
+
+    memcpy(copy, frame, have);
+    talk = vfr_talk(p, copy, have, &about);
+    free(copy);
+    FUZZ_CHECK(talk == VFR_TALK_OTHER || p->class == VFR_C_ARP || p->flags & VFR_P_ND);
+    FUZZ_CHECK(talk != VFR_TALK_OTHER || !(about.high | about.low));
+    FUZZ_CHECK(p->class != VFR_C_ARP || vfr_addr_is_ip4(about));
+}
+
 /* All segments together are the payload, and each one is again a packet that parses. */
 static void check_offload(const struct vfr_packet *p, const u8 *frame, u32 have, u8 request)
 {
@@ -163,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!why) {
         check_fields(&p, have);
         check_guard(&p, frame, have, data[0]);
+        check_talk(&p, frame, have);
         check_offload(&p, frame, have, data[1]);
     }
     free(frame);

@@ -338,6 +338,7 @@ void test_twodom(void);
 void test_vif(void);
 void test_vif_pieces(void);
 void test_vif_shared(void);
+void test_vif_switch(void);
 void test_vif_finish(void);
 void test_vif_daemons(void);
 void test_vif_bench(void);

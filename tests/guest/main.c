@@ -37,6 +37,7 @@ static const struct {
     {"vif", test_vif},
     {"vif-pieces", test_vif_pieces},
     {"vif-shared", test_vif_shared},
+    {"vif-switch", test_vif_switch},
     {"vif-finish", test_vif_finish},
     {"vif-daemons", test_vif_daemons},
     {"vif-bench", test_vif_bench},

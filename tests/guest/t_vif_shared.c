@@ -116,6 +116,23 @@ static void pings(void)
     ok(comes(&b, ECHO_REPLY) && nothing(&a), "it answers");
 }
 
+/* More than was judged of it. */
+static void long_pings(void)
+{
+    u8 *got = page;
+    u32 len;
+
+    group("long pings");
+    for (u32 data = 200; data <= 3200; data += 1000) {
+        len = frame_ip4(page, 1, GUEST(1), ROUTER, ICMP, data);
+        frame_echo(page, ECHO, 5);
+        is(front_send(&a, page_ref, len, 0), 0, "a asks the router, %u bytes", len);
+        is(front_take(&a, &got), len, "all of it comes back");
+        ok(got[FRAME_IP4] == ECHO_REPLY && frame_is_sound(got), "as an answer");
+        ok(!memcmp(got + FRAME_IP4 + 4, page + FRAME_IP4 + 4, data - 4), "word for word");
+    }
+}
+
 static void errors(void)
 {
     const u32 ports = 4100U << 16 | 53;
@@ -286,6 +303,7 @@ void test_vif_shared(void)
     is(front_lease(X, &a, 4096, 12, VFR_PC_BLOCK), 0, "a has ports");
     is(front_lease(X, &b, 8192, 12, VFR_PC_BLOCK), 0, "b has others");
     pings();
+    long_pings();
     errors();
     tunnels();
     too_big();

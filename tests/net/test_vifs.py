@@ -6,7 +6,7 @@ import rate
 import settings
 import vifs
 from host import Skip  # noqa: F401  (finds dom0/net)
-from hypercall import PUNT, ROUTED, Vif
+from hypercall import PUNT, ROUTED, SWITCHED, Vif
 
 FRONT, BACK = "/local/domain/3/device/vif/0", "/local/domain/0/backend/vif/3/0"
 RINGS = {"tx-ring-ref": 8, "rx-ring-ref": 9, "event-channel-tx": 5, "event-channel-rx": 6, "request-rx-copy": 1,
@@ -210,6 +210,29 @@ def test_what_the_servers_know_of_it():
     assert b.client() is None
 
 
+def test_a_segment():
+    """What 'bridge' names is one if there is such a segment; the toolstack names some bridge always."""
+    for bridge, kind, segment in (("lab", SWITCHED, "lab"), ("xenbr0", ROUTED, "")):
+        store, router, b = world(bridge=bridge, ip="10.1.0.7 fd00::7")
+        b.segments = {"lab"}
+        b.step()
+        front(store, 4, **RINGS)
+        b.step()
+        vif, = router.up.values()
+        assert (vif.kind, vif.segment) == (kind, segment)
+        again = Vif.unpack(vif.pack(0))
+        assert (again.kind, again.segment, again.prefixes) == (kind, segment, vif.prefixes)
+
+
+def test_a_segment_has_no_shared_addresses():
+    store, router, b = world(bridge="lab")
+    b.segments = {"lab"}
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    assert not router.up and store[f"{BACK}/state"] == "5" and "lab" in store[f"{BACK}/error"]
+
+
 def test_domain_0_has_its_own_kinds():
     class Own:
         @staticmethod
@@ -229,9 +252,17 @@ def test_settings():
     assert (s.uplink, s.device, s.gateway) == ("bridge", "xenbr0", bytes.fromhex("52550a000202"))
     assert settings.parse("uplink route eth0").uplink == "route"
     assert settings.parse("").uplink == settings.parse("uplink none").uplink == "none"
-    for wrong in ("uplink", "uplink bridge", "uplink brige xenbr0", "gateway 10.0.2.2", "\nup"):
+    s = settings.parse("segment xenbr0 uplink\nsegment lab\nuplink bridge xenbr0")
+    assert (s.segments, s.wire) == ({"lab", "xenbr0"}, "xenbr0")
+    for wrong in ("segment", "segment a b", "segment sixteen-letters-", "segment a/b", "uplink bridge b\nsegment a uplink\n"
+                  "segment b uplink", "uplink", "uplink bridge", "uplink brige xenbr0", "gateway 10.0.2.2", "\nup"):
         try:
             settings.parse(wrong)
             assert False, wrong
         except settings.BadSetting as why:
             assert f":{wrong.count(chr(10)) + 1}: " in str(why)
+    try:
+        settings.parse("segment a uplink\nuplink route eth0")
+        assert False, "only a bridge has stations"
+    except settings.BadSetting as why:
+        assert "uplink bridge" in str(why)

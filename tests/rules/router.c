@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/vfr_route.h"
+#include "core/vfr_segment.h"
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
 #include "svc/vfr_elements.h"
@@ -35,7 +36,7 @@ static ns_t now;
 static struct vif vifs[VIFS];
 
 static u8 said[VFR_EXPLAIN_HEAD];
-static u32 said_len;
+static u32 said_len, copies;
 
 ns_t time_now(void)
 {
@@ -68,6 +69,16 @@ void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
 {
     memcpy(said, frame, len);
     said_len = len;
+}
+
+bool vif_deliver_copy(struct vif_queue *to, const struct vif_packet *p)
+{
+    if (to == p->from) {
+        vif_say(p->from, p->head, p->have); /* a long answer */
+        return true;
+    }
+    copies++;
+    return true;
 }
 
 /* Nobody reads a log here. */
@@ -183,6 +194,7 @@ void router_start(void);
 void router_time(u64 ns);
 void router_vif(u16 index, u8 kind, u64 mac);
 int router_address(u16 index, u64 high, u64 low, u8 length);
+int router_segment(u16 index, u64 name);
 void router_zones(u16 index, const u64 *zones);
 int router_load(const void *bytes, u64 len);
 int router_explain(struct serai_vfr_explain *e);
@@ -231,7 +243,7 @@ void router_vif(u16 index, u8 kind, u64 mac)
     f->nr_queues = 1 + index % VFR_QUEUES;
     f->mtu = 1500;
     f->router_mac = kind == VFR_UPLINK ? mac : VFR_ROUTER_MAC;
-    f->next_hop = kind == VFR_UPLINK ? 0x020000000099 : mac;
+    f->next_hop = f->next_hop6 = kind == VFR_UPLINK ? 0x020000000099 : mac;
     f->binding = (struct vfr_binding){.mac = mac, .kind = kind};
     for (unsigned i = 0; i < VFR_QUEUES; i++)
         f->queues[i].vif = f;
@@ -249,6 +261,23 @@ int router_address(u16 index, u64 high, u64 low, u8 length)
     else
         b->ip6[b->ip6s++] = (struct vfr_prefix6){a, mask};
     return vfr_route_add(&route_table, a, length, index);
+}
+
+/* It enters the segment of this name. */
+int router_segment(u16 index, u64 name)
+{
+    struct vif *f = &vifs[index], *other = f;
+    int rc;
+
+    f->segment[0] = name;
+    f->neighbour = index;
+    for (u16 i = 0; i < VIFS && other == f; i++)
+        if (vif_is_neighbour(f, &vifs[i]))
+            other = &vifs[i];
+    f->neighbour = other->neighbour;
+    other->neighbour = index;
+    rc = vfr_route_add(&route_table, vfr_station(f->binding.mac), 128, index);
+    return rc ? rc : vfr_route_add(&route_table, vfr_link_local(f->binding.mac), 128, index);
 }
 
 void router_zones(u16 index, const u64 *zones)
@@ -306,12 +335,13 @@ void router_send(struct serai_vfr_explain *e)
                                         .gso_type = e->gso_type,
                                         .gso_size = e->gso_size}};
     memcpy(p.head, e->head, e->have);
-    vifs[e->vif].speech_due = 0;
-    said_len = 0;
+    vifs[e->vif].speech_due = vifs[e->vif].talk_due = vifs[e->vif].spread_due = 0;
+    said_len = copies = 0;
     e->reason = vfr_forward(&p, &to);
     e->to = to ? to->vif->index : VFR_NOBODY;
     e->queue = to ? (u16)(to - to->vif->queues) : 0;
     memcpy(e->head, p.head, sizeof(e->head));
+    e->copies = (u16)copies;
     e->reply_len = (u16)said_len;
     memcpy(e->reply, said, said_len);
 }

@@ -566,6 +566,11 @@ static void binding_limits(void **state)
     b.shared = 1 << 1;
     assert_int_equal(vfr_binding_check(&b), 3);
     b = good;
+    b.kind = VFR_SWITCHED;
+    assert_int_equal(vfr_binding_check(&b), 3);
+    b.shared = 0;
+    assert_int_equal(vfr_binding_check(&b), 0);
+    b = good;
     b.kind = VFR_PUNT + 1;
     assert_int_equal(vfr_binding_check(&b), 4);
     b = good;

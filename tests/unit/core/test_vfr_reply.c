@@ -47,16 +47,16 @@ static u32 sum_words(const u8 *at, u32 len, u32 sum)
     return sum;
 }
 
-static u32 answer_sum(void)
+static u32 sum_of(const u8 *frame)
 {
     u32 end = answer.l3_offset + answer.l3_len, len = end - answer.l4_offset, sum = 0;
 
     if (answer.tuple.proto != PROTO_ICMP4) {
         bool v4 = answer.class == VFR_C_IP4;
 
-        sum = sum_words(out + (v4 ? 26 : 22), v4 ? 8 : 32, answer.tuple.proto + len);
+        sum = sum_words(frame + (v4 ? 26 : 22), v4 ? 8 : 32, answer.tuple.proto + len);
     }
-    return sum_words(out + answer.l4_offset, len, sum);
+    return sum_words(frame + answer.l4_offset, len, sum);
 }
 
 /* The answer is a right packet to whom the question came from. */
@@ -68,7 +68,7 @@ static void expect_answer(u32 len)
     if (answer.class == VFR_C_ARP)
         return;
     assert_int_equal(answer.l3_offset + answer.l3_len, len);
-    assert_int_equal(answer_sum(), 0xffff);
+    assert_int_equal(sum_of(out), 0xffff);
 }
 
 static void parse(void)
@@ -385,8 +385,13 @@ static void echoes(void **state)
             assert_memory_equal(out + answer.l4_offset + 4, f.b + answer.l4_offset + 4,
                                 payload + 4);
         }
-        ping(v6, most + 1);
-        assert_int_equal(echo(), 0);
+        ping(v6, most + 1000);
+        assert_int_equal(echo(), VFR_SNAPSHOT);
+        memcpy(f.b, out, VFR_SNAPSHOT); /* as the caller puts it together */
+        assert_int_equal(vfr_packet_parse(&answer, f.b, VFR_SNAPSHOT, f.len), VFR_R_OK);
+        assert_int_equal(answer.icmp_type, v6 ? 129 : 0);
+        assert_int_equal(answer.l3_len, p.l3_len);
+        assert_int_equal(sum_of(f.b), 0xffff);
         ping(v6, 8);
         f.b[(v6 ? 54 : 34) + 1] = 1;
         assert_int_equal(echo(), 0);

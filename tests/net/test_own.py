@@ -1,0 +1,27 @@
+"""What the wire is told of new addresses."""
+import ipaddress
+import struct
+
+from host import Skip  # noqa: F401  (finds dom0/net)
+import explain
+import own
+
+MAC = bytes.fromhex("02aabbccddee")
+
+
+def test_gratuitous_arp():
+    a = ipaddress.ip_address("192.0.2.7")
+    frame = own.gratuitous_arp(MAC, a)
+    assert frame[:14] == b"\xff" * 6 + MAC + b"\x08\x06" and len(frame) == 42
+    assert frame[22:32] == MAC + a.packed and frame[38:] == a.packed
+
+
+def test_unsolicited_advertisement():
+    a = ipaddress.ip_address("2001:db8::7")
+    frame = own.unsolicited_advert(MAC, a)
+    assert frame[:14] == bytes.fromhex("333300000001") + MAC + b"\x86\xdd"
+    header, message = frame[14:54], frame[54:]
+    assert header[7] == 255 and header[8:24] == a.packed and header[24:] == ipaddress.ip_address("ff02::1").packed
+    assert struct.unpack(">H", header[4:6])[0] == len(message) == 32
+    assert message[:2] == b"\x88\x00" and message[4] == 0x20 and message[8:] == a.packed + b"\x02\x01" + MAC
+    assert explain.checksum(header[8:] + struct.pack(">II", len(message), 58) + message) == 0
