@@ -11,6 +11,11 @@ static bool extra_mac(const struct vfr_binding *b, u64 mac)
     return false;
 }
 
+bool vfr_binding_has_mac(const struct vfr_binding *b, uint64_t mac)
+{
+    return mac == b->mac || extra_mac(b, mac);
+}
+
 /* The number of the prefix that holds the address, or -1. */
 static int prefix4_of(const struct vfr_binding *b, u32 a)
 {
@@ -66,8 +71,7 @@ bool vfr_binding_shares(const struct vfr_binding *b, struct vfr_addr a)
 
 static bool may_use_mac(const struct vfr_binding *b, u64 mac)
 {
-    return mac == b->mac || extra_mac(b, mac) ||
-           (b->flags & VFR_B_ANY_MAC && !(mac & ETH_GROUP));
+    return vfr_binding_has_mac(b, mac) || (b->flags & VFR_B_ANY_MAC && !(mac & ETH_GROUP));
 }
 
 static bool may_use4(const struct vfr_binding *b, u32 a)

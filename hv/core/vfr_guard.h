@@ -68,6 +68,7 @@ enum vfr_reason vfr_guard_check(const struct vfr_binding *b, const struct vfr_pa
 
 /* Is the address the interface's (exceptions aside)? */
 bool vfr_binding_owns(const struct vfr_binding *b, struct vfr_addr a);
+bool vfr_binding_has_mac(const struct vfr_binding *b, uint64_t mac);
 /* Is it one that the interface shares with others, so that ports decide? */
 bool vfr_binding_shares(const struct vfr_binding *b, struct vfr_addr a);
 

@@ -187,7 +187,7 @@ def test_a_rate_is_followed():
 def test_an_interface_in_bytes():
     v = Vif(domid=3, vif=5, rate=(123456789012, 7), zones_before=1 << 255, origin=2)
     data = v.pack(5)
-    assert len(data) == 1608 and Vif.unpack(data).rate == (123456789012, 7)
+    assert len(data) == 1632 and Vif.unpack(data).rate == (123456789012, 7)
 
 
 def test_whose_an_interface_is():
