@@ -16,7 +16,7 @@ from log_command import Failure, clock, vif_of
 ETHERNET = 1
 IN, CSUM, GSO = 1, 2, 4
 PAUSE = 0.05
-DROPS = {"ok", "consumed"}
+DROPS = {"ok", "consumed", "spread"}
 
 
 # ---- pcapng ----
@@ -142,7 +142,7 @@ def number(text, most):
 
 def reasons(word, words):
     """The bits of what became of a packet."""
-    names = {"passed": ["ok"], "dropped": [x for x in hypercall.REASONS if x not in DROPS]}.get(word)
+    names = {"passed": ["ok", "spread"], "dropped": [x for x in hypercall.REASONS if x not in DROPS]}.get(word)
     bits = 0
     for name in names or words.next(word).split(","):
         if name not in hypercall.REASONS:
