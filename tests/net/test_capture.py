@@ -52,7 +52,7 @@ def test_filters():
     assert reasons == (1 << 40) - 1 - (1 | 1 << 39)
     assert packed("net 10.0.0.0/8 host 2001:db8::1")[1:9] == (0, 0xFFFF0A000000, 104, 3, 0x20010DB8 << 32, 1, 128, 3)
     assert packed("portrange 9-11 src port 53")[9:15] == (9, 11, 3, 53, 53, 1)
-    assert packed("reason rule,default")[0] == 3 << 24 and packed("passed")[0] == 1
+    assert packed("reason rule,default")[0] == 3 << 24 and packed("passed")[0] == 1 | 1 << 40
     assert packed("proto 0")[15] == 1 and packed("out 10.0.0.1")[4] == 3
 
 
