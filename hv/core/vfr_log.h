@@ -34,7 +34,7 @@ struct vfr_log_stream {
     u32 size;
     u32 seq; /* of the next record */
     u64 produced, consumed;
-    u64 nonsense;    /* positions that the reader cannot have reached */
+    u64 nonsense; /* positions that the reader cannot have reached */
     u16 boot, cpu;
 };
 
