@@ -110,11 +110,15 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
 
 void strict_started(struct sched *s, unsigned cpu, cpuset_t *kick)
 {
-    cpuset_t told = {s->idle & s->kicked & s->cpu[cpu].core.bits};
+    cpuset_t idle = {s->idle & s->cpu[cpu].core.bits};
     struct sched_queue *q;
+    unsigned i;
 
-    for (; !cpuset_empty(told); told.bits &= told.bits - 1) {
-        q = s->cpu[cpuset_lowest(told)].queue;
+    for (; !cpuset_empty(idle); cpuset_remove(&idle, i)) {
+        i = cpuset_lowest(idle);
+        if (!(s->kicked & BIT(i)) && !s->cpu[i].looking)
+            continue;
+        q = s->cpu[i].queue;
         place_idle(s, q, kick);
         place_elsewhere(s, q, kick);
     }

@@ -117,7 +117,7 @@ static void dhcp_clients(void)
     ok(comes(&a, GUEST(1)), "comes");
 }
 
-/* The clock stands still for none of this, so a bit more may come than at once. */
+/* Of the 256 at once some are gone already; and time goes by, in which more may come. */
 static void too_much(void)
 {
     u64 full = front_drops(&a, VFR_R_PUNT_FULL), came = 0;
@@ -127,7 +127,7 @@ static void too_much(void)
         front_send(&a, page_ref, udp(1, GUEST(1), ROUTER, 1000, RSIP), 0);
         came += comes(&ctl, ROUTER);
     }
-    ok(came >= 256, "so much comes at once");
+    ok(came > 200 && came < 512, "so much comes at once");
     ok(front_drops(&a, VFR_R_PUNT_FULL) > full, "but not everything");
 }
 
