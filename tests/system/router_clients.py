@@ -16,7 +16,7 @@ def begin(w):
 
 def start(w, name):
     log = w.t.log(name)
-    w.t.sh(f"rm -f {log}; xl create /etc/xen/shared.cfg 'name=\"{name}\"'")
+    w.t.sh(f"rm -f {log}; xl create /etc/xen/shared.cfg 'name=\"{name}\"'", 300)
     w.t.until(f"grep -q 'login:' {log}", 300)
     w.t.tell("root", name)
     w.t.until(f"grep -q 'root@' {log}", 120)
