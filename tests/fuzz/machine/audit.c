@@ -77,8 +77,9 @@ static void tally_vcpu(const struct vcpu *v)
 /* A handle: its pin, its granter, and for a device that writes a use. */
 static void tally_map(const struct grant_map *map, void *pins)
 {
-    const struct grant_pin p = grant_pin_find(map->granter, map->ref);
+    struct grant_pin p;
 
+    grant_pin_find(map->granter, map->ref, &p);
     REQUIRE(domain_peek(map->granter->id) == map->granter && pins_any(*p.pins));
     t.domain_refs[map->granter->id]++;
     ++*(u64 *)pins;
@@ -92,8 +93,9 @@ static u64 tally_grants(struct domain *d)
     u64 pins = 0;
 
     for (u32 ref = 0; ref < grant_nr_frames(d) * GRANTS_PER_FRAME; ref++) {
-        const struct grant_pin p = grant_pin_find(d, ref);
+        struct grant_pin p;
 
+        grant_pin_find(d, ref, &p);
         REQUIRE(!(*p.pins & PINS_BUSY));
         if (!pins_any(*p.pins))
             continue;
