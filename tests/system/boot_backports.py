@@ -14,6 +14,7 @@ def test_boot_backports():
     )
     with Machine("boot_backports", loader, *machine.root_disk(), *machine.network()) as m:
         m.login()
+        m.shell("dmesg -n 1")  # what the kernel says comes between otherwise
         version = m.shell("uname -r").split(".")
         if (int(version[0]), int(version[1])) < (6, 12):
             raise Failure(f"an old kernel: {version}")
