@@ -11,7 +11,6 @@ Exit status: 2 if it cannot work on this hypervisor; 3 if what is written in one
 """
 
 import argparse
-import contextlib
 import logging
 import pathlib
 import select
@@ -26,6 +25,7 @@ import own  # noqa: E402
 import policy  # noqa: E402
 import services  # noqa: E402
 import settings  # noqa: E402
+import store  # noqa: E402
 import vifs  # noqa: E402
 
 BACKENDS = "/local/domain/0/backend/vif"
@@ -33,36 +33,12 @@ SOON, REFRESH = 1, 5  # seconds
 log = logging.getLogger("netd")
 
 
-class Store:
-    """Xenstore as vifs.Backend wants it."""
-
-    def __init__(self, handle, transaction=""):
-        self.xs, self.id = handle, transaction
-
-    def read(self, path):
-        value = self.xs.read(self.id, path)
-        return None if value is None else value.decode("utf-8", "replace")
-
-    def write(self, path, value):
-        self.xs.write(self.id, path, value)
-
-    def ls(self, path):
-        return self.xs.ls(self.id, path) or []
-
-    @contextlib.contextmanager
-    def transaction(self):
-        """Not repeated: only this process writes there."""
-        t = Store(self.xs, self.xs.transaction_start())
-        yield t
-        self.xs.transaction_end(t.id)
-
-
 class Daemon:
     def __init__(self):
         self.settings = settings.read()
         vifs.load_netback()
         self.xs = xen.lowlevel.xs.xs()
-        self.store = Store(self.xs)
+        self.store = store.Store(self.xs)
         self.router = hypercall.Router()
         self.policy = policy.Policy()
         if self.router.generation() == 0:

@@ -79,9 +79,8 @@ class Own:
         self.store.write(f"{front}/state", "1")
 
     def write(self, path, **others):
-        with self.store.transaction() as t:
-            for key, value in {**others, "handle": self.handle, "mac": OUR_MAC}.items():
-                t.write(f"{path}/{key.replace('_', '-')}", str(value))
+        values = {**others, "handle": self.handle, "mac": OUR_MAC}
+        self.store.write_all(path, {key.replace("_", "-"): str(value) for key, value in values.items()})
 
     def found(self):
         """What the kernel calls it at the moment."""

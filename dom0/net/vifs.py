@@ -1,7 +1,7 @@
 """The back end's half of the handshake with a network front end, over xenstore.
 
 A Backend follows one interface: step() looks at both ends' states and does what is next; call it
-whenever something below one of paths() changes. The store has read, write, ls and a transaction;
+whenever something below one of paths() changes. The store has read, write, write_all and ls;
 the router connects and disconnects (hypercall.Router); the policy tells an interface's zones
 (policy.Policy). None of them is touched but through these.
 
@@ -10,6 +10,7 @@ others: it would take ours, too, so each is taken from it before the front end m
 loaded first makes sure of it: when it is loaded it takes all that is there.
 """
 
+import contextlib
 import ipaddress
 import logging
 import pathlib
@@ -98,7 +99,8 @@ def take_from_netback(name):
     until = time.monotonic() + NETBACK_PATIENCE
     while NETBACK.exists():
         if (NETBACK / name).exists():
-            (NETBACK / "unbind").write_text(name, encoding="ascii")
+            with contextlib.suppress(OSError):  # the interface is going just now
+                (NETBACK / "unbind").write_text(name, encoding="ascii")
             return
         if time.monotonic() > until:
             return  # somebody has unbound it before
@@ -158,10 +160,8 @@ class Backend:
         if not self.offered and not self.own:
             take_from_netback(f"vif-{self.domid}-{self.handle}")
         self.offered = True
-        with self.store.transaction() as t:
-            for key, value in OFFERS.items():
-                t.write(f"{self.path}/{key}", str(value))
-            t.write(f"{self.path}/router", "served")  # what vif-vfr waits for
+        values = {key: str(value) for key, value in OFFERS.items()}
+        self.store.write_all(self.path, {**values, "router": "served"})  # the latter is what vif-vfr waits for
         self.set_state(INIT_WAIT)
 
     def connect(self):

@@ -1,9 +1,9 @@
 """The back end's half of the handshake, over a xenstore of the test's own; and the operator's settings."""
-import contextlib
 import ipaddress
 
 import rate
 import settings
+import store
 import vifs
 from host import Skip  # noqa: F401  (finds dom0/net)
 from hypercall import PUNT, ROUTED, SWITCHED, Vif
@@ -19,9 +19,8 @@ class Store(dict):
     def write(self, path, value):
         self[path] = value
 
-    @contextlib.contextmanager
-    def transaction(self):
-        yield self
+    def write_all(self, path, values):
+        self.update({f"{path}/{key}": value for key, value in values.items()})
 
 
 class Router:
@@ -119,6 +118,33 @@ def test_a_daemon_that_begins_anew():
             else:
                 router.up.clear()  # the hypervisor had lost it
             assert again.step() and store[f"{BACK}/state"] == "4" and len(router.up) == 1, (state, known)
+
+
+class Disturbed:
+    """A store in which somebody else writes during the first transaction."""
+
+    def __init__(self):
+        self.open, self.values, self.ended = {}, {}, 0
+
+    def transaction_start(self):
+        self.open[str(self.ended)] = {}
+        return str(self.ended)
+
+    def write(self, transaction, path, value):
+        self.open[transaction][path] = value
+
+    def transaction_end(self, transaction):
+        self.ended += 1
+        if self.ended == 1:
+            return False
+        self.values.update(self.open[transaction])
+        return True
+
+
+def test_what_somebody_disturbs_is_written_again():
+    disturbed = Disturbed()
+    store.Store(disturbed).write_all("/a", {"b": "1", "c": "2"})
+    assert disturbed.values == {"/a/b": "1", "/a/c": "2"}
 
 
 def test_nonsense_is_refused():

@@ -97,7 +97,7 @@ def test_router_log():
         tampered(t, logs)
         t.power_off()
     except Failure:
-        print(t.run("cat /run/logd.log; serai net log; serai net audit list")[1])
+        print(t.run("cat /run/netd.log /run/logd.log; serai net log; serai net audit list")[1])
         raise
     finally:
         t.close()

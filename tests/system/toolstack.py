@@ -13,6 +13,7 @@ import re
 import select
 import shlex
 import socket
+import sys
 import time
 
 import machine
@@ -95,7 +96,8 @@ class Toolstack:
         drive = f"if=none,id=domu,format=raw,readonly=on,file={DOMU}"
         domu = ["-drive", drive, "-device", "virtio-blk-pci,drive=domu"]
         cpu = cpu or (STOCK_CPU if name == "stock" else machine.CPU)
-        label = "guests-" + pathlib.Path(name).name
+        # Two tests may run at a time.
+        label = f"{pathlib.Path(sys.argv[0]).stem}-{pathlib.Path(name).name}"
         # Commands go through a port of their own: a hypervisor's serial line has no flow control,
         # and what it logs itself would be between the lines.
         way = SCRATCH / f"{label}.socket"
