@@ -8,15 +8,7 @@
 #include <string.h>
 
 #include "base/format.h"
-
-static u64 rng = 0xa4093822299f31d0UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
+#include "unit/random.h"
 
 /* Numbers of all lengths, and the ends of their ranges. */
 static u64 random_number(void)

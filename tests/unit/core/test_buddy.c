@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/buddy.h"
+#include "unit/random.h"
 
 #define OWNER_FREE 0x7ffe
 
@@ -21,15 +22,6 @@
 #define END        (LOW_END + WINDOW)
 #define NO_LIMIT   (~0UL)
 #define MAX_BLOCKS 4096
-
-static u64 rng;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
 
 struct block {
     u32 mfn;
@@ -160,7 +152,7 @@ static void churn(u64 seed, unsigned max_order, unsigned steps, unsigned give_pe
 {
     struct world *w = make_world(END);
 
-    rng = seed;
+    random_state = seed;
     for (u64 f = END; f > FIRST; f -= 64)
         give(w, f - 64, 6);
     for (unsigned i = 0; i < steps; i++) {

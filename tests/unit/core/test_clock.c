@@ -7,21 +7,13 @@
 
 #include "core/clock.h"
 #include "core/platform_bits.h"
+#include "unit/random.h"
 
 typedef unsigned __int128 u128;
 
 #define MIN_HZ 1000UL
 #define MAX_HZ 1000000000000UL
 #define NS     1000000000UL
-
-static u64 rng = 0x243f6a8885a308d3UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
 
 /* mul against 2^32 * 10^9 / hz / 2^shift, exactly: less than one part in a million off. */
 static void check_scale(u64 hz)

@@ -10,20 +10,11 @@
 #include <string.h>
 
 #include "core/cpu_policy.h"
+#include "unit/random.h"
 
 #include <xen/arch-x86/cpufeatureset.h>
 
 #define NONE XEN_CPUID_NO_SUBLEAF
-
-static u64 seed = 88172645463325252UL;
-
-static u64 rand64(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
 
 static u32 list(const struct cpu_policy *p, xen_cpuid_leaf_t *out)
 {
@@ -40,10 +31,10 @@ static void fill_random(struct cpu_policy *p)
     u64 *word = (u64 *)p;
 
     for (u32 i = 0; i < sizeof(*p) / sizeof(*word); i++)
-        word[i] = rand64() & rand64();
-    cpu_policy_place(p, 0, 0)->eax = rand64() % 0x10;
-    cpu_policy_place(p, 7, 0)->eax = rand64() % 4;
-    cpu_policy_place(p, 0x80000000, 0)->eax = 0x80000000 + rand64() % 0x24;
+        word[i] = random64() & random64();
+    cpu_policy_place(p, 0, 0)->eax = random64() % 0x10;
+    cpu_policy_place(p, 7, 0)->eax = random64() % 4;
+    cpu_policy_place(p, 0x80000000, 0)->eax = 0x80000000 + random64() % 0x24;
 }
 
 static void each_leaf_has_one_place(void **state)

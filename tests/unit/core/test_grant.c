@@ -6,15 +6,7 @@
 #include <cmocka.h>
 
 #include "core/grant.h"
-
-static u64 rng = 0x243f6a8885a308d3UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
+#include "unit/random.h"
 
 static void fields_do_not_overlap(void **state)
 {

@@ -12,15 +12,7 @@
 
 #include "core/insn.h"
 #include "core/pte_store.h"
-
-static u64 rng = 0x13198a2e03707344UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
+#include "unit/random.h"
 
 static void random_bytes(u8 bytes[16])
 {

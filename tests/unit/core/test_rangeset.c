@@ -10,18 +10,9 @@
 #include <stdlib.h>
 
 #include "core/rangeset.h"
+#include "unit/random.h"
 
 #define SPAN 200UL
-
-static u64 rng = 0x9e3779b97f4a7c15;
-
-static u64 random_below(u64 n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return rng % n;
-}
 
 struct world {
     struct range room[16];

@@ -11,6 +11,7 @@
 
 #include "core/cpuid_policy.h"
 #include "core/topology.h"
+#include "unit/random.h"
 
 #define INTEL 0x756e6547, 0x6c65746e, 0x49656e69
 #define AMD   0x68747541, 0x444d4163, 0x69746e65
@@ -665,22 +666,12 @@ static void check_finds_broken_invariants(void **state)
     assert_int_equal(topology_check(&t), 0);
 }
 
-static u64 seed = 0x123456789abcdef;
-
-static u32 random32(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (u32)(seed >> 16);
-}
-
 /* Half of the words have few bits, so that counts and ids are often plausible. */
 static u32 random_word(void)
 {
-    u32 word = random32();
+    u32 word = (u32)random64();
 
-    return random32() % 2 ? word : word & random32() & random32() & 0x1C00C3FF;
+    return (u32)random64() % 2 ? word : word & (u32)random64() & (u32)random64() & 0x1C00C3FF;
 }
 
 static void any_input_has_a_place(void **state)
@@ -694,17 +685,18 @@ static void any_input_has_a_place(void **state)
         u32 ids[70];
 
         for (unsigned i = 0; i < 40; i++)
-            add(&c, leaves[random32() % ARRAY_SIZE(leaves)], random32() % 4, random_word(),
-                random_word(), random_word(), random_word());
-        c.max_leaf = random32() % 2 ? 0x1f : c.max_leaf;
-        c.max_ext_leaf = random32() % 2 ? 0x8000001e : c.max_ext_leaf;
-        c.amd = random32() % 2;
+            add(&c, leaves[(u32)random64() % ARRAY_SIZE(leaves)], (u32)random64() % 4,
+                random_word(), random_word(), random_word(), random_word());
+        c.max_leaf = (u32)random64() % 2 ? 0x1f : c.max_leaf;
+        c.max_ext_leaf = (u32)random64() % 2 ? 0x8000001e : c.max_ext_leaf;
+        c.amd = (u32)random64() % 2;
         for (unsigned i = 0; i < ARRAY_SIZE(ids); i++)
-            ids[i] = round % 2 ? random_word() : random32() % 128;
+            ids[i] = round % 2 ? random_word() : (u32)random64() % 128;
         for (unsigned i = 0; i < ARRAY_SIZE(srat); i++)
-            srat[i] = (struct topology_srat){ids[random32() % ARRAY_SIZE(ids)], random32() % 4};
-        build(&c, ids, random32() % (ARRAY_SIZE(ids) + 1), srat,
-              random32() % (ARRAY_SIZE(srat) + 1));
+            srat[i] = (struct topology_srat){ids[(u32)random64() % ARRAY_SIZE(ids)],
+                                             (u32)random64() % 4};
+        build(&c, ids, (u32)random64() % (ARRAY_SIZE(ids) + 1), srat,
+              (u32)random64() % (ARRAY_SIZE(srat) + 1));
     }
 }
 

@@ -11,16 +11,7 @@
 #include "base/string.h"
 #include "core/vfr_filter.h"
 #include "core/vfr_wire.h"
-
-static u64 rng = 0x9e3779b97f4a7c15;
-
-static u32 random_below(u32 n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return (u32)(rng >> 16) % n;
-}
+#include "unit/random.h"
 
 /* ---- the oracle ---- */
 
@@ -85,7 +76,7 @@ static struct vfr_filter random_filter(void)
     struct vfr_filter f = {.ways = (u8)random_below(4)};
 
     if (random_below(2))
-        f.reasons = rng & ((1UL << VFR_REASON_COUNT) - 1);
+        f.reasons = random_state & ((1UL << VFR_REASON_COUNT) - 1);
     if (random_below(3) == 0)
         f.proto = (u16)(1 + (random_below(2) ? PROTO_TCP : PROTO_UDP));
     if (random_below(3) == 0)

@@ -12,6 +12,7 @@
 #include "core/vfr_checksum.h"
 #include "core/vfr_fragment.h"
 #include "core/vfr_wire.h"
+#include "unit/random.h"
 
 #define GUEST  VFR_IP4(0xc0000201)
 #define PEER   VFR_IP4(0xc6336402)
@@ -20,15 +21,6 @@
 static struct vfr_fragments t;
 static struct vfr_context contexts[VFR_CONTEXTS];
 static const struct vfr_origin inside = {.vif = 5}, outside = {.vif = 1, .uplink = true};
-static u64 rng = 0x243f6a8885a308d3UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
-
 static int reset(void **state)
 {
     vfr_fragment_init(&t, contexts, VFR_CONTEXTS, 0x1234567890abcdef);

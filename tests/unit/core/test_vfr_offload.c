@@ -10,18 +10,10 @@
 
 #include "core/vfr_offload.h"
 #include "unit/core/vfr_frames.h"
+#include "unit/random.h"
 
 static struct frame_bytes f;
 static struct vfr_packet p;
-static u64 rng = 0x243f6a8885a308d3UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
-
 static void random_bytes(u8 *at, u32 n)
 {
     while (n--)

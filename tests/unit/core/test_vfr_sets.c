@@ -9,20 +9,11 @@
 #include <cmocka.h>
 
 #include "vfr_image.h"
+#include "unit/random.h"
 
 #define SLOTS 128
 #define SIZE  20
 #define TICK  1000000000UL
-
-static u64 rng = 0x9e3779b97f4a7c15;
-
-static u32 random_below(u32 n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return (u32)(rng >> 16) % n;
-}
 
 static struct vfr_addr masked(struct vfr_addr a, unsigned length)
 {

@@ -6,18 +6,10 @@
 #include <cmocka.h>
 
 #include "core/vfr_shape.h"
+#include "unit/random.h"
 
 #define SECOND  1000000000ll
 #define SOURCES 8
-
-static u64 rng = 0x243f6a8885a308d3UL;
-
-static u64 random64(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    return rng ^= rng << 17;
-}
 
 /* ---- limits ---- */
 
