@@ -32,6 +32,7 @@ ROUTER = ipaddress.ip_address("169.254.0.1")
 ROUTER_MAC = bytes.fromhex("025345524149")
 ASIDE = "169.254.0.2"  # nobody's: it stands for the router where the kernel wants a neighbour
 TABLE = "4555"
+CLOSED = str(vifs.CLOSED)
 ARP, IP6, RAW_ANY = 0x0806, 0x86DD, 0
 
 
@@ -69,11 +70,12 @@ class Own:
     def create(self):
         run("modprobe", "xen-netfront")
         front, back = FRONT.format(self.handle), BACK.format(self.handle)
-        if self.store.read(f"{front}/state") is not None:
+        if self.store.read(f"{front}/state") not in (None, CLOSED):
             return
-        # The kernel's back ends see ours only when there is a front end; that connects to whoever answers
-        # first, so it has no state until the others have been kept from ours.
-        self.write(front, backend=back, backend_id=0)
+        # The kernel's back ends see ours only when there is a front end, and that connects to whoever answers
+        # first: it is closed until the others have been kept from ours. Without a state the kernel would
+        # remove the device while it is taken, and wait for itself.
+        self.write(front, backend=back, backend_id=0, state=CLOSED)
         self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT, state=1)
         vifs.take_from_netback(f"vif-0-{self.handle}")
         self.store.write(f"{front}/state", "1")

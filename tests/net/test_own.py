@@ -1,10 +1,13 @@
-"""What the wire is told of new addresses."""
+"""What the wire is told of new addresses, and how domain 0's own ends begin."""
 import ipaddress
 import struct
+from unittest import mock
 
 from host import Skip  # noqa: F401  (finds dom0/net)
 import explain
 import own
+import vifs
+from test_vifs import Store
 
 MAC = bytes.fromhex("02aabbccddee")
 
@@ -25,3 +28,24 @@ def test_unsolicited_advertisement():
     assert struct.unpack(">H", header[4:6])[0] == len(message) == 32
     assert message[:2] == b"\x88\x00" and message[4] == 0x20 and message[8:] == a.packed + b"\x02\x01" + MAC
     assert explain.checksum(header[8:] + struct.pack(">II", len(message), 58) + message) == 0
+
+
+def test_an_end_is_closed_while_it_is_taken_from_netback():
+    """Without a state the kernel removes the device and waits for who takes it: for ever."""
+    store = Store()
+    front, back = own.FRONT.format(own.CTL) + "/state", own.BACK.format(own.CTL) + "/state"
+    seen = []
+
+    def take(_name):
+        seen.append((store[front], store[back]))
+
+    with mock.patch.object(own, "run"), mock.patch.object(vifs, "take_from_netback", take):
+        mine = own.Control(store, None)
+        mine.create()
+        assert seen == [("6", "1")] and store[front] == "1"
+        store[front] = "4"
+        mine.create()  # a daemon that begins anew
+        assert store[front] == "4" and len(seen) == 1
+        store[front] = "6"  # it had not come further
+        mine.create()
+        assert store[front] == "1" and len(seen) == 2
