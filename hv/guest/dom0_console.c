@@ -9,8 +9,8 @@
 #include "x86/lapic.h"
 #include "x86/uart.h"
 
-#define RING_SIZE                                                                              \
-    PAGE_SIZE        /* as much as Linux takes for a line: somebody may paste a lot at once */
+/* As much as Linux takes for a line: somebody may paste a lot at once. */
+#define RING_SIZE  PAGE_SIZE
 #define SWITCH_KEY 1 /* Ctrl-A */
 
 static char *ring;

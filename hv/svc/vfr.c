@@ -256,8 +256,10 @@ static u64 get_mac_number(const struct vfr_binding *b, unsigned i)
     return i ? b->extra_mac[i - 1] : b->mac;
 }
 
-/* The binding's i'th prefix, IPv4 ones first, then stations' names and link-local addresses; false:
- * others share that one. */
+/*
+ * The binding's i'th prefix, IPv4 ones first, then stations' names and link-local addresses; false:
+ * others share that one.
+ */
 static bool get_route(const struct vfr_binding *b, unsigned i, struct vfr_addr *a, u8 *length)
 {
     const unsigned prefixes = (unsigned)b->ip4s + b->ip6s, beyond = i - prefixes;

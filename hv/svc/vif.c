@@ -177,6 +177,18 @@ static void start_queue(struct vif_queue *q)
     unlock(&q->tx_lock);
 }
 
+/* Letters and zeros after them: it is compared as a whole, and stands in the audit's text. */
+static bool is_segment(const u8 name[VFR_SEGMENT_NAME])
+{
+    unsigned i = 0;
+
+    while (i < VFR_SEGMENT_NAME - 1 && name[i] > ' ' && name[i] < 0x7f)
+        i++;
+    while (i < VFR_SEGMENT_NAME && !name[i])
+        i++;
+    return i == VFR_SEGMENT_NAME;
+}
+
 static bool is_valid(const struct serai_vfr_vif *op)
 {
     u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved || op->reserved2 ||
@@ -185,7 +197,7 @@ static bool is_valid(const struct serai_vfr_vif *op)
     bad |=
         op->nr_queues < 1 || op->nr_queues > VFR_QUEUES || op->nr_prefixes > VFR_VIF_PREFIXES;
     bad |= op->ra & ~VFR_RA_ALL || !vif_rate_is_valid(op);
-    bad |= op->segment[VFR_SEGMENT_NAME - 1] || (op->kind == VFR_SWITCHED && !op->segment[0]) ||
+    bad |= !is_segment(op->segment) || (op->kind == VFR_SWITCHED && !op->segment[0]) ||
            ((op->kind == VFR_ROUTED || op->kind == VFR_PUNT) && op->segment[0]);
     bad |= op->mtu < MTU_MIN || op->mtu > MTU_MAX || op->mac[0] & 1 || op->next_hop[0] & 1;
     bad |= op->next_hop6[0] & 1 || op->reserved3[0] || op->reserved3[1];

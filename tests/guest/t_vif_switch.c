@@ -174,6 +174,11 @@ static void joining(void)
     is(front_op(&f->vif, VFR_VIF_CONNECT), -XEN_EINVAL, "a segment without a name");
     memset(f->vif.segment, 'x', sizeof(f->vif.segment));
     is(front_op(&f->vif, VFR_VIF_CONNECT), -XEN_EINVAL, "a name without end");
+    prepare(f, 9, "l ab");
+    is(front_op(&f->vif, VFR_VIF_CONNECT), -XEN_EINVAL, "a space in the name");
+    prepare(f, 9, "lab");
+    f->vif.segment[5] = 'x';
+    is(front_op(&f->vif, VFR_VIF_CONNECT), -XEN_EINVAL, "something behind the name");
     prepare(f, 9, "lab");
     f->vif.kind = VFR_ROUTED;
     is(front_op(&f->vif, VFR_VIF_CONNECT), -XEN_EINVAL, "a routed one is in no segment");
