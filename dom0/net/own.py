@@ -73,11 +73,10 @@ class Own:
         if self.store.read(f"{front}/state") not in (None, CLOSED):
             return
         # The kernel's back ends see ours only when there is a front end, and that connects to whoever answers
-        # first: it is closed until the others have been kept from ours. Without a state the kernel would
-        # remove the device while it is taken, and wait for itself.
+        # first: it is closed until the others have been kept from ours.
         self.write(front, backend=back, backend_id=0, state=CLOSED)
         self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT, state=1)
-        vifs.take_from_netback(f"vif-0-{self.handle}")
+        vifs.take_from_netback(self.store, f"vif-0-{self.handle}", front)
         self.store.write(f"{front}/state", "1")
 
     def write(self, path, **others):

@@ -94,10 +94,13 @@ def load_netback():
     subprocess.run(["modprobe", "-q", "xen-netback"], check=False)
 
 
-def take_from_netback(name):
-    """The driver keeps its hands off from then on."""
+def take_from_netback(store, name, front):
+    """
+    The driver keeps its hands off from then on. Not when the front end has no state: then the kernel removes the
+    device, and that and the driver's going wait for each other.
+    """
     until = time.monotonic() + NETBACK_PATIENCE
-    while NETBACK.exists():
+    while NETBACK.exists() and store.read(f"{front}/state"):
         if (NETBACK / name).exists():
             with contextlib.suppress(OSError):  # the interface is going just now
                 (NETBACK / "unbind").write_text(name, encoding="ascii")
@@ -158,7 +161,7 @@ class Backend:
 
     def offer(self):
         if not self.offered and not self.own:
-            take_from_netback(f"vif-{self.domid}-{self.handle}")
+            take_from_netback(self.store, f"vif-{self.domid}-{self.handle}", self.front)
         self.offered = True
         values = {key: str(value) for key, value in OFFERS.items()}
         self.store.write_all(self.path, {**values, "router": "served"})  # the latter is what vif-vfr waits for

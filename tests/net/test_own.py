@@ -36,7 +36,7 @@ def test_an_end_is_closed_while_it_is_taken_from_netback():
     front, back = own.FRONT.format(own.CTL) + "/state", own.BACK.format(own.CTL) + "/state"
     seen = []
 
-    def take(_name):
+    def take(_store, _name, _front):
         seen.append((store[front], store[back]))
 
     with mock.patch.object(own, "run"), mock.patch.object(vifs, "take_from_netback", take):
