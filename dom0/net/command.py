@@ -111,17 +111,26 @@ def kind(v):
     return f"{v['kind']} {v['segment']}".strip()
 
 
+def print_table(heads, rows):
+    """Columns as wide as they need to be, of numbers to the right."""
+    cells = [heads, *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    right = [bool(rows) and isinstance(cell, int) for cell in (rows or [heads])[0]]
+    for row in cells:
+        line = (cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right))
+        print("  ".join(line).rstrip())
+
+
 def show(router, args):
     found = [describe(v, domain_names()) for v in router.vifs()]
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{'vif':>4} {'domain':<20} {'kind':<20} {'addresses':<24} {'rate':>8} {'sent':>10} {'received':>10} dropped")
-    for v in found:
-        drops = ", ".join(f"{n} {reason}" for reason, n in v["drops"].items()) or "-"
-        print(f"{v['vif']:>4} {v['domain']:<20} {kind(v):<20} {' '.join(v['addresses']):<24} "
-              f"{rate.text_of(tuple(v['rate'].values()) if v['rate'] else rate.FOREVER):>8} "
-              f"{v['sent']['packets']:>10} {v['received']['packets']:>10} {drops}")
+    rows = [(v["vif"], v["domain"], kind(v), " ".join(v["addresses"]),
+             rate.text_of(tuple(v["rate"].values()) if v["rate"] else rate.FOREVER),
+             v["sent"]["packets"], v["received"]["packets"],
+             ", ".join(f"{n} {reason}" for reason, n in v["drops"].items()) or "-") for v in found]
+    print_table(("vif", "domain", "kind", "addresses", "rate", "sent", "received", "dropped"), rows)
 
 
 def change_rate(router, args):
@@ -327,10 +336,8 @@ def lease_list(router, args):
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{'id':>10} {'address':<15} {'ports':<13} {'vif':>4} state")
-    for x in found:
-        print(f"{x['id']:>10} {x['address']:<15} {str(x['first']) + '-' + str(x['last']):<13} "
-              f"{x['vif']:>4} {x['state']}")
+    print_table(("id", "address", "ports", "vif", "state"),
+                [(x["id"], x["address"], f"{x['first']}-{x['last']}", x["vif"], x["state"]) for x in found])
 
 
 def change_lease(router, op, **order):
