@@ -35,6 +35,21 @@ static bool beats_others(struct sched *s, struct sched_queue *q, unsigned cpu,
     return true;
 }
 
+/* The new kind has the core already: what it waited for may have been a unit that was not saved. */
+static bool is_over(const struct sched *s, unsigned cpu)
+{
+    const struct sched_core *k = &s->core[s->topo.cpu[cpu].core];
+    cpuset_t left = s->cpu[cpu].core;
+    const struct sched_unit *x;
+
+    for (; !cpuset_empty(left); left.bits &= left.bits - 1) {
+        x = s->cpu[cpuset_lowest(left)].current;
+        if (x && kind(x) == k->want && beside_allows(s, x->dom, x->cpu))
+            return true;
+    }
+    return false;
+}
+
 /*
  * A change is under way: NULL until the others are gone, or when the units of the new kind are
  * for other threads of the core. 'cur' is of the old kind, or NULL.
@@ -80,9 +95,9 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
 
     if (cur && !beside_allows(s, cur->dom, cpu))
         cur = NULL;
-    if (k->changing && now - k->since > GIVE_UP)
+    if (k->changing && (now - k->since > GIVE_UP || is_over(s, cpu)))
         k->changing = false;
-    if (k->changing && !(cur && kind(cur) == k->want))
+    if (k->changing)
         return choose_new_kind(s, cpu, cur, v, now, soon, kick);
     do
         any = place_best(s, q, cpu, v, now, false);

@@ -128,6 +128,62 @@ static void nothing_starts_before_the_old_one_is_saved(void **state)
     assert_int_equal(b->state, UNIT_RUNNING);
 }
 
+static void pin(struct world_unit *x, u64 cpus)
+{
+    cpuset_t kick = CPUSET_NONE, all = cpuset_first(w.t.nr_cpus);
+
+    assert_int_equal(sched_set_affinity(&w.s, &x->u, (cpuset_t){cpus}, all, w.now, &kick), 0);
+    w.kicked = cpuset_or(w.kicked, kick);
+    world_check(&w);
+}
+
+/*
+ * CPU 0 wants its core for domain 1, whose unit runs beside it already: what it waits for is only
+ * that the old one is saved. By then nobody is left who wants CPU 0, but in another queue.
+ */
+static void a_change_ends_when_the_new_domain_has_the_core(void **state)
+{
+    static const u64 where[] = {BIT(1),          BIT(0),          BIT(1),
+                                BIT(2) | BIT(3), BIT(2) | BIT(3), BIT(2) | BIT(3)};
+    struct sched_unit *old = &w.unit[0][0].u, *far = NULL;
+    cpuset_t kick = CPUSET_NONE;
+    unsigned i;
+
+    world_init(&w, 2, 1, 2);
+    w.idle_ok = true;
+    world_domain(&w, 1);
+    world_domain(&w, 6);
+    WORLD_SET(&w, 0, gang, GANG_STRICT);
+    WORLD_SET(&w, 1, gang, GANG_STRICT);
+    pin(&w.unit[0][0], BIT(1));
+    for (i = 0; i < 6; i++)
+        pin(&w.unit[1][i], where[i]);
+    world_wake(&w, &w.unit[0][0]);
+    for (i = 3; i < 6; i++)
+        world_wake(&w, &w.unit[1][i]);
+    world_kicks(&w);
+    w.now += 5 * MS;
+    w.save_later = true;
+    for (i = 0; i < 3; i++)
+        world_wake(&w, &w.unit[1][i]);
+    sched_block(&w.s, old);
+    world_pick(&w, 1);
+    assert_ptr_equal(w.s.cpu[1].current->dom, &w.dom[1]);
+    world_pick(&w, 0);
+    assert_null(w.s.cpu[0].current);
+    sched_offline(&w.s, &w.unit[1][1].u, w.now, &kick);
+    sched_saved(&w.s, old, w.now, &kick);
+    for (i = 3; i < 6; i++) {
+        if (w.unit[1][i].u.state == UNIT_READY) {
+            pin(&w.unit[1][i], 0xf);
+            far = &w.unit[1][i].u;
+        }
+    }
+    world_pick(&w, 0);
+    assert_non_null(far);
+    assert_ptr_equal(w.s.cpu[0].current, far);
+}
+
 static void strict_can_be_switched_while_running(void **state)
 {
     unsigned round;
@@ -152,6 +208,7 @@ int main(void)
         cmocka_unit_test(ordinary_domains_share_cores_beside_a_strict_one),
         cmocka_unit_test(lone_units_force_idling),
         cmocka_unit_test(nothing_starts_before_the_old_one_is_saved),
+        cmocka_unit_test(a_change_ends_when_the_new_domain_has_the_core),
         cmocka_unit_test(strict_can_be_switched_while_running),
     };
 
