@@ -88,7 +88,7 @@ static must_inline int begin_use(struct domain *granter, u32 *word, u64 pins, u1
 
 int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, struct grant_pin *p)
 {
-    struct grant_hold h __attribute__((uninitialized));
+    struct grant_hold h __unset;
     int status = grant_hold(granter, ref, grantee, write, &h);
 
     if (status != GNTST_okay)

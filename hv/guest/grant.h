@@ -106,7 +106,7 @@ static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u1
                                              bool write, struct grant_hold *h)
 {
     /* What another function gets the address of is kept in memory: this one is, *h need not be. */
-    struct grant_hold slow __attribute__((uninitialized));
+    struct grant_hold slow __unset;
     u64 unused = 0;
     u32 word, next;
     int status;

@@ -145,7 +145,7 @@ struct grant_map *maptrack_claim(struct domain *d, u32 handle)
     return m;
 }
 
-void maptrack_unclaim(struct grant_map *m, u32 state)
+static void unclaim(struct grant_map *m, u32 state)
 {
     __atomic_store_n(&m->state, state & ~MAP_BUSY, __ATOMIC_RELEASE);
 }
@@ -159,7 +159,7 @@ void maptrack_drop(struct domain *d, u32 handle, struct grant_map *m,
     if (m->state & ~state & MAP_DEVICE && write)
         frame_type_put(pin->mfn);
     if (state & (MAP_HOST | MAP_DEVICE)) {
-        maptrack_unclaim(m, state);
+        unclaim(m, state);
         return;
     }
     grant_unpin(granter, pin, write);

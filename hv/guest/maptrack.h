@@ -38,7 +38,6 @@ void maptrack_free(struct domain *d, u32 handle, struct grant_map *m);
 
 /* For unmapping; NULL: not in use, or somebody else works on it. */
 struct grant_map *maptrack_claim(struct domain *d, u32 handle) must_check;
-void maptrack_unclaim(struct grant_map *m, u32 state);
 
 /*
  * Gives up what a claimed handle holds, but the parts of 'state'; frees it when none are left.

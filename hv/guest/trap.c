@@ -78,7 +78,7 @@ static void bounce(struct vcpu *v, struct cpu_user_regs *regs, const struct boun
     struct vcpu_info *info = vcpu_info(v);
     u8 mask = info->evtchn_upcall_mask;
     bool was_kernel = vcpu_is_kernel(v);
-    u64 frame[8] __attribute__((uninitialized)), sp;
+    u64 frame[8] __unset, sp;
     unsigned n = 0;
 
     if (was_kernel) {

@@ -105,7 +105,7 @@ static __noinline int copy_own(struct copying *x, const struct gnttab_copy *op)
 static must_inline int copy_from_grant(struct copying *x, const struct gnttab_copy *op)
 {
     struct domain *granter = granter_of(x, &x->peer, op->source.domid);
-    struct grant_hold hold __attribute__((uninitialized));
+    struct grant_hold hold __unset;
     int status;
 
     if (!granter)
@@ -123,7 +123,7 @@ static must_inline int copy_from_grant(struct copying *x, const struct gnttab_co
 static int copy_to_grant(struct copying *x, const struct gnttab_copy *op, mfn_t from)
 {
     struct domain *granter = granter_of(x, &x->peer, op->dest.domid);
-    struct grant_hold hold __attribute__((uninitialized));
+    struct grant_hold hold __unset;
     int status;
 
     if (!granter)
@@ -193,7 +193,7 @@ static inline bool read_request(union copy_request *r, const union copy_request 
 s64 grant_copy_array(struct vcpu *v, u64 u_ops, u32 n)
 {
     struct copying x = {.id = v->domain->id, .from.domid = NOBODY, .to.domid = NOBODY};
-    union copy_request *u_r = (void *)u_ops, r __attribute__((uninitialized));
+    union copy_request *u_r = (void *)u_ops, r __unset;
     u32 i;
     int rc = 0;
 

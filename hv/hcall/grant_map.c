@@ -62,7 +62,7 @@ static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
     const bool write = !(op->flags & GNTMAP_readonly);
     struct domain *granter, *d = x->entries.v->domain;
     struct grant_map *m;
-    struct grant_pin pin __attribute__((uninitialized));
+    struct grant_pin pin __unset;
     u32 handle;
     int status;
 
@@ -105,7 +105,7 @@ _Static_assert(offsetof(struct gnttab_map_grant_ref, dom) == 16 &&
 s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
 {
     struct mapping x = {.entries.v = v};
-    union map_request *u_op = (void *)u_ops, r __attribute__((uninitialized));
+    union map_request *u_op = (void *)u_ops, r __unset;
     u32 i;
     int rc = 0;
 

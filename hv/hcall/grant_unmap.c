@@ -146,9 +146,9 @@ static must_inline int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u
                                    bool replace)
 {
     /* Each is written before it is read: zeroing them all would cost more than one request. */
-    struct unmapping batch[BATCH] __attribute__((uninitialized));
+    struct unmapping batch[BATCH] __unset;
     struct grant_entries entries = {.v = v};
-    union unmap_request op __attribute__((uninitialized));
+    union unmap_request op __unset;
     bool flush = false;
     u32 i;
     int rc = 0;

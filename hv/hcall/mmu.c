@@ -367,7 +367,7 @@ static inline bool read_mmuext(const union mmuext_request *u_r, u32 i, bool whol
 
 HYPERCALL(mmuext_op)
 {
-    union mmuext_request *u_ops = (void *)a1, r __attribute__((uninitialized));
+    union mmuext_request *u_ops = (void *)a1, r __unset;
     u32 nr = (u32)a2, i;
     const bool whole = guest_range_ok(a1, (u64)nr * sizeof(r));
     u16 id = v->domain->id;
