@@ -25,7 +25,13 @@ REFUSED = COMMON + [(323, 8, 0), (2, 8, 0), (6, 1, 0), (233, 1, 0), (1, 4, OURS)
 IP4, IP6 = [(8, 4, 0), (12, 4, 0)], [(27, 16, 0), (28, 16, 0)]
 BLOCK = [(323, 8, 0), (230, 1, 0), (225, 4, 0), (361, 2, 0), (362, 2, 0), (463, 4, 0), (371, 65535, 0)]
 SINGLE = [(323, 8, 0), (230, 1, 0), (225, 4, 0), (4, 1, 0), (7, 2, 0), (227, 2, 0), (371, 65535, 0)]
-TEMPLATES = {256: IP4 + FLOW, 257: IP6 + FLOW, 258: IP4 + REFUSED, 259: IP6 + REFUSED, 260: BLOCK, 261: SINGLE}
+QUOTA = [(323, 8, 0), (230, 1, 0), (466, 4, 0), (473, 4, 0), (2, 8, 0), (10, 4, 0)]
+TEMPLATES = {256: IP4 + FLOW, 257: IP6 + FLOW, 258: IP4 + REFUSED, 259: IP6 + REFUSED, 260: BLOCK, 261: SINGLE,
+             262: QUOTA + [(8, 4, 0)], 263: QUOTA + [(27, 16, 0)]}
+QUOTA_EXCEEDED = 13
+# What packets die of when something of an interface is used up: natQuotaExceededEvent, and how many it may have.
+QUOTAS = {"flow-quota": (3, 16384),  # entries of one user: VFR_FLOW_QUOTA
+          "frag-limit": (5, 64)}     # datagrams in pieces: VFR_PAYER_CONTEXTS
 BLOCK_BEGINS, BLOCK_ENDS, PORT_BEGINS, PORT_ENDS = 16, 17, 8, 9
 REASON_END = {name: number for number, name in r.ENDS.items()}
 
@@ -68,6 +74,14 @@ def refused(x):
     long, ends = _ends(x)
     return 258 + long, ends + struct.pack(">QQBBIH", milliseconds(x["utc"]), x["count"], x["tcp_flags"], 3, x["rule"],
                                           r.REASONS.index(x["reason"]))
+
+
+def exceeded(x):
+    """Packets that died of a quota, those of a second as one."""
+    source = ipaddress.ip_address(x["src"])
+    event, limit = QUOTAS[x["reason"]]
+    return 262 + (source.version == 6), struct.pack(
+        ">QBIIQI", milliseconds(x["utc"]), QUOTA_EXCEEDED, event, limit, x["count"], number(x["in"])) + source.packed
 
 
 def name(text):
@@ -129,6 +143,8 @@ class Ipfix:
             self.add(*flow(x), now)
         elif x["type"] == "deny":
             self.add(*refused(x), now)
+        elif x["type"] == "drops" and x["reason"] in QUOTAS:
+            self.add(*exceeded(x), now)
 
 
 # ---- syslog ----

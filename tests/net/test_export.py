@@ -124,7 +124,7 @@ def test_ipfix_by_its_own_rules():
                 if number == 2:
                     templates_seen += 1
                     sizes = {n: sum(s for _, s, _ in f) for n, f in export.TEMPLATES.items()}
-                elif number >= 260:
+                elif number in (260, 261):
                     body = message[at + 4:at + length]
                     fixed = sizes[number] - 65535
                     while body:
@@ -135,6 +135,52 @@ def test_ipfix_by_its_own_rules():
                     count += (length - 4) // sizes[number]
                 at += length
         assert count == ipfix.sequence and templates_seen >= 2
+
+
+def test_quotas():
+    """What was dropped because an interface had used up its quota is told as RFC 8158's event, with its number."""
+    with Place() as place:
+        world = World()
+        world.connect(0, bytes([1]) * 16, "10.0.0.1/32")
+        for reason in ("flow-quota", "frag-limit", "no-route"):
+            for port in range(7):
+                world.flow(3, 6000 + port, reason=r.REASONS.index(reason))
+            world.utc += 2 * SECOND
+            world.tick()
+        place.run(world)
+        told = {}
+        for x in stored(place, "deny"):
+            told[x["reason"]] = told.get(x["reason"], 0) + x["count"]
+        assert told == {"flow-quota": 7, "frag-limit": 7, "no-route": 7}, told
+        out, _ = messages(place)
+        seen = {}
+        for message in out:
+            at = 16
+            while at < len(message):
+                number, length = struct.unpack_from(">HH", message, at)
+                body = message[at + 4:at + length]
+                for i in range(0, len(body) if number == 262 else 0, 33):
+                    _, event, quota, limit, count, vif, source = struct.unpack_from(">QBIIQI4s", body, i)
+                    assert (event, vif, source) == (13, 5 << 16, bytes([192, 0, 2, 1]))
+                    seen[quota, limit] = seen.get((quota, limit), 0) + count
+                at += length
+        assert seen == {(3, 16384): 7, (5, 64): 7}, seen
+        tree = tshark(place, pcap(out, 4739), "--no-duplicate-keys")
+        assert "Malformed" not in json.dumps(tree)
+        assert "13" in list(values(tree, "cflow.nat_event")) and set(values(tree, "cflow.nat_quota_exceeded_event")) >= {"3", "5"}
+
+
+def test_quotas_of_six():
+    x = {"utc": 5 * SECOND, "reason": "flow-quota", "count": 2, "in": "5.1", "src": "2001:db8::1", "dst": "::"}
+    template, data = export.exceeded(x)
+    assert template == 263 and len(data) == sum(size for _, size, _ in export.TEMPLATES[263])
+
+
+def test_limits_are_the_hypervisors():
+    hv = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../hv/core")
+    for reason, file, define in (("flow-quota", "vfr_flow.h", "VFR_FLOW_QUOTA"), ("frag-limit", "vfr_fragment.h", "VFR_PAYER_CONTEXTS")):
+        with open(os.path.join(hv, file), encoding="ascii") as text:
+            assert int(re.search(rf"#define {define} +([0-9]+)", text.read())[1]) == export.QUOTAS[reason][1]
 
 
 def test_the_same_counts_everywhere():
