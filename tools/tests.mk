@@ -60,7 +60,7 @@ fuzz: $(FUZZ_BIN) $(HC_BIN)
 	    -artifact_prefix=$(B)/fuzz/ $(B)/fuzz/new/$$n tests/fuzz/corpus/$$n || exit 1; done
 
 # The rule language of domain 0, and the hypervisor's judge (as a library) against an oracle.
-RULES_JUDGE := tests/rules/judge.c $(wildcard hv/core/vfr_rules*.c) hv/core/vfr_sets.c hv/core/vfr_rates.c
+RULES_JUDGE := tests/rules/judge.c $(wildcard hv/core/vfr_rules*.c) hv/base/sha256.c hv/core/vfr_sets.c hv/core/vfr_rates.c
 RULESETS    ?= 150
 
 $(B)/rules/judge.so: $(RULES_JUDGE) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h)

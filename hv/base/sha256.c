@@ -14,7 +14,7 @@ static const u32 sha256_k[64] = {
     0xc67178f2,
 };
 
-static inline u32 ror32(u32 x, int n)
+static must_inline u32 ror32(u32 x, int n)
 {
     return x >> n | x << (32 - n);
 }
@@ -24,34 +24,39 @@ static void sha256_schedule(u32 w[64], const u8 *block)
     for (int t = 0; t < 16; t++)
         w[t] = __builtin_bswap32(get_le32(block + 4 * t));
     for (int t = 16; t < 64; t++) {
-        u32 s0 = ror32(w[t - 15], 7) ^ ror32(w[t - 15], 18) ^ w[t - 15] >> 3;
-        u32 s1 = ror32(w[t - 2], 17) ^ ror32(w[t - 2], 19) ^ w[t - 2] >> 10;
+        const u32 x = w[t - 15], y = w[t - 2];
 
-        w[t] = w[t - 16] + s0 + w[t - 7] + s1;
+        w[t] = w[t - 16] + w[t - 7] + (ror32(ror32(x, 11) ^ x, 7) ^ x >> 3) +
+               (ror32(ror32(y, 2) ^ y, 17) ^ y >> 10);
     }
+}
+
+/* A round, without its word; b_c is b ^ c, and the next round's is returned. */
+static must_inline u32 sha256_round(u32 a, u32 b, u32 b_c, u32 *d, u32 e, u32 f, u32 g, u32 *h)
+{
+    const u32 a_b = a ^ b;
+
+    *h += (((f ^ g) & e) ^ g) + ror32(ror32(ror32(e, 14) ^ e, 5) ^ e, 6);
+    *d += *h;
+    *h += ((a_b & b_c) ^ b) + ror32(ror32(ror32(a, 9) ^ a, 11) ^ a, 2);
+    return a_b;
 }
 
 static void sha256_block(u32 h[8], const u8 *block)
 {
-    u32 w[64], v[8];
+    u32 v[8], w[64] __unset, m;
 
     sha256_schedule(w, block);
     memcpy(v, h, sizeof(v));
-    for (int t = 0; t < 64; t++) {
-        u32 a = v[0], e = v[4];
-        u32 ch = (e & v[5]) ^ (~e & v[6]);
-        u32 maj = (a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]);
-        u32 t1 = v[7] + (ror32(e, 6) ^ ror32(e, 11) ^ ror32(e, 25)) + ch + sha256_k[t] + w[t];
-        u32 t2 = (ror32(a, 2) ^ ror32(a, 13) ^ ror32(a, 22)) + maj;
-
-        v[7] = v[6];
-        v[6] = v[5];
-        v[5] = e;
-        v[4] = v[3] + t1;
-        v[3] = v[2];
-        v[2] = v[1];
-        v[1] = a;
-        v[0] = t1 + t2;
+    m = v[1] ^ v[2];
+    for (int t = 0; t < 64; t += 8) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+#define V(n) v[((n)-i + 8) % 8]
+            V(7) += sha256_k[t + i] + w[t + i];
+            m = sha256_round(V(0), V(1), m, &V(3), V(4), V(5), V(6), &V(7));
+#undef V
+        }
     }
     for (int i = 0; i < 8; i++)
         h[i] += v[i];

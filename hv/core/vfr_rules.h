@@ -17,6 +17,7 @@
 
 #include "base/types.h"
 #include "abi/vfr_rules.h"
+#include "base/sha256.h"
 #include "core/vfr_packet.h"
 #include "core/vfr_rates.h"
 #include "core/vfr_sets.h"
@@ -39,6 +40,20 @@ struct vfr_rules_progress {
  */
 int vfr_rules_check(struct vfr_rules_progress *p, const void *image, u64 len,
                     u32 budget) must_check;
+
+/*
+ * By what the audit log names a good image: SHA-256 of its header, its rules, and what lies from the
+ * matches on, for gates and order follow from these; each of them packed, 64 bytes by 64 bytes: a
+ * word of 32 bits that tells which of their numbers of 16 bits are not 0, then those.
+ */
+struct vfr_rules_digest {
+    struct sha256 sum;
+    u32 at;
+};
+
+void vfr_rules_digest_begin(struct vfr_rules_digest *d);
+/* So many groups of 64 bytes more. True: that was all, and the sum can be ended. */
+bool vfr_rules_digest_add(struct vfr_rules_digest *d, const struct vfr_image *i, u32 budget);
 
 /* ---- an image in use ---- */
 

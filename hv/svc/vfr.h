@@ -20,7 +20,7 @@ struct vfr_ruleset {
     u32 generation;
     unsigned own_order, order; /* of its pages, and its image's */
     void *image;
-    u8 digest[32]; /* its SHA-256 */
+    u8 digest[SHA256_SIZE]; /* core/vfr_rules.h */
     struct vfr_rules rules;
     struct vfr_sets *sets;        /* (change) elements added at run time; looked into by any */
     struct vfr_counter *counters; /* nr_rules + 1 for each CPU */

@@ -8,8 +8,9 @@
 #include "svc/vfr_log.h"
 
 /* Between two preemption points. */
-#define COPY_BYTES   KIB(64)
-#define CHECK_BUDGET 1024
+#define COPY_BYTES    KIB(64)
+#define CHECK_BUDGET  1024
+#define DIGEST_BUDGET 256
 
 #define RATES_NR    4096
 #define SECONDS_MAX 86400
@@ -35,21 +36,14 @@ static void drop(struct vfr_ruleset *s)
     heap_free_pages(s, s->own_order);
 }
 
-/* The digest is for the audit log: who only checks needs none, and it takes longer than all else. */
-static int copy_image(u8 *image, const struct serai_vfr_rules *op, u8 digest[SHA256_SIZE])
+static int copy_image(u8 *image, const struct serai_vfr_rules *op)
 {
-    struct sha256 sum;
-
-    sha256_begin(&sum);
     for (u64 at = 0; at < op->len; at += COPY_BYTES) {
         if (copy_from_guest(image + at, (const u8 *)op->image + at,
                             MIN(COPY_BYTES, op->len - at)))
             return -XEN_EFAULT;
-        if (op->op != VFR_RULES_CHECK)
-            sha256_add(&sum, image + at, MIN(COPY_BYTES, op->len - at));
         preempt_point();
     }
-    sha256_end(&sum, digest);
     return 0;
 }
 
@@ -63,6 +57,16 @@ static int check_image(const void *image, struct serai_vfr_rules *op)
     op->part = progress.part;
     op->at = progress.at;
     return rc;
+}
+
+static void digest_image(const struct vfr_image *image, u8 digest[SHA256_SIZE])
+{
+    struct vfr_rules_digest d;
+
+    vfr_rules_digest_begin(&d);
+    while (!vfr_rules_digest_add(&d, image, DIGEST_BUDGET))
+        preempt_point();
+    sha256_end(&d.sum, digest);
 }
 
 /* What belongs to a good image; NULL: no memory. */
@@ -93,7 +97,6 @@ static struct vfr_ruleset *surround(struct vfr_image *image, unsigned order)
 static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
 {
     const unsigned order = heap_order(op->len);
-    u8 digest[SHA256_SIZE];
     void *image;
     int rc;
 
@@ -102,7 +105,7 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
     image = heap_alloc_pages(order);
     if (!image)
         return -XEN_ENOMEM;
-    rc = copy_image(image, op, digest);
+    rc = copy_image(image, op);
     if (!rc)
         rc = check_image(image, op);
     if (!rc)
@@ -111,8 +114,6 @@ static int load(struct serai_vfr_rules *op, struct vfr_ruleset **loaded)
         rc = -XEN_ENOMEM;
     if (rc)
         heap_free_pages(image, order);
-    else
-        memcpy((*loaded)->digest, digest, sizeof(digest));
     return rc;
 }
 
@@ -274,6 +275,8 @@ static int install(struct serai_vfr_rules *op)
     if (rc)
         return rc;
     op->nr_rules = s->rules.image->nr_rules;
+    if (op->op == VFR_RULES_INSTALL)
+        digest_image(s->rules.image, s->digest);
     vfr_change_begin();
     clean_up();
     rc = check_replace(op);

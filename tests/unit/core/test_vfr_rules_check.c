@@ -97,11 +97,84 @@ static void test_good(void **state)
     assert_int_equal(vfr_rules_check(&p, image, image->len, 1), 0);
 }
 
+/* ---- its digest ---- */
+
+static void digest_by(u32 budget, u8 digest[SHA256_SIZE])
+{
+    struct vfr_rules_digest d;
+
+    vfr_rules_digest_begin(&d);
+    while (!vfr_rules_digest_add(&d, image, budget))
+        ;
+    sha256_end(&d.sum, digest);
+}
+
+/* As the header says, byte for byte. */
+static u32 pack_part(const u8 *from, u32 len, u8 *to)
+{
+    u32 n = 0;
+
+    for (u32 at = 0; at < len; at += 64) {
+        u8 *mask = to + n;
+
+        memset(mask, 0, 4);
+        n += 4;
+        for (u32 i = 0; i < 32 && at + 2 * i < len; i++) {
+            if (!from[at + 2 * i] && !from[at + 2 * i + 1])
+                continue;
+            mask[i / 8] |= (u8)(1 << i % 8);
+            to[n++] = from[at + 2 * i];
+            to[n++] = from[at + 2 * i + 1];
+        }
+    }
+    return n;
+}
+
+static void test_digest(void **state)
+{
+    u8 found[SHA256_SIZE], expected[SHA256_SIZE], *bytes, *out;
+    u32 n;
+
+    assert_int_equal(check(), 0);
+    bytes = (u8 *)image;
+    out = malloc(2 * image->len);
+    n = pack_part(bytes, image->gates_at, out);
+    n += pack_part(bytes + image->rules_at, image->order_at - image->rules_at, out + n);
+    n += pack_part(bytes + image->matches_at, (u32)image->len - image->matches_at, out + n);
+    sha256(out, n, expected);
+    free(out);
+    for (u32 budget = 1; budget < 50; budget += 7) {
+        digest_by(budget, found);
+        assert_memory_equal(found, expected, SHA256_SIZE);
+    }
+}
+
+/* It tells of each bit that does not follow from others. */
+static void test_digest_bits(void **state)
+{
+    u8 before[SHA256_SIZE], now[SHA256_SIZE];
+
+    assert_int_equal(check(), 0);
+    digest_by(~0U, before);
+    for (u32 bit = sizeof(*image) * 8; bit < image->len * 8; bit++) {
+        const u32 at = bit / 8;
+        u8 *byte = (u8 *)image + at;
+
+        *byte ^= (u8)(1 << bit % 8);
+        digest_by(~0U, now);
+        *byte ^= (u8)(1 << bit % 8);
+        assert_int_equal(!memcmp(before, now, SHA256_SIZE),
+                         at < image->rules_at ||
+                             (at >= image->order_at && at < image->matches_at));
+    }
+}
+
 static void test_empty(void **state)
 {
     source->head.nr_rules = source->head.nr_sets = source->head.nr_matches = 0;
     source->head.nr_slots = source->head.nr_rates = 0;
     assert_int_equal(check(), 0);
+    test_digest(state);
 }
 
 /* One thing is made wrong, found to be so, and put right again. */
@@ -357,7 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_good),       T(test_empty),        T(test_bad_rules), T(test_bad_clauses),
         T(test_bad_sets),   T(test_lost_element), T(test_bad_rates), T(test_bad_header),
-        T(test_bad_layout), T(test_every_bit),
+        T(test_bad_layout), T(test_every_bit),    T(test_digest),    T(test_digest_bits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
