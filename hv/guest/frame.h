@@ -56,28 +56,42 @@ static inline void frame_put(mfn_t mfn)
 int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 void frame_type_put_slow(mfn_t mfn);
 
-/*
- * One more use as 't' of a frame below max_mfn that is in use so already; false: it is not that
- * simple, ask frame_type_get().
- */
-static inline must_check bool frame_use_again(u16 owner, mfn_t mfn, enum frame_type t)
+enum use {
+    USE_NONE,
+    USE_TAKEN,
+    USE_LOST, /* taken, but the frame is another domain's now: to be given back */
+};
+
+/* As frame_use_again(), for functions that have something rare to do last only. */
+static must_inline must_check enum use frame_use_try(u16 owner, mfn_t mfn, enum frame_type t)
 {
     struct frame *f = &frames[mfn.n];
     u64 typ, next;
 
     /* Not ours, perhaps free: its words are somebody else's. */
     if (unlikely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) != owner))
-        return false;
+        return USE_NONE;
     typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED);
     if (unlikely(!typ_take_more(typ, t, &next)) ||
         unlikely(!__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
                                               __ATOMIC_RELAXED)))
-        return false;
+        return USE_NONE;
     /* The owner cannot change any more: the use keeps the frame allocated. */
-    if (likely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) == owner))
-        return true;
-    frame_type_put_slow(mfn);
-    return false;
+    return likely(ref_owner(__atomic_load_n(&f->ref, __ATOMIC_RELAXED)) == owner) ? USE_TAKEN
+                                                                                  : USE_LOST;
+}
+
+/*
+ * One more use as 't' of a frame below max_mfn that is in use so already; false: it is not that
+ * simple, ask frame_type_get().
+ */
+static inline must_check bool frame_use_again(u16 owner, mfn_t mfn, enum frame_type t)
+{
+    const enum use use = frame_use_try(owner, mfn, t);
+
+    if (unlikely(use == USE_LOST))
+        frame_type_put_slow(mfn);
+    return use == USE_TAKEN;
 }
 
 /*

@@ -1,5 +1,4 @@
 #include "guest/mmu.h"
-#include "core/pte.h"
 #include "kern/tlb.h"
 #include "x86/cpu_setup.h"
 #include "x86/guest_mem.h"
@@ -132,27 +131,41 @@ static __noinline void l1_entry_put(u64 pte)
 }
 
 /*
- * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form.
- * False: it is not that simple, nothing is done.
+ * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form,
+ * its frame still to be noted as written. USE_NONE: it is not that simple, nothing is done.
  */
-static must_inline bool l1_usual_entry_get(u16 owner, bool foreign, u64 *pte)
+static must_inline enum use l1_usual_entry_try(u16 owner, bool foreign, u64 *pte)
 {
     const mfn_t mfn = pte_mfn(*pte);
     /* First of all: a mark of ours that the guest wrote must not count below. */
     const u64 adjusted = pte_adjust(*pte, 1);
+    enum use use;
 
     if (unlikely(mfn.n >= max_mfn) || unlikely(adjusted & GPTE_CACHE) ||
         unlikely(owner >= DOMID_FIRST_RESERVED))
-        return false;
-    if (!(adjusted & GPTE_RW ? frame_use_again(owner, mfn, TYPE_WRITABLE)
-                             : frame_get(owner, mfn)))
-        return false;
+        return USE_NONE;
     if (adjusted & GPTE_RW)
-        frame_note_write(owner, mfn);
+        use = frame_use_try(owner, mfn, TYPE_WRITABLE);
+    else
+        use = frame_get(owner, mfn) ? USE_TAKEN : USE_NONE;
+    if (unlikely(use != USE_TAKEN))
+        return use;
     if (foreign)
         frame_mark_shared(mfn);
     *pte = adjusted;
-    return true;
+    return USE_TAKEN;
+}
+
+/* The same whole; false: nothing is done. */
+static must_inline bool l1_usual_entry_get(u16 owner, bool foreign, u64 *pte)
+{
+    const enum use use = l1_usual_entry_try(owner, foreign, pte);
+
+    if (unlikely(use == USE_LOST))
+        frame_type_put_slow(pte_mfn(*pte));
+    if (use == USE_TAKEN && *pte & GPTE_RW)
+        frame_note_write(owner, pte_mfn(*pte));
+    return use == USE_TAKEN;
 }
 
 /* Takes what a present L1 entry needs and brings it into hardware form. */
@@ -385,24 +398,48 @@ static __noinline __attribute__((cold)) bool finish_noted(u16 table_owner, u64 *
     return true;
 }
 
-static __noinline bool set_entry(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+/* Of an entry that was set, while there are logs: afterwards, so that none begins in between. */
+static __noinline __attribute__((cold)) bool finish_set_noted(u16 table_owner, u16 target_owner,
+                                                              u64 *slot, u64 new)
 {
-    if (old & GPTE_P || !l1_usual_entry_get(target_owner, table_owner != target_owner, &new))
+    if (new &GPTE_RW)
+        frame_note_write(target_owner, pte_mfn(new));
+    return finish_noted(table_owner, slot, 0);
+}
+
+static __noinline __attribute__((cold)) bool give_back(mfn_t mfn)
+{
+    frame_type_put_slow(mfn);
+    return false;
+}
+
+static __noinline __attribute__((cold)) bool take_back(u64 pte)
+{
+    l1_entry_put(pte);
+    return false;
+}
+
+bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+{
+    enum use use;
+
+    if (unlikely(old & GPTE_P))
+        return false;
+    use = l1_usual_entry_try(target_owner, table_owner != target_owner, &new);
+    if (unlikely(use == USE_LOST))
+        return give_back(pte_mfn(new));
+    if (unlikely(use == USE_NONE))
         return false;
     if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
-                                              __ATOMIC_RELAXED))) {
-        l1_entry_put(new);
-        return false;
-    }
+                                              __ATOMIC_RELAXED)))
+        return take_back(new);
     if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
-        return finish_noted(table_owner, slot, 0);
+        return finish_set_noted(table_owner, target_owner, slot, new);
     return true;
 }
 
-bool mmu_update_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+bool mmu_clear_simply(u16 table_owner, u64 *slot, u64 old, u64 new)
 {
-    if (new &GPTE_P)
-        return set_entry(table_owner, target_owner, slot, old, new);
     if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
                                               __ATOMIC_RELAXED)))
         return false;
@@ -491,10 +528,15 @@ static __noinline u64 walk_afresh(const struct vcpu *v, struct walk *w, u64 va)
     return w->entry;
 }
 
+static must_inline bool is_remembered(const struct vcpu *v, const struct walk *w, u64 va)
+{
+    return w->region == va >> 21 && w->root == v->kernel_table.n &&
+           w->changes == __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
+}
+
 static inline u64 l2_entry(const struct vcpu *v, struct walk *w, u64 va)
 {
-    if (likely(w->region == va >> 21 && w->root == v->kernel_table.n &&
-               w->changes == __atomic_load_n(&changes, __ATOMIC_ACQUIRE)))
+    if (likely(is_remembered(v, w, va)))
         return w->entry;
     return walk_afresh(v, w, va);
 }
@@ -515,14 +557,33 @@ u64 mmu_walk_kernel(const struct vcpu *v, struct walk *w, u64 va)
     return pte & GPTE_P ? pte & (l2 | ~GPTE_RW) : 0;
 }
 
-u64 *mmu_l1_slot_get(struct vcpu *v, u64 va)
+static __noinline u64 *l1_slot_get_slowly(struct vcpu *v, u64 va)
 {
     const u64 l2 = l2_entry(v, &v->walk, va);
 
-    /* It may have been unhooked meanwhile: only a use of our own keeps it a valid L1. */
     if (!(l2 & GPTE_P) || frame_type_get(v->domain->id, pte_mfn(l2), TYPE_L1))
         return NULL;
     return l1_slot(l2, va);
+}
+
+static __noinline __attribute__((cold)) u64 *l1_slot_lost(struct vcpu *v, u64 va, u64 l2)
+{
+    frame_type_put_slow(pte_mfn(l2));
+    return l1_slot_get_slowly(v, va);
+}
+
+u64 *mmu_l1_slot_get(struct vcpu *v, u64 va)
+{
+    const u64 l2 = v->walk.entry;
+    enum use use;
+
+    /* What is remembered is below max_mfn, but no table any more perhaps: only a use tells. */
+    if (unlikely(!is_remembered(v, &v->walk, va)) || unlikely(!(l2 & GPTE_P)))
+        return l1_slot_get_slowly(v, va);
+    use = frame_use_try(v->domain->id, pte_mfn(l2), TYPE_L1);
+    if (unlikely(use == USE_LOST))
+        return l1_slot_lost(v, va, l2);
+    return likely(use == USE_TAKEN) ? l1_slot(l2, va) : l1_slot_get_slowly(v, va);
 }
 
 int mmu_set_kernel_table(struct vcpu *v, mfn_t mfn)

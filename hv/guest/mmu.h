@@ -12,6 +12,7 @@
 #ifndef SERAI_GUEST_MMU_H
 #define SERAI_GUEST_MMU_H
 
+#include "core/pte.h"
 #include "guest/domain.h"
 #include "guest/frame.h"
 #include "x86/paging.h"
@@ -37,13 +38,20 @@ struct pte_update {
 int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new,
                      u64 *expect) must_check;
 
+bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new) must_check;
+bool mmu_clear_simply(u16 table_owner, u64 *slot, u64 old, u64 new) must_check;
+
 /*
  * The same in short where an L1 entry comes that is a further use of a domain's RAM, and none was,
  * or goes: what faults and unmapping need. The entry is still 'old'. False: it is not that simple,
  * or was changed meanwhile; nothing is done, ask mmu_update_entry().
  */
-bool mmu_update_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old,
-                       u64 new) must_check;
+static must_inline must_check bool mmu_update_simply(u16 table_owner, u16 target_owner,
+                                                     u64 *slot, u64 old, u64 new)
+{
+    return new &GPTE_P ? mmu_set_simply(table_owner, target_owner, slot, old, new)
+                       : mmu_clear_simply(table_owner, slot, old, new);
+}
 
 /*
  * The L1 slot that maps 'va' in v's kernel page table, with a use of that table; NULL when a level
@@ -51,7 +59,7 @@ bool mmu_update_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old,
  */
 u64 *mmu_l1_slot_get(struct vcpu *v, u64 va) must_check;
 
-static inline void mmu_l1_slot_put(const u64 *slot)
+static must_inline void mmu_l1_slot_put(const u64 *slot)
 {
     frame_type_put_inline(mapped_mfn(slot));
 }
