@@ -154,6 +154,20 @@ static must_inline void grant_release(const struct domain *granter, const struct
     frame_put(h->at.mfn);
 }
 
+static must_inline must_check int grant_pin_inline(struct domain *granter, u32 ref, u16 grantee,
+                                                   bool write, struct grant_pin *p)
+{
+    struct grant_hold h __unset;
+    int status = grant_hold(granter, ref, grantee, write, &h);
+
+    if (status != GNTST_okay)
+        return status;
+    __atomic_store_n(h.at.pins, pins_add(h.before, grantee, (u32)h.at.mfn.n, write),
+                     __ATOMIC_RELEASE);
+    *p = h.at;
+    return GNTST_okay;
+}
+
 /* Frames that others may write to now are dirty (guest/logdirty.h). */
 void grant_note_writers(const struct domain *d);
 

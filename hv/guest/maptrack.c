@@ -105,7 +105,7 @@ static bool grow(struct domain *d)
     return true;
 }
 
-struct grant_map *maptrack_alloc(struct domain *d, u32 *handle)
+static __noinline struct grant_map *alloc_slowly(struct domain *d, u32 *handle)
 {
     struct grant_map *m;
     bool more = true;
@@ -118,6 +118,13 @@ struct grant_map *maptrack_alloc(struct domain *d, u32 *handle)
         unlock(&d->grant_lock);
     }
     return m;
+}
+
+struct grant_map *maptrack_alloc(struct domain *d, u32 *handle)
+{
+    struct grant_map *m = pop(d, handle);
+
+    return likely(m) ? m : alloc_slowly(d, handle);
 }
 
 void maptrack_commit(struct grant_map *m, struct domain *granter, u32 ref, u32 state)

@@ -8,8 +8,8 @@
 struct domain *grant_peer_change(struct grant_peer *p, u16 id)
 {
     grant_peer_drop(p);
-    p->d = domain_get(id);
-    return p->d && __atomic_load_n(&p->d->stop, __ATOMIC_RELAXED) & STOP_DYING ? NULL : p->d;
+    p->d = grant_domain_get(id);
+    return p->d;
 }
 
 void grant_peer_drop(struct grant_peer *p)
@@ -103,6 +103,10 @@ static s64 get_version(struct vcpu *v, u64 u_op)
     return copy_to_guest((void *)u_op, &op, sizeof(op));
 }
 
+_Static_assert(GNTTABOP_map_grant_ref == 0 && GNTTABOP_unmap_grant_ref == 1 &&
+                   sizeof(struct gnttab_unmap_grant_ref) < sizeof(struct gnttab_map_grant_ref),
+               "the first two are those that come alone");
+
 struct operation {
     s64 (*run)(struct vcpu *v, u64 u_ops, u32 n);
     u32 size; /* of a request */
@@ -155,6 +159,10 @@ static __noinline s64 table_op(struct vcpu *v, u64 cmd, u64 u_op)
 
 HYPERCALL(grant_table_op)
 {
+    if (likely(a3 == 1 && a1 <= GNTTABOP_unmap_grant_ref &&
+               guest_range_ok(a2, sizeof(struct gnttab_map_grant_ref))))
+        return a1 == GNTTABOP_map_grant_ref ? grant_map_single(v, a2)
+                                            : grant_unmap_single(v, a2);
     if ((s32)a3 < 0)
         return -XEN_EINVAL;
     if (a1 < ARRAY_SIZE(operations) && operations[a1].run)

@@ -17,6 +17,18 @@ struct grant_peer {
     struct domain *d; /* NULL: none yet */
 };
 
+/* With a reference; NULL: no such domain, or it is going. */
+static inline must_check struct domain *grant_domain_get(u16 id)
+{
+    struct domain *d = domain_get(id);
+
+    if (likely(d && !(__atomic_load_n(&d->stop, __ATOMIC_RELAXED) & STOP_DYING)))
+        return d;
+    if (d)
+        domain_put(d);
+    return NULL;
+}
+
 struct domain *grant_peer_change(struct grant_peer *p, u16 id) must_check;
 void grant_peer_drop(struct grant_peer *p);
 
@@ -38,6 +50,10 @@ static inline must_check int grant_request_put(void *u_field, const void *field,
 {
     return unlikely(guest_copy_raw(u_field, field, size)) ? -XEN_EFAULT : 0;
 }
+
+/* Arrays of one, as most are: 0 or -XEN_EFAULT. */
+s64 grant_map_single(struct vcpu *v, u64 u_op);
+s64 grant_unmap_single(struct vcpu *v, u64 u_op);
 
 s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n);
 s64 grant_unmap_array(struct vcpu *v, u64 u_ops, u32 n);

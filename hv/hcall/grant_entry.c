@@ -18,6 +18,13 @@ static u64 *hold(const struct grant_entries *e, u64 host_addr, bool is_entry)
     return (u64 *)((u8 *)mfn_to_virt(table) + (host_addr & (PAGE_SIZE - 1)));
 }
 
+void grant_entry_release(struct grant_entries *e)
+{
+    if (e->name)
+        mmu_l1_slot_put(e->table);
+    e->name = 0;
+}
+
 u64 *grant_entry_change(struct grant_entries *e, u64 host_addr, bool is_entry)
 {
     const u64 name = grant_entry_name(host_addr, is_entry);

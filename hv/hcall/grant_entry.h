@@ -24,17 +24,29 @@ u64 *grant_entry_change(struct grant_entries *e, u64 host_addr, bool is_entry) m
 /* The entry in the hypervisor's map; NULL: there is none, or it is in no table of level 1. */
 static must_inline u64 *grant_entry_find(struct grant_entries *e, u64 host_addr, bool is_entry)
 {
-    if (likely(!is_entry) && likely(e->name == grant_entry_name(host_addr, false)))
+    const u64 name = grant_entry_name(host_addr, false);
+    u64 *slot;
+
+    if (unlikely(is_entry) || unlikely(e->name && e->name != name))
+        return grant_entry_change(e, host_addr, is_entry);
+    if (likely(e->name))
         return e->table + pt_index(host_addr, 1);
-    return grant_entry_change(e, host_addr, is_entry);
+    slot = mmu_l1_slot_get(e->v, host_addr);
+    if (likely(slot)) {
+        e->name = name;
+        e->table = slot - pt_index(host_addr, 1);
+    }
+    return slot;
 }
 
 /* No use is held any more: at the end, and before a preemption point. */
-static inline void grant_entry_release(struct grant_entries *e)
+void grant_entry_release(struct grant_entries *e);
+
+/* The same in line, of what is not used any more. */
+static must_inline void grant_entry_end(const struct grant_entries *e)
 {
-    if (e->name)
+    if (likely(e->name))
         mmu_l1_slot_put(e->table);
-    e->name = 0;
 }
 
 #endif

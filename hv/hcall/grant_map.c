@@ -26,11 +26,11 @@ static __noinline int put_entry_slowly(u16 id, u16 granter, u64 *slot, u64 pte)
     return mmu_update_entry(&u, 1, slot, pte, NULL) ? GNTST_general_error : GNTST_okay;
 }
 
-static int map_host(struct mapping *x, const struct domain *granter,
-                    const struct gnttab_map_grant_ref *op, mfn_t mfn)
+static must_inline int map_host(struct grant_entries *e, const struct domain *granter,
+                                const struct gnttab_map_grant_ref *op, mfn_t mfn)
 {
-    const u16 id = x->entries.v->domain->id;
-    u64 *slot = grant_entry_find(&x->entries, op->host_addr, op->flags & GNTMAP_contains_pte);
+    const u16 id = e->v->domain->id;
+    u64 *slot = grant_entry_find(e, op->host_addr, op->flags & GNTMAP_contains_pte);
     const u64 pte = grant_map_pte(op->flags, mfn);
 
     if (!slot)
@@ -42,8 +42,8 @@ static int map_host(struct mapping *x, const struct domain *granter,
 }
 
 /* The parts of a mapping: what can be undone first. */
-static int map_pinned(struct mapping *x, const struct domain *granter,
-                      const struct gnttab_map_grant_ref *op, mfn_t mfn)
+static must_inline int map_pinned(struct grant_entries *e, const struct domain *granter,
+                                  const struct gnttab_map_grant_ref *op, mfn_t mfn)
 {
     bool write_device = op->flags & GNTMAP_device_map && !(op->flags & GNTMAP_readonly);
     int status = GNTST_okay;
@@ -51,36 +51,31 @@ static int map_pinned(struct mapping *x, const struct domain *granter,
     if (write_device && frame_type_get(granter->id, mfn, TYPE_WRITABLE))
         return GNTST_general_error;
     if (op->flags & GNTMAP_host_map)
-        status = map_host(x, granter, op, mfn);
+        status = map_host(e, granter, op, mfn);
     if (status != GNTST_okay && write_device)
         frame_type_put(mfn);
     return status;
 }
 
-static int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
+/* With a reference to the granter for the handle: given up when nothing comes of it. */
+static __noinline int map_held(struct grant_entries *e, struct domain *granter,
+                               struct gnttab_map_grant_ref *op)
 {
     const bool write = !(op->flags & GNTMAP_readonly);
-    struct domain *granter, *d = x->entries.v->domain;
-    struct grant_map *m;
+    struct domain *d = e->v->domain;
     struct grant_pin pin __unset;
     u32 handle;
-    int status;
+    struct grant_map *m = maptrack_alloc(d, &handle);
+    int status = GNTST_no_space;
 
-    if (!(op->flags & (GNTMAP_host_map | GNTMAP_device_map)))
-        return GNTST_bad_gntref;
-    granter = grant_peer_find(&x->peer, op->dom);
-    if (!granter)
-        return GNTST_bad_domain;
-    m = maptrack_alloc(d, &handle);
     if (!m)
-        return GNTST_no_space;
-    status = grant_pin(granter, op->ref, d->id, write, &pin);
+        goto put;
+    status = grant_pin_inline(granter, op->ref, d->id, write, &pin);
     if (status != GNTST_okay)
         goto free;
-    status = map_pinned(x, granter, op, pin.mfn);
+    status = map_pinned(e, granter, op, pin.mfn);
     if (status != GNTST_okay)
         goto unpin;
-    domain_hold(granter);
     maptrack_commit(m, granter, op->ref, op->flags & MAP_KEPT);
     op->handle = handle;
     op->dev_bus_addr = pin.mfn.n << PAGE_SHIFT;
@@ -90,7 +85,27 @@ unpin:
     grant_unpin(granter, &pin, write);
 free:
     maptrack_free(d, handle, m);
+put:
+    domain_put(granter);
     return status;
+}
+
+static inline bool is_for_something(const struct gnttab_map_grant_ref *op)
+{
+    return op->flags & (GNTMAP_host_map | GNTMAP_device_map);
+}
+
+static must_inline int map_one(struct mapping *x, struct gnttab_map_grant_ref *op)
+{
+    struct domain *granter;
+
+    if (!is_for_something(op))
+        return GNTST_bad_gntref;
+    granter = grant_peer_find(&x->peer, op->dom);
+    if (!granter)
+        return GNTST_bad_domain;
+    domain_hold(granter);
+    return map_held(&x->entries, granter, op);
 }
 
 /* The results are in the last two words. */
@@ -101,6 +116,36 @@ union map_request {
 _Static_assert(offsetof(struct gnttab_map_grant_ref, dom) == 16 &&
                    offsetof(struct gnttab_map_grant_ref, dev_bus_addr) == 24,
                "the words of a request");
+
+static must_inline bool read_request(const union map_request *u_op, union map_request *r)
+{
+    return guest_read_pair(u_op, &r->words[0], &r->words[1]) &&
+           guest_read_pair(&u_op->words[2], &r->words[2], &r->words[3]);
+}
+
+/* When false, a mapping that its maker does not learn of is his loss. */
+static must_inline bool write_result(union map_request *u_op, const union map_request *r)
+{
+    return guest_write_pair(&u_op->words[2], r->words[2], r->words[3]);
+}
+
+s64 grant_map_single(struct vcpu *v, u64 u_op)
+{
+    struct grant_entries entries = {.v = v};
+    union map_request r __unset;
+    struct domain *granter;
+    int status = GNTST_bad_gntref;
+
+    if (!read_request((void *)u_op, &r))
+        return -XEN_EFAULT;
+    if (likely(is_for_something(&r.op))) {
+        granter = grant_domain_get(r.op.dom);
+        status = likely(granter) ? map_held(&entries, granter, &r.op) : GNTST_bad_domain;
+        grant_entry_end(&entries);
+    }
+    r.op.status = (s16)status;
+    return write_result((void *)u_op, &r) ? 0 : -XEN_EFAULT;
+}
 
 s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
 {
@@ -117,12 +162,10 @@ s64 grant_map_array(struct vcpu *v, u64 u_ops, u32 n)
                 break;
         }
         rc = -XEN_EFAULT;
-        if (!guest_read_pair(&u_op[i], &r.words[0], &r.words[1]) ||
-            !guest_read_pair(&u_op[i].words[2], &r.words[2], &r.words[3]))
+        if (!read_request(&u_op[i], &r))
             break;
         r.op.status = (s16)map_one(&x, &r.op);
-        /* A mapping that its maker does not learn of is his loss. */
-        if (!guest_write_pair(&u_op[i].words[2], r.words[2], r.words[3]))
+        if (!write_result(&u_op[i], &r))
             break;
         rc = 0;
     }

@@ -36,6 +36,7 @@ static bool is_entry_of(u64 pte, mfn_t mfn, bool write)
     return pte & GPTE_P && pte_mfn(pte).n == mfn.n && !(pte & GPTE_RW) == !write;
 }
 
+/* Puts 'with' over the entry if that names the frame with this right. */
 static __noinline int swap_entry_slowly(u16 id, u64 *slot, mfn_t mfn, bool write, u64 with)
 {
     const struct pte_update u = {.table_owner = id, .target_owner = id};
@@ -49,45 +50,40 @@ static __noinline int swap_entry_slowly(u16 id, u64 *slot, mfn_t mfn, bool write
     return rc ? GNTST_general_error : GNTST_okay;
 }
 
-/* Puts 'with' over the entry if that names the frame with this right. */
-static must_inline int swap_entry(const struct vcpu *v, u64 *slot, mfn_t mfn, bool write,
-                                  u64 with)
+static must_inline int unmap_host(struct grant_entries *e, u64 host_addr,
+                                  const struct grant_map *m, mfn_t mfn)
 {
-    const u16 id = v->domain->id;
-    const u64 old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    const u16 id = e->v->domain->id;
+    const bool write = !(m->state & MAP_READONLY);
+    u64 *slot = grant_entry_find(e, host_addr, m->state & MAP_ENTRY), old;
 
-    if (likely(is_entry_of(old, mfn, write)) &&
-        likely(mmu_update_simply(id, id, slot, old, with)))
+    if (!slot)
+        return GNTST_general_error;
+    old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+    if (likely(is_entry_of(old, mfn, write)) && likely(mmu_update_simply(id, id, slot, old, 0)))
         return GNTST_okay;
-    return swap_entry_slowly(id, slot, mfn, write, with);
-}
-
-static int unmap_host(struct grant_entries *e, u64 host_addr, const struct grant_map *m,
-                      mfn_t mfn, u64 with)
-{
-    u64 *slot = grant_entry_find(e, host_addr, m->state & MAP_ENTRY);
-
-    return slot ? swap_entry(e->v, slot, mfn, !(m->state & MAP_READONLY), with)
-                : GNTST_general_error;
+    return swap_entry_slowly(id, slot, mfn, write, 0);
 }
 
 /* What is mapped at new_addr goes to where the mapping was. */
-static int move_host(struct grant_entries *e, const struct gnttab_unmap_and_replace *op,
-                     const struct grant_map *m, mfn_t mfn)
+static __noinline int move_host(struct grant_entries *e,
+                                const struct gnttab_unmap_and_replace *op,
+                                const struct grant_map *m, mfn_t mfn)
 {
-    u64 *slot, pte;
-    int status;
+    const u16 id = e->v->domain->id;
+    u64 *at, *slot, pte;
+    int status = GNTST_general_error;
 
-    if (!op->new_addr)
-        return unmap_host(e, op->host_addr, m, mfn, 0);
     slot = m->state & MAP_ENTRY ? NULL : mmu_l1_slot_get(e->v, op->new_addr);
     if (!slot)
         return GNTST_general_error;
     pte = __atomic_load_n(slot, __ATOMIC_RELAXED);
-    status = unmap_host(e, op->host_addr, m, mfn, pte);
+    at = grant_entry_change(e, op->host_addr, false);
+    if (at)
+        status = swap_entry_slowly(id, at, mfn, !(m->state & MAP_READONLY), pte);
     /* Changed meanwhile by another vcpu it stays: each entry keeps its own frame. */
     if (status == GNTST_okay && pte & GPTE_P)
-        (void)swap_entry(e->v, slot, pte_mfn(pte), pte & GPTE_RW, 0);
+        (void)swap_entry_slowly(id, slot, pte_mfn(pte), pte & GPTE_RW, 0);
     mmu_l1_slot_put(slot);
     return status;
 }
@@ -106,8 +102,8 @@ union unmap_request {
 _Static_assert(sizeof(union unmap_request) == 24, "all of it is read at once");
 
 /* R5: entries go before what they hold is given up; here all but the references. */
-static void unmap_one(struct grant_entries *e, const union unmap_request *op, bool replace,
-                      struct unmapping *u)
+static __noinline void unmap_one(struct grant_entries *e, const union unmap_request *op,
+                                 bool replace, struct unmapping *u)
 {
     const bool device = !replace && op->unmap.dev_bus_addr;
 
@@ -125,8 +121,9 @@ static void unmap_one(struct grant_entries *e, const union unmap_request *op, bo
             u->left &= (u16)~MAP_DEVICE;
     }
     if (u->status == GNTST_okay && op->unmap.host_addr && u->left & MAP_HOST) {
-        u->status = (s16)(replace ? move_host(e, &op->replace, u->map, u->pin.mfn)
-                                  : unmap_host(e, op->unmap.host_addr, u->map, u->pin.mfn, 0));
+        u->status = (s16)(replace && op->replace.new_addr
+                              ? move_host(e, &op->replace, u->map, u->pin.mfn)
+                              : unmap_host(e, op->unmap.host_addr, u->map, u->pin.mfn));
         if (u->status == GNTST_okay)
             u->left &= (u16)~MAP_HOST;
     }
@@ -139,6 +136,34 @@ static void flush_mapper(struct vcpu *v)
     tlb_flush_local();
     if (others)
         switch_flush_vcpus(v->domain, others);
+}
+
+static inline bool read_request(const union unmap_request *u_op, union unmap_request *op)
+{
+    return guest_read_triple(u_op, &op->words[0], &op->words[1], &op->words[2]);
+}
+
+/* Has its entry gone? */
+static inline bool needs_flush(const struct unmapping *u)
+{
+    return u->map && u->map->state & ~u->left & MAP_HOST;
+}
+
+s64 grant_unmap_single(struct vcpu *v, u64 u_op)
+{
+    struct grant_entries entries = {.v = v};
+    union unmap_request *u_r = (void *)u_op, op __unset;
+    struct unmapping u __unset;
+
+    if (!read_request(u_r, &op))
+        return -XEN_EFAULT;
+    unmap_one(&entries, &op, false, &u);
+    grant_entry_end(&entries);
+    if (likely(needs_flush(&u)))
+        flush_mapper(v);
+    if (u.map)
+        maptrack_drop(v->domain, u.handle, u.map, &u.pin, u.left);
+    return guest_write_u16(&u_r->unmap.status, (u16)u.status) ? 0 : -XEN_EFAULT;
 }
 
 /* At most BATCH requests: all entries, one flush, then what they held and the marks. */
@@ -154,12 +179,12 @@ static must_inline int unmap_batch(struct vcpu *v, union unmap_request *u_ops, u
     int rc = 0;
 
     for (i = 0; i < n; i++) {
-        if (!guest_read_triple(&u_ops[i], &op.words[0], &op.words[1], &op.words[2])) {
+        if (!read_request(&u_ops[i], &op)) {
             rc = -XEN_EFAULT;
             break;
         }
         unmap_one(&entries, &op, replace, &batch[i]);
-        flush |= batch[i].map && batch[i].map->state & ~batch[i].left & MAP_HOST;
+        flush |= needs_flush(&batch[i]);
     }
     n = i;
     grant_entry_release(&entries);
