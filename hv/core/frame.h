@@ -4,12 +4,13 @@
  * Two packed words, each changed by compare-and-swap; the functions here compute the next value
  * of one word and a verdict, and the glue (guest/frame.c) swaps and acts.
  *
- *   ref  63........48 47..44 43........0      typ  63............8  7   6  5  4  3  2..0
- *        owner        flags  count                  count or stamp  -  IN ST PI VA  type
+ *   ref  63....48 47..44 43....36 35....0      typ  63............8  7   6  5  4  3  2..0
+ *        owner    flags  parts    count             count or stamp  -  IN ST PI VA  type
  *
  * ref: 'count' references: one for each read-only mapping, one while the frame is in use as a
  * type (however often), and one for the allocation itself (REF_ALLOCATED). The frame goes back
- * to the heap at 0.
+ * to the heap at 0. 'parts' of a valid page table: those eighths of it that a present entry was in
+ * since it became one; 0 otherwise.
  *
  * typ: all current uses have the one type 'type'. While IN (in use) is set the upper part counts
  * them; otherwise 'type' names the last use and the upper part is the flush clock at its end, so
@@ -46,15 +47,17 @@ enum frame_type {
     TYPE_SEGDESC,
 };
 
-#define REF_COUNT     (BIT(44) - 1)
+#define REF_COUNT     (BIT(36) - 1)
+#define REF_PART(i)   (BIT(36) << (i)) /* i from 0 to 7 */
+#define REF_PARTS     (0xffUL << 36)
 #define REF_ALLOCATED BIT(44) /* the owner's own reference is still held */
 /* Hypervisor page shared with its owner: write-back mappings only. */
 #define REF_SPECIAL   BIT(45)
 #define REF_SHARED    BIT(46) /* other domains map or mapped it */
 #define REF_OWNER(id) ((u64)(u16)(id) << 48)
 /* Counts stop well before they could wrap: a get beyond this fails. */
-#define REF_COUNT_MAX (BIT(43))
-_Static_assert(REF_COUNT_MAX << 20 == BIT(63), "see ref_may_get()");
+#define REF_COUNT_MAX (BIT(35))
+_Static_assert(REF_COUNT_MAX << 28 == BIT(63), "see ref_may_get()");
 
 #define TYP_TYPE      7UL
 #define TYP_VALID     BIT(3)
@@ -75,16 +78,26 @@ static inline u64 ref_count(u64 ref)
     return ref & REF_COUNT;
 }
 
+static inline unsigned ref_parts(u64 ref)
+{
+    return ref >> 36 & 0xff;
+}
+
+static inline bool ref_has_part(u64 ref, unsigned i)
+{
+    return ref >> (36 + i) & 1;
+}
+
 static inline bool ref_any(u64 ref)
 {
-    return ref << 20;
+    return ref << 28;
 }
 
 /* May 'owner's frame with this word get one more reference? The new word is ref + 1. */
 static inline bool ref_may_get(u64 ref, u16 owner)
 {
     /* Its count alone, as a signed number: neither 0 nor REF_COUNT_MAX or more. */
-    return ref_owner(ref) == owner && (s64)(ref << 20) > 0;
+    return ref_owner(ref) == owner && (s64)(ref << 28) > 0;
 }
 
 static inline enum frame_type typ_type(u64 typ)

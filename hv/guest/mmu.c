@@ -241,6 +241,7 @@ static bool slot_is_guest(int level, unsigned i)
 /* Most tables are nearly empty: so many entries at a glance, first of the one, then of the other. */
 #define BLOCK 32
 #define GROUP 8
+#define PART  (PT_ENTRIES / 8) /* what REF_PART() stands for */
 
 static must_inline bool are_empty(const u64 *e, unsigned n)
 {
@@ -252,10 +253,10 @@ static must_inline bool are_empty(const u64 *e, unsigned n)
     return !all;
 }
 
-/* The first group from index i on, a multiple of GROUP, that is not empty; PT_ENTRIES: none. */
-static unsigned next_group(const u64 *table, unsigned i)
+/* The first group from index i on that is not empty, below 'end'; multiples of GROUP. 'end': none. */
+static unsigned next_group(const u64 *table, unsigned i, unsigned end)
 {
-    while (i < PT_ENTRIES) {
+    while (i < end) {
         if (!(i % BLOCK) && are_empty(table + i, BLOCK))
             i += BLOCK;
         else if (are_empty(table + i, GROUP))
@@ -279,10 +280,13 @@ static void drop_entry(u64 pte, int level, unsigned i)
         preempt_point();
 }
 
-/* Drops entries [0, end) of a table that is no longer valid. */
-static void drop_entries(const u64 *table, int level, unsigned end)
+/* Drops entries [first, end) of a table that is no longer valid; 'first' is a multiple of GROUP. */
+static void drop_entries(const u64 *table, int level, unsigned first, unsigned end)
 {
-    for (unsigned g = next_group(table, 0); g < end; g = next_group(table, g + GROUP))
+    const unsigned stop = ROUND_UP(end, GROUP);
+
+    for (unsigned g = next_group(table, first, stop); g < stop;
+         g = next_group(table, g + GROUP, stop))
         for (unsigned i = g; i < MIN(g + GROUP, end); i++)
             drop_entry(table[i], level, i);
 }
@@ -308,19 +312,22 @@ int mmu_validate_table(u16 owner, mfn_t mfn, enum frame_type t)
 {
     const struct pte_update u = {.table_owner = owner, .target_owner = owner};
     int level = t - TYPE_L1 + 1;
-    u64 *table = mfn_to_virt(mfn);
+    u64 *table = mfn_to_virt(mfn), parts = 0;
 
     count(COUNT_TABLE_VALIDATED);
-    for (unsigned g = next_group(table, 0); g < PT_ENTRIES; g = next_group(table, g + GROUP)) {
+    for (unsigned g = next_group(table, 0, PT_ENTRIES); g < PT_ENTRIES;
+         g = next_group(table, g + GROUP, PT_ENTRIES)) {
         for (unsigned i = g; i < g + GROUP; i++) {
             int rc = take_entry(&u, &table[i], level, i);
 
             if (rc) {
-                drop_entries(table, level, i);
+                drop_entries(table, level, 0, i);
                 return rc;
             }
         }
+        parts |= REF_PART(g / PART);
     }
+    __atomic_or_fetch(&frames[mfn.n].ref, parts, __ATOMIC_RELAXED);
     if (level == 4)
         paging_fill_guest_l4(table);
     frame_note_write(owner, mfn);
@@ -344,6 +351,7 @@ static void remove_marks(mfn_t mfn)
 
 void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
 {
+    u64 parts = __atomic_fetch_and(&frames[mfn.n].ref, ~REF_PARTS, __ATOMIC_RELAXED);
     int level = t - TYPE_L1 + 1;
 
     count(COUNT_TABLE_DEVALIDATED);
@@ -351,12 +359,26 @@ void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
         count_change();
     if (level == 1 && unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
         remove_marks(mfn);
-    drop_entries(mfn_to_virt(mfn), level, PT_ENTRIES);
+    for (parts = ref_parts(parts); parts; parts &= parts - 1) {
+        const unsigned first = (unsigned)__builtin_ctzl(parts) * PART;
+
+        drop_entries(mfn_to_virt(mfn), level, first, first + PART);
+    }
 }
 
 static __noinline __attribute__((cold)) void note_table_write(u16 owner, const u64 *slot)
 {
     frame_note_write_slow(owner, virt_to_mfn(slot));
+}
+
+/* M4: a present entry was written where none was. */
+static must_inline void mark_part(const u64 *slot)
+{
+    u64 *ref = &frames[mapped_mfn(slot).n].ref;
+    const unsigned part = (u64)slot >> 9 & 7;
+
+    if (unlikely(!ref_has_part(__atomic_load_n(ref, __ATOMIC_RELAXED), part)))
+        __atomic_or_fetch(ref, REF_PART(part), __ATOMIC_RELAXED);
 }
 
 /* Writes 'new' over *old, which is refreshed when it changed underneath. */
@@ -433,6 +455,7 @@ bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 n
     if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
                                               __ATOMIC_RELAXED)))
         return take_back(new);
+    mark_part(slot);
     if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
         return finish_set_noted(table_owner, target_owner, slot, new);
     return true;
@@ -471,6 +494,8 @@ int mmu_update_entry(const struct pte_update *u, int level, u64 *slot, u64 new, 
             return -XEN_EAGAIN;
         }
     }
+    if (want & ~old & GPTE_P)
+        mark_part(slot);
     if (unlikely(level > 1 && old & GPTE_P))
         count_change();
     entry_put(level, old);

@@ -8,6 +8,8 @@
  *     the entry is gone.
  *  M3 (R7) A table never names one of its own level or above; guests have no linear tables, and
  *     the hypervisor walks through its own map.
+ *  M4 Who writes a present entry into a validated table marks that eighth of the table (REF_PART)
+ *     before he gives up his use of it: no others are searched for what is to be dropped.
  */
 #ifndef SERAI_GUEST_MMU_H
 #define SERAI_GUEST_MMU_H

@@ -136,6 +136,22 @@ static void show_frame(u64 i)
             frames[i].ref, frames[i].typ, t.refs[i], t.uses[i]);
 }
 
+/* M4: what is marked covers all that is present. Of what is no table nothing is marked. */
+static void check_parts(u64 i)
+{
+    const struct frame *f = &frames[i];
+    const u64 *table = mfn_to_virt(MFN(i));
+    const bool is_l4 = typ_type(f->typ) == TYPE_L4;
+
+    if (!(f->typ & TYP_INUSE) || !type_is_table(typ_type(f->typ))) {
+        REQUIRE(!ref_parts(f->ref));
+        return;
+    }
+    for (unsigned n = 0; n < PT_ENTRIES; n++)
+        REQUIRE(!(table[n] & 1) || (is_l4 && !l4_slot_is_guest(n)) ||
+                ref_has_part(f->ref, n / 64));
+}
+
 static void check_frame(u64 i)
 {
     const struct frame *f = &frames[i];
@@ -147,6 +163,7 @@ static void check_frame(u64 i)
         return;
     }
     REQUIRE(!(f->typ & TYP_STAMPING));
+    check_parts(i);
     if (owner == DOMID_XEN)
         t.refs[i]++;
     if (ref_count(f->ref) != t.refs[i] || typ_count(f->typ) != t.uses[i]) {

@@ -28,6 +28,17 @@ static void fields_do_not_overlap(void **state)
     assert_int_equal(REF_OWNER(0xffff) & (REF_ALLOCATED | REF_SPECIAL | REF_COUNT), 0);
     assert_int_equal(REF_COUNT & (REF_ALLOCATED | REF_SPECIAL), 0);
     assert_true(REF_COUNT_MAX <= REF_COUNT);
+    assert_int_equal(REF_PARTS & (REF_ALLOCATED | REF_SPECIAL | REF_SHARED | REF_COUNT), 0);
+    assert_int_equal(REF_PART(0) | REF_PART(7) | REF_PARTS, REF_PARTS);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(ref_parts(REF_OWNER(0xffff) | REF_COUNT | REF_PART(i)), 1U << i);
+        assert_true(ref_has_part(REF_PART(i), i));
+        assert_false(
+            ref_has_part(REF_OWNER(0xffff) | REF_COUNT | (REF_PARTS & ~REF_PART(i)), i));
+    }
+    assert_false(ref_any(REF_OWNER(3) | REF_PARTS));
+    assert_false(ref_may_get(REF_OWNER(3) | REF_PARTS, 3));
+    assert_true(ref_may_get(REF_OWNER(3) | REF_PARTS | 1, 3));
     assert_int_equal(TYP_ONE, 1UL << TYP_SHIFT);
     /* One more than the largest count still leaves the flags alone. */
     assert_true(TYP_COUNT_MAX < ~0UL >> TYP_SHIFT);
