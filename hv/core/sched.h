@@ -96,8 +96,8 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
  */
 void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick);
 
-/* Evidence for gang mode 'auto': 'from' sent an event to 'to' of the same domain. No lock. */
-void sched_note_ipi(struct sched_unit *from, struct sched_unit *to);
+/* Evidence for gang mode 'auto': a sibling is about to send an event to 'to'. No lock. */
+void sched_note_ipi(struct sched_unit *to);
 
 /* ---- knobs: 0, or a negative errno and nothing changed -------------------------------------- */
 

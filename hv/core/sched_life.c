@@ -155,9 +155,9 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
         strict_saved(s, cpu, kick);
 }
 
-void sched_note_ipi(struct sched_unit *from, struct sched_unit *to)
+void sched_note_ipi(struct sched_unit *to)
 {
-    struct sched_domain *d = from->dom;
+    struct sched_domain *d = to->dom;
     u8 state;
 
     if (likely(d->params.gang != GANG_AUTO))

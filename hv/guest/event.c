@@ -160,6 +160,8 @@ int event_send(struct domain *d, u32 port)
         send_to_peer(d, port, p);
         return 0;
     case PORT_IPI:
+        if (likely(d->vcpus[p.vcpu]))
+            sched_note_ipi(&d->vcpus[p.vcpu]->run.unit);
         deliver(d, port, p.vcpu);
         return 0;
     case PORT_SERVICE:

@@ -159,7 +159,7 @@ static void serai_saved(struct sim *s, struct sim_unit *u, cpuset_t *kick)
 
 static void serai_note_ipi(struct sim *s, struct sim_unit *from, struct sim_unit *to)
 {
-    sched_note_ipi(unit(s, from), unit(s, to));
+    sched_note_ipi(unit(s, to));
 }
 
 static int serai_params(struct sim *s, struct sim_dom *d, const struct sched_params *p,

@@ -122,7 +122,7 @@ static void auto_watches_for_evidence(void **state)
     assert_false(w.dom[0].gang_active);
     for (i = 0; i < 400; i++) { /* wakes siblings, spins and polls */
         for (k = 0; k < 100; k++)
-            sched_note_ipi(&w.unit[0][0].u, &w.unit[0][1 + k % 3].u);
+            sched_note_ipi(&w.unit[0][1 + k % 3].u);
         for (k = 0; k < 4; k++)
             sched_yield(&w.s, &w.unit[0][k].u, NULL, w.now);
         world_run(&w, w.now + 1 * MS);

@@ -15,7 +15,14 @@ enum sched_wake { WAKE_EVENT, WAKE_POLL };
 
 struct domain;
 
+struct sched_unit {
+    u8 state;
+};
+
 struct vcpu {
+    struct {
+        struct sched_unit unit;
+    } run;
     struct {
         u8 *info;
     } entry;
@@ -46,6 +53,10 @@ struct vcpu *current_vcpu(void);
 bool vcpu_has_event(const struct vcpu *v);
 void vcpu_wake(struct vcpu *v, enum sched_wake why);
 void preempt_point(void);
+
+static inline void sched_note_ipi(struct sched_unit *to)
+{
+}
 
 static inline struct vcpu_info *vcpu_info(const struct vcpu *v)
 {
