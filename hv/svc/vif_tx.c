@@ -198,7 +198,6 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
     const struct netif_tx_request first = read_request(q, c->end++);
     enum vfr_reason reason;
 
-    p->from = q;
     p->have = p->nr = 0;
     p->len = first.size;
     p->offload = (struct vfr_offload){.csum_blank = first.flags & NETTXF_csum_blank};
@@ -215,32 +214,30 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
 }
 
 /* Judges and delivers. False: it has to wait, and nothing has happened; or no other may follow yet. */
-static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched *t, u32 *bytes)
+static bool move_packet(struct vif_packet *p, u32 prod, struct touched *t, u32 *bytes)
 {
+    struct vif_queue *q = p->from, *to = NULL;
     struct chain c = {.begin = q->tx.next, .end = q->tx.next};
-    struct vif_packet p __unset;
-    struct vif_queue *to = NULL;
-    enum vfr_reason reason;
+    enum vfr_reason reason = read_packet(q, prod, &c, p);
 
-    p.now = now;
-    reason = read_packet(q, prod, &c, &p);
+    p->others = c.end != prod;
     if (unlikely(q->watched) && reason == VFR_R_OK)
-        vfr_explain_live(&p);
+        vfr_explain_live(p);
     if (reason == VFR_R_OK)
-        reason = vfr_forward(&p, &to);
+        reason = vfr_forward(p, &to);
     if (reason == VFR_R_OK)
-        reason = vif_deliver(to, &p);
+        reason = vif_deliver(to, p);
     if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)) && reason != VIF_WAITS)
-        vfr_capture(&p, to, reason);
-    unpin_parts(&p);
+        vfr_capture(p, to, reason);
+    unpin_parts(p);
     if (unlikely(reason == VIF_WAITS))
         return false;
     if (reason == VFR_R_OK)
         touch(t, to);
-    account(q, &p, reason);
+    account(q, p, reason);
     answer(q, &c, reason);
-    *bytes += p.len;
-    return likely(!q->vif->rate.cost) || vif_has_sent(q, p.len, now);
+    *bytes += p->len;
+    return likely(!q->vif->rate.cost) || vif_has_sent(q, p->len, p->now);
 }
 
 static void publish_tx(struct vif_queue *q, u32 before)
@@ -280,13 +277,17 @@ static bool turn(struct vif_queue *q)
     struct touched t = {.nr = 0};
     u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
     const ns_t now = time_now();
+    struct vif_packet p __unset;
 
     if (!q->tx_up || q->waits_for || (unlikely(q->vif->rate.cost) && !vif_may_send(q, now)))
         return false;
+    p.from = q;
+    p.now = now;
+    p.leader.version = 0;
     while ((prod = find_requests(q)) != q->tx.next) {
         if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
             break;
-        if (!move_packet(q, prod, now, &t, &bytes))
+        if (!move_packet(&p, prod, &t, &bytes))
             break;
     }
     tell(&t);
