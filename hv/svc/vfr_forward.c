@@ -428,6 +428,9 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
     return VFR_R_OK;
 }
 
+/* Where flows take turns it is not worth while to lead. */
+#define MISSED_MAX 4
+
 /*
  * From guest to guest, by addresses of their own, and no more was looked at than vfr_packet_follow()
  * compares.
@@ -487,8 +490,11 @@ static __noinline enum vfr_reason forward_any(struct vif_packet *p, u64 version,
     struct vfr_judgement j = {.p = p, .in = p->from->vif, .now = p->now, .version = version};
     const struct vfr_packet *x = &p->parsed;
     enum vfr_reason reason = vfr_packet_parse(&p->parsed, p->head, p->have, p->len);
+    bool leads;
 
+    p->leader.missed += p->leader.version != 0;
     p->leader.version = 0;
+    leads = p->others && p->leader.missed < MISSED_MAX;
     if (reason == VFR_R_OK)
         reason = vfr_offload_check(&p->offload, x, p->head, p->have);
     if (reason == VFR_R_OK)
@@ -510,11 +516,11 @@ static __noinline enum vfr_reason forward_any(struct vif_packet *p, u64 version,
     if (unlikely(!j.ruleset))
         return VFR_R_DEFAULT;
     reason = unlikely(vfr_is_later_piece(x)) ? vfr_piece_way(p, &j.out) : check_ends(&j);
-    if (p->others)
+    if (leads)
         vfr_packet_keep(p->leader.kept, p->head);
     if (reason == VFR_R_OK)
         reason = send_on(&j, to);
-    if (reason == VFR_R_OK && p->others && may_lead(&j))
+    if (reason == VFR_R_OK && leads && may_lead(&j))
         lead(&j, *to);
     if (unlikely(x->flags & VFR_P_FIRST) && reason != VFR_R_OK)
         vfr_piece_refuse(p, reason);
@@ -538,6 +544,7 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
         reason = treat_follower(p, ruleset, &hit);
     if (reason != VFR_R_OK)
         return reason;
+    l->missed = 0;
     p->special = false;
     put_ends(p, l->to->vif);
     *to = l->to;

@@ -137,6 +137,7 @@ struct vif_part {
 /* The last packet of a turn, where one that follows it may go the same way without being asked all. */
 struct vif_leader {
     u64 version; /* svc/vfr_ways.h; 0: there is none */
+    u32 missed;  /* so many in turn had none to follow them */
     u64 kept[VFR_KEPT];
     struct vif_queue *to;
     struct vfr_flow_use use;
