@@ -3,16 +3,23 @@
 #ifndef SERAI_HOST
 /*
  * Eight bytes at a time: on emulated CPUs without fast string moves each byte of `rep movsb`
- * costs an instruction, and on real ones these sizes hardly differ.
+ * costs an instruction, and on real ones these sizes hardly differ. The last eight are read first
+ * and written last: memmove() may have them overwritten meanwhile.
  */
 void *memcpy(void *dst, const void *src, size_t n)
 {
     u8 *d = dst;
     const u8 *s = src;
     size_t words = n / 8;
+    u64 last;
 
-    asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words) : : "memory");
-    for (n &= 7; n; n--)
+    if (words) {
+        last = get_le64(s + n - 8);
+        asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words) : : "memory");
+        __builtin_memcpy((u8 *)dst + n - 8, &last, sizeof(last));
+        return dst;
+    }
+    for (; n; n--)
         *d++ = *s++;
     return dst;
 }

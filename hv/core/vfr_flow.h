@@ -167,6 +167,13 @@ struct vfr_flow_key {
 void vfr_flow_key(const struct vfr_flow_table *t, const struct vfr_tuple *tuple, u16 segment,
                   u16 flags, struct vfr_flow_key *key);
 
+/* A key made a while ago is what it would be if it were made now. */
+static inline bool vfr_flow_key_holds(const struct vfr_flow_table *t,
+                                      const struct vfr_flow_key *key)
+{
+    return key->epoch == __atomic_load_n(&t->epoch, __ATOMIC_ACQUIRE);
+}
+
 /* The bucket that a lookup will read first. */
 static inline void vfr_flow_prefetch(const struct vfr_flow_table *t,
                                      const struct vfr_flow_key *key)

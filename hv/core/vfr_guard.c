@@ -296,6 +296,11 @@ static must_inline bool is_plain(const struct vfr_binding *b, const struct vfr_p
     return p->class == VFR_C_IP6 && b->ip6s && in_prefix6(&b->ip6[0], p->tuple.src);
 }
 
+bool vfr_guard_is_plain(const struct vfr_binding *b, const struct vfr_packet *p)
+{
+    return is_plain(b, p);
+}
+
 enum vfr_reason vfr_guard_check(const struct vfr_binding *b, const struct vfr_packet *p,
                                 const uint8_t *bytes, uint32_t have)
 {

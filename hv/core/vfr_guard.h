@@ -66,6 +66,9 @@ int vfr_binding_check(const struct vfr_binding *b);
 enum vfr_reason vfr_guard_check(const struct vfr_binding *b, const struct vfr_packet *p,
                                 const uint8_t *bytes, uint32_t have);
 
+/* It is OK, and no more was looked at than the two addresses' Ethernet, IP and ports. */
+bool vfr_guard_is_plain(const struct vfr_binding *b, const struct vfr_packet *p);
+
 /* Is the address the interface's (exceptions aside)? */
 bool vfr_binding_owns(const struct vfr_binding *b, struct vfr_addr a);
 bool vfr_binding_has_mac(const struct vfr_binding *b, uint64_t mac);

@@ -23,6 +23,12 @@ static bool length_agrees(const struct vfr_packet *p, const u8 *bytes)
            p->l4_offset + get_be16(bytes + p->l4_offset + 4) == ip_end(p);
 }
 
+static must_inline bool blank_fits(const struct vfr_packet *p, const u8 *bytes, u32 have)
+{
+    return p->l4_offset + l4_header(p, bytes) <= MIN(have, VFR_SNAPSHOT) &&
+           length_agrees(p, bytes);
+}
+
 static bool blank_legal(const struct vfr_packet *p, const u8 *bytes, u32 have)
 {
     if (p->class != VFR_C_IP4 && p->class != VFR_C_IP6)
@@ -30,9 +36,7 @@ static bool blank_legal(const struct vfr_packet *p, const u8 *bytes, u32 have)
     if (p->tuple.proto != PROTO_TCP && p->tuple.proto != PROTO_UDP)
         return false;
     /* A piece does not have all that the checksum covers. */
-    return !(p->flags & VFR_P_FRAGMENT) && p->flags & VFR_P_PORTS &&
-           p->l4_offset + l4_header(p, bytes) <= MIN(have, VFR_SNAPSHOT) &&
-           length_agrees(p, bytes);
+    return !(p->flags & VFR_P_FRAGMENT) && p->flags & VFR_P_PORTS && blank_fits(p, bytes, have);
 }
 
 static bool gso_legal(const struct vfr_offload *o, const struct vfr_packet *p, const u8 *bytes)
@@ -58,6 +62,13 @@ enum vfr_reason vfr_offload_check(const struct vfr_offload *o, const struct vfr_
     if (o->gso_type != XEN_NETIF_GSO_TYPE_NONE && unlikely(!gso_legal(o, p, bytes)))
         return VFR_R_GSO_BAD;
     return VFR_R_OK;
+}
+
+bool vfr_offload_is_simple(const struct vfr_offload *o, const struct vfr_packet *p,
+                           const uint8_t *bytes, uint32_t have)
+{
+    return o->gso_type == XEN_NETIF_GSO_TYPE_NONE && p->len <= VFR_FRAME_MAX &&
+           (!o->csum_blank || blank_fits(p, bytes, have));
 }
 
 uint32_t vfr_offload_wire_len(const struct vfr_offload *o, const struct vfr_packet *p,

@@ -32,6 +32,9 @@ struct vfr_offload {
 /* 'p' was parsed from 'bytes'. Returns OK, CSUM_UNSUPP or GSO_BAD. */
 enum vfr_reason vfr_offload_check(const struct vfr_offload *o, const struct vfr_packet *p,
                                   const uint8_t *bytes, uint32_t have);
+/* Of a packet that vfr_packet_may_lead() says yes to: it is OK, and nobody is to cut it. */
+bool vfr_offload_is_simple(const struct vfr_offload *o, const struct vfr_packet *p,
+                           const uint8_t *bytes, uint32_t have);
 
 /* Bytes of the longest IP packet on the wire, to be compared with a receiver's MTU. */
 uint32_t vfr_offload_wire_len(const struct vfr_offload *o, const struct vfr_packet *p,

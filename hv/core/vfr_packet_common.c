@@ -18,17 +18,12 @@ static must_inline void store_ethernet(struct vfr_packet *p, const u8 *bytes, u3
     p->inner = (struct vfr_tuple){0};
 }
 
-/* The ports of a header at 'l4', of which TCP_HEADER bytes can be read, in a packet up to 'end'. */
-static must_inline bool store_transport(struct vfr_packet *p, const u8 *bytes, u32 l4, u32 end,
-                                        u8 proto)
+/* What differs between packets of a conversation; false: the header does not fit. */
+static must_inline bool store_flags(struct vfr_packet *p, const u8 *h, u32 l4, u32 end,
+                                    u8 proto)
 {
-    const u8 *h = bytes + l4;
     u32 size;
 
-    p->l4_offset = l4;
-    p->tuple.proto = proto;
-    p->tuple.sport = get_be16(h);
-    p->tuple.dport = get_be16(h + 2);
     p->tcp_flags = 0;
     if (proto == PROTO_TCP) {
         p->tcp_flags = h[13];
@@ -39,18 +34,36 @@ static must_inline bool store_transport(struct vfr_packet *p, const u8 *bytes, u
     return proto == PROTO_UDP && size >= UDP_HEADER && l4 + size <= end;
 }
 
+/* The ports of a header at 'l4', of which TCP_HEADER bytes can be read, in a packet up to 'end'. */
+static must_inline bool store_transport(struct vfr_packet *p, const u8 *bytes, u32 l4, u32 end,
+                                        u8 proto)
+{
+    const u8 *h = bytes + l4;
+
+    p->l4_offset = l4;
+    p->tuple.proto = proto;
+    p->tuple.sport = get_be16(h);
+    p->tuple.dport = get_be16(h + 2);
+    return store_flags(p, h, l4, end, proto);
+}
+
 /* By an address's first byte: 1 to 223 for a source, anything but nobody, and no loopback. */
 static must_inline bool plain_addresses(u8 src, u8 dst)
 {
     return (u8)(src - 1) < 223 && src != 127 && dst && dst != 127;
 }
 
+/* A sum of ones' complement is a remainder, in any order of bytes. */
+static must_inline u64 sum_ip4(const u8 *h)
+{
+    return (u64)get_le32(h) + get_le32(h + 4) + get_le32(h + 8) + get_le32(h + 12) +
+           get_le32(h + 16);
+}
+
 static must_inline bool common_ip4(struct vfr_packet *p, const u8 *bytes)
 {
     const u8 *h = bytes + ETH_HEADER;
     u32 src = get_le32(h + 12), dst = get_le32(h + 16), piece = get_le32(h + 4);
-    /* A sum of ones' complement is a remainder, in any order of bytes. */
-    u64 sum = (u64)get_le32(h) + piece + get_le32(h + 8) + src + dst;
     u32 end = ETH_HEADER + get_be16(h + 2);
 
     p->class = VFR_C_IP4;
@@ -59,7 +72,8 @@ static must_inline bool common_ip4(struct vfr_packet *p, const u8 *bytes)
     p->dscp = h[1] >> 2;
     p->tuple.src = VFR_IP4(__builtin_bswap32(src));
     p->tuple.dst = VFR_IP4(__builtin_bswap32(dst));
-    if (unlikely(h[0] != 0x45 || end > p->len || !plain_addresses(src, dst) || sum % 0xffff))
+    if (unlikely(h[0] != 0x45 || end > p->len || !plain_addresses(src, dst) ||
+                 sum_ip4(h) % 0xffff))
         return false;
     piece = __builtin_bswap32(piece);
     p->frag_id = piece >> 16;
@@ -86,6 +100,43 @@ static must_inline bool common_ip6(struct vfr_packet *p, const u8 *bytes, u32 ha
     return likely(first >> 28 == 6 && len <= 65535 && end <= p->len &&
                   ip6_addresses_ok(p->tuple.src, p->tuple.dst) &&
                   store_transport(p, bytes, ETH_HEADER + IP6_HEADER, end, h[6]));
+}
+
+bool vfr_packet_may_lead(const struct vfr_packet *p)
+{
+    return p->class == VFR_C_IP4 && p->l4_offset == ETH_HEADER + IP4_HEADER &&
+           (p->flags & ~VFR_P_DF) == VFR_P_PORTS &&
+           (p->tuple.proto == PROTO_TCP || p->tuple.proto == PROTO_UDP);
+}
+
+void vfr_packet_keep(u64 kept[VFR_KEPT], const u8 *bytes)
+{
+    for (unsigned i = 0; i < VFR_KEPT; i++)
+        kept[i] = get_le64(bytes + i * 8);
+}
+
+/* All up to the ports but length, identification and checksum. */
+static must_inline bool has_same_beginning(const u64 kept[VFR_KEPT], const u8 *bytes)
+{
+    return !((kept[0] ^ get_le64(bytes)) | (kept[1] ^ get_le64(bytes + 8)) |
+             (kept[2] ^ get_le64(bytes + 16)) >> 32 | (kept[3] ^ get_le64(bytes + 24)) >> 16 |
+             (kept[4] ^ get_le64(bytes + 32)) << 16);
+}
+
+bool vfr_packet_follow(struct vfr_packet *p, const u64 kept[VFR_KEPT], const u8 *bytes,
+                       u32 have, u32 len)
+{
+    const u8 *h = bytes + ETH_HEADER;
+    u32 end;
+
+    if (MIN(have, len) < ETH_HEADER + IP4_HEADER + TCP_HEADER ||
+        !has_same_beginning(kept, bytes) || sum_ip4(h) % 0xffff)
+        return false;
+    end = ETH_HEADER + get_be16(h + 2);
+    p->len = len;
+    p->l3_len = end - ETH_HEADER;
+    p->frag_id = get_be16(h + 4);
+    return end <= len && store_flags(p, h + IP4_HEADER, p->l4_offset, end, p->tuple.proto);
 }
 
 enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,

@@ -126,6 +126,8 @@ static void run(struct attempt *a)
     a->from.sink = &a->sink;
     a->from.doubt = VFR_SINK_DOUBT;
     a->p.from = &a->from;
+    a->p.leader.version = 0;
+    a->p.others = false;
     a->sink.out = VFR_NOBODY;
     e->reason = vfr_forward(&a->p, &to);
     if (to) {

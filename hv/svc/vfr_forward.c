@@ -56,6 +56,7 @@ static enum vfr_reason check_source(struct vfr_judgement *j)
 
     if (likely(!s))
         return unlikely(x->flags & VFR_P_INNER) ? vfr_shared_source(j, s) : VFR_R_OK;
+    j->by_port = true;
     if (unlikely(!is_plain(x)))
         return vfr_shared_source(j, s);
     owner =
@@ -83,13 +84,12 @@ static enum vfr_reason find_owner(struct vfr_judgement *j, const struct vfr_shar
 
 static enum vfr_reason find_way(struct vfr_judgement *j)
 {
-    const u64 version = __atomic_load_n(&vfr_ways_version, __ATOMIC_ACQUIRE);
     const struct vfr_addr to = j->p->parsed.tuple.dst;
     struct vif_way *way = &j->p->from->way;
     const struct vfr_shared *s;
     u16 index;
 
-    if (likely(way->version == version && vfr_addr_equal(way->to, to))) {
+    if (likely(way->version == j->version && vfr_addr_equal(way->to, to))) {
         j->out = way->out;
         return VFR_R_OK;
     }
@@ -105,7 +105,7 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
         return vfr_complain(j->p, VFR_E_HOST, 0, VFR_R_NO_ROUTE);
     if (vfr_addr_is_link_local(to)) /* no router forwards that */
         return vfr_is_switched(j->p, j->out) ? VFR_R_OK : VFR_R_NO_ROUTE;
-    *way = (struct vif_way){.to = to, .version = version, .out = j->out};
+    *way = (struct vif_way){.to = to, .version = j->version, .out = j->out};
     return VFR_R_OK;
 }
 
@@ -313,21 +313,21 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
         .out = j->out->index,
         .tcp_flags = x->tcp_flags,
     };
-    struct vfr_flow_key key __unset;
+    struct vfr_flow_key *key = &j->p->leader.key;
     struct vfr_flow_hit hit __unset;
     int rc = -XEN_EAGAIN;
 
     while (rc == -XEN_EAGAIN) {
-        vfr_flow_key(&vfr.flows, tuple, j->segment, x->flags, &key);
-        switch (vfr_flow_lookup(&vfr.flows, &key, &use, &hit)) {
+        vfr_flow_key(&vfr.flows, tuple, j->segment, x->flags, key);
+        switch (vfr_flow_lookup(&vfr.flows, key, &use, &hit)) {
         case VFR_FLOW_HIT:
             return likely(!(hit.log & (FLOW_METERED | FLOW_MARKED))) ? VFR_R_OK
                                                                      : treat(j, &hit);
         case VFR_FLOW_MISS:
-            rc = begin_flow(j, &key, &use);
+            rc = begin_flow(j, key, &use);
             break;
         case VFR_FLOW_STALE:
-            rc = judge_again(j, &key, &use, &hit);
+            rc = judge_again(j, key, &use, &hit);
             break;
         case VFR_FLOW_BUSY:
             tlb_relax();
@@ -400,6 +400,12 @@ static void go_other_ways(struct vif_packet *p, const struct vif *out)
     put_mac(p->head + 6, x->eth_src);
 }
 
+static void put_ends(struct vif_packet *p, const struct vif *out)
+{
+    put_mac(p->head, __atomic_load_n(&out->next_hop, __ATOMIC_RELAXED));
+    put_mac(p->head + 6, out->router_mac);
+}
+
 static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue **to)
 {
     struct vif_packet *p = j->p;
@@ -415,20 +421,80 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
     if (reason != VFR_R_OK)
         return reason;
     p->special = p->parsed.flags & VFR_P_FRAGMENT || lacks_something(out, p);
-    put_mac(p->head, __atomic_load_n(&out->next_hop, __ATOMIC_RELAXED));
-    put_mac(p->head + 6, out->router_mac);
+    put_ends(p, out);
     if (unlikely(other))
         go_other_ways(p, out);
     *to = choose_queue(out, &p->parsed.tuple);
     return VFR_R_OK;
 }
 
-enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
+/* Where flows take turns it is not worth while to lead. */
+#define MISSED_MAX 4
+
+/*
+ * From guest to guest, by addresses of their own, and no more was looked at than vfr_packet_follow()
+ * compares.
+ */
+static bool may_lead(const struct vfr_judgement *j)
 {
-    struct vfr_judgement j = {.p = p, .in = p->from->vif, .now = p->now};
+    const struct vfr_packet *x = &j->p->parsed;
+    const struct vif_way *way = &j->p->from->way;
+
+    return !(j->in->kind | j->out->kind) && !j->by_port && way->version == j->version &&
+           vfr_addr_equal(way->to, x->tuple.dst) && x->eth_dst == j->in->router_mac &&
+           vfr_packet_may_lead(x) && vfr_guard_is_plain(&j->in->binding, x);
+}
+
+static void lead(const struct vfr_judgement *j, struct vif_queue *to)
+{
+    struct vif_leader *l = &j->p->leader;
+
+    l->use = (struct vfr_flow_use){.now = j->now, .in = j->in->index, .out = j->out->index};
+    l->to = to;
+    l->version = j->version;
+}
+
+/* A packet that may follow is of the leader's flow, and in need of nothing special. */
+static bool finds_flow(struct vif_packet *p, const struct vfr_ruleset *ruleset,
+                       struct vfr_flow_hit *hit)
+{
+    struct vif_leader *l = &p->leader;
+    const struct vif *out = l->to->vif;
+
+    if (p->parsed.l3_len > out->mtu || out->can != VFR_CAN_ALL ||
+        !vfr_offload_is_simple(&p->offload, &p->parsed, p->head, p->have) ||
+        !vfr_flow_key_holds(&vfr.flows, &l->key))
+        return false;
+    l->use.bytes = p->len;
+    l->use.oldest = ruleset->generation;
+    l->use.tcp_flags = p->parsed.tcp_flags;
+    return vfr_flow_lookup(&vfr.flows, &l->key, &l->use, hit) == VFR_FLOW_HIT;
+}
+
+static rarely enum vfr_reason treat_follower(struct vif_packet *p,
+                                             const struct vfr_ruleset *ruleset,
+                                             const struct vfr_flow_hit *hit)
+{
+    const struct vfr_judgement j = {.p = p,
+                                    .in = p->from->vif,
+                                    .out = p->leader.to->vif,
+                                    .ruleset = ruleset,
+                                    .now = p->now};
+
+    return treat(&j, hit);
+}
+
+static __noinline enum vfr_reason forward_any(struct vif_packet *p, u64 version,
+                                              struct vif_queue **to)
+{
+    struct vfr_judgement j = {.p = p, .in = p->from->vif, .now = p->now, .version = version};
     const struct vfr_packet *x = &p->parsed;
     enum vfr_reason reason = vfr_packet_parse(&p->parsed, p->head, p->have, p->len);
+    bool leads;
 
+    p->leader.missed += p->leader.version != 0;
+    p->leader.version = 0;
+    leads = p->others && p->leader.missed < MISSED_MAX;
     if (reason == VFR_R_OK)
         reason = vfr_offload_check(&p->offload, x, p->head, p->have);
     if (reason == VFR_R_OK)
@@ -450,9 +516,37 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
     if (unlikely(!j.ruleset))
         return VFR_R_DEFAULT;
     reason = unlikely(vfr_is_later_piece(x)) ? vfr_piece_way(p, &j.out) : check_ends(&j);
+    if (leads)
+        vfr_packet_keep(p->leader.kept, p->head);
     if (reason == VFR_R_OK)
         reason = send_on(&j, to);
+    if (reason == VFR_R_OK && leads && may_lead(&j))
+        lead(&j, *to);
     if (unlikely(x->flags & VFR_P_FIRST) && reason != VFR_R_OK)
         vfr_piece_refuse(p, reason);
     return reason;
+}
+
+/* All else that was asked about its leader would be answered as it was then. */
+enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
+{
+    const u64 version = __atomic_load_n(&vfr_ways_version, __ATOMIC_ACQUIRE);
+    const struct vfr_ruleset *ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE);
+    struct vif_leader *l = &p->leader;
+    struct vfr_flow_hit hit __unset;
+    enum vfr_reason reason = VFR_R_OK;
+
+    if (l->version != version ||
+        !vfr_packet_follow(&p->parsed, l->kept, p->head, p->have, p->len) ||
+        unlikely(!finds_flow(p, ruleset, &hit)))
+        return forward_any(p, version, to);
+    if (unlikely(hit.log & (FLOW_METERED | FLOW_MARKED)))
+        reason = treat_follower(p, ruleset, &hit);
+    if (reason != VFR_R_OK)
+        return reason;
+    l->missed = 0;
+    p->special = false;
+    put_ends(p, l->to->vif);
+    *to = l->to;
+    return VFR_R_OK;
 }

@@ -11,7 +11,9 @@ struct vfr_judgement {
     struct vif *in, *out;
     const struct vfr_ruleset *ruleset;
     ns_t now;
+    u64 version;   /* svc/vfr_ways.h, when this began */
     u16 segment;   /* of its flow: whose, where ports of a shared address do not tell */
+    bool by_port;  /* its source address is shared */
     bool draining; /* a port that it uses is about to be given back: no new flow */
 };
 

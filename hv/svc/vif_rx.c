@@ -66,7 +66,7 @@ static must_inline void *open_buffer(const struct vif_queue *to, u32 ref,
     return NULL;
 }
 
-static void close_buffer(const struct vif_queue *to, struct grant_hold *hold)
+static must_inline void close_buffer(const struct vif_queue *to, struct grant_hold *hold)
 {
     frame_type_put(hold->at.mfn);
     grant_release(to->vif->d, hold, true);

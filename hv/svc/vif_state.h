@@ -20,6 +20,7 @@
 
 #include "abi/vfr.h"
 #include "base/string.h"
+#include "core/vfr_flow.h"
 #include "core/vfr_guard.h"
 #include "core/vfr_offload.h"
 #include "core/vfr_rules.h"
@@ -133,13 +134,25 @@ struct vif_part {
     u16 offset, size;
 };
 
+/* The last packet of a turn, where one that follows it may go the same way without being asked all. */
+struct vif_leader {
+    u64 version; /* svc/vfr_ways.h; 0: there is none */
+    u32 missed;  /* so many in turn had none to follow them */
+    u64 kept[VFR_KEPT];
+    struct vif_queue *to;
+    struct vfr_flow_use use;
+    struct vfr_flow_key key; /* of its flow, with 'parsed.tuple' */
+};
+
 struct vif_packet {
     struct vif_queue *from;
-    ns_t now; /* or a turn ago */
+    struct vif_leader leader; /* 'parsed' is what came of it */
+    ns_t now;                 /* or a turn ago */
     struct vfr_packet parsed;
     u8 head[VFR_SNAPSHOT]; /* the first 'have' bytes, judged and forwarded */
     u32 have, len;
     bool csum_valid;
+    bool others;  /* follow in the ring */
     bool special; /* more is to be done than to put it into buffers */
     struct vfr_offload offload;
     unsigned nr;

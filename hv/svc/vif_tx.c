@@ -95,15 +95,13 @@ static enum vfr_reason read_extras(const struct vif_queue *q, u32 prod, struct c
     return VFR_R_OK;
 }
 
-static enum vfr_reason pin_part(struct vif_packet *p, const struct netif_tx_request *r,
-                                u32 size)
+static enum vfr_reason pin_part(struct vif_packet *p, u32 ref, u16 offset, u32 size)
 {
-    if (r->offset >= PAGE_SIZE || size > PAGE_SIZE - r->offset)
+    if (offset >= PAGE_SIZE || size > PAGE_SIZE - offset)
         return VFR_R_RING_ERROR;
-    if (grant_pin(p->from->vif->d, r->gref, dom0->id, false, &p->parts[p->nr].pin) !=
-        GNTST_okay)
+    if (grant_pin(p->from->vif->d, ref, dom0->id, false, &p->parts[p->nr].pin) != GNTST_okay)
         return VFR_R_RING_ERROR;
-    p->parts[p->nr].offset = r->offset;
+    p->parts[p->nr].offset = offset;
     p->parts[p->nr++].size = (u16)size;
     return VFR_R_OK;
 }
@@ -115,16 +113,15 @@ static void unpin_parts(struct vif_packet *p)
 }
 
 /* A packet's requests from the second on; its pages are pinned. The first one's size is the whole's. */
-static __noinline enum vfr_reason read_chain(struct vif_queue *q,
-                                             const struct netif_tx_request *first, u32 prod,
-                                             struct chain *c, struct vif_packet *p)
+static __noinline enum vfr_reason read_chain(struct vif_queue *q, struct netif_tx_request first,
+                                             u32 prod, struct chain *c, struct vif_packet *p)
 {
     struct netif_tx_request slots[VIF_SLOTS] __unset, *last = slots;
     enum vfr_reason reason = VFR_R_OK;
     unsigned nr = 1;
     u32 others = 0;
 
-    slots[0] = *first;
+    slots[0] = first;
     if (slots[0].flags & NETTXF_extra_info)
         reason = read_extras(q, prod, c, p);
     for (; last->flags & NETTXF_more_data; nr++) {
@@ -137,7 +134,8 @@ static __noinline enum vfr_reason read_chain(struct vif_queue *q,
     if (nr > VIF_SLOTS || others > slots[0].size)
         return VFR_R_RING_ERROR;
     for (unsigned i = 0; reason == VFR_R_OK && i < nr; i++)
-        reason = pin_part(p, &slots[i], i ? slots[i].size : p->len - others);
+        reason =
+            pin_part(p, slots[i].gref, slots[i].offset, i ? slots[i].size : p->len - others);
     return reason;
 }
 
@@ -176,18 +174,18 @@ static void account(struct vif_queue *q, const struct vif_packet *p, enum vfr_re
 }
 
 /* A packet of one request whose bytes all are among the first: nothing stays pinned. */
-static must_inline enum vfr_reason
-read_small(struct vif_queue *q, const struct netif_tx_request *r, struct vif_packet *p)
+static must_inline enum vfr_reason read_small(struct vif_queue *q, struct netif_tx_request r,
+                                              struct vif_packet *p)
 {
     struct grant_hold hold __unset;
 
-    if (r->offset > PAGE_SIZE - r->size)
+    if (r.offset > PAGE_SIZE - r.size)
         return VFR_R_RING_ERROR;
-    if (grant_hold(q->vif->d, r->gref, dom0->id, false, &hold) != GNTST_okay)
+    if (grant_hold(q->vif->d, r.gref, dom0->id, false, &hold) != GNTST_okay)
         return VFR_R_RING_ERROR;
-    memcpy(p->head, (const u8 *)mfn_to_virt(hold.at.mfn) + r->offset, r->size);
+    memcpy(p->head, (const u8 *)mfn_to_virt(hold.at.mfn) + r.offset, r.size);
     grant_release(q->vif->d, &hold, false);
-    p->have = r->size;
+    p->have = r.size;
     return VFR_R_OK;
 }
 
@@ -198,49 +196,46 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
     const struct netif_tx_request first = read_request(q, c->end++);
     enum vfr_reason reason;
 
-    p->from = q;
     p->have = p->nr = 0;
     p->len = first.size;
     p->offload = (struct vfr_offload){.csum_blank = first.flags & NETTXF_csum_blank};
     p->csum_valid = first.flags & (NETTXF_csum_blank | NETTXF_data_validated);
     if (unlikely(first.flags & (NETTXF_extra_info | NETTXF_more_data)))
-        reason = read_chain(q, &first, prod, c, p);
+        reason = read_chain(q, first, prod, c, p);
     else if (first.size <= VFR_SNAPSHOT)
-        return read_small(q, &first, p);
+        return read_small(q, first, p);
     else
-        reason = pin_part(p, &first, first.size);
+        reason = pin_part(p, first.gref, first.offset, first.size);
     if (reason == VFR_R_OK)
         p->have = vif_copy_parts(p, p->head, VFR_SNAPSHOT);
     return reason;
 }
 
 /* Judges and delivers. False: it has to wait, and nothing has happened; or no other may follow yet. */
-static bool move_packet(struct vif_queue *q, u32 prod, ns_t now, struct touched *t, u32 *bytes)
+static bool move_packet(struct vif_packet *p, u32 prod, struct touched *t, u32 *bytes)
 {
+    struct vif_queue *q = p->from, *to = NULL;
     struct chain c = {.begin = q->tx.next, .end = q->tx.next};
-    struct vif_packet p __unset;
-    struct vif_queue *to = NULL;
-    enum vfr_reason reason;
+    enum vfr_reason reason = read_packet(q, prod, &c, p);
 
-    p.now = now;
-    reason = read_packet(q, prod, &c, &p);
+    p->others = c.end != prod;
     if (unlikely(q->watched) && reason == VFR_R_OK)
-        vfr_explain_live(&p);
+        vfr_explain_live(p);
     if (reason == VFR_R_OK)
-        reason = vfr_forward(&p, &to);
+        reason = vfr_forward(p, &to);
     if (reason == VFR_R_OK)
-        reason = vif_deliver(to, &p);
+        reason = vif_deliver(to, p);
     if (unlikely(__atomic_load_n(&vfr_captures, __ATOMIC_RELAXED)) && reason != VIF_WAITS)
-        vfr_capture(&p, to, reason);
-    unpin_parts(&p);
+        vfr_capture(p, to, reason);
+    unpin_parts(p);
     if (unlikely(reason == VIF_WAITS))
         return false;
     if (reason == VFR_R_OK)
         touch(t, to);
-    account(q, &p, reason);
+    account(q, p, reason);
     answer(q, &c, reason);
-    *bytes += p.len;
-    return likely(!q->vif->rate.cost) || vif_has_sent(q, p.len, now);
+    *bytes += p->len;
+    return likely(!q->vif->rate.cost) || vif_has_sent(q, p->len, p->now);
 }
 
 static void publish_tx(struct vif_queue *q, u32 before)
@@ -280,13 +275,18 @@ static bool turn(struct vif_queue *q)
     struct touched t = {.nr = 0};
     u32 begin = q->tx.next, prod, bytes = 0, packets = 0;
     const ns_t now = time_now();
+    struct vif_packet p __unset;
 
     if (!q->tx_up || q->waits_for || (unlikely(q->vif->rate.cost) && !vif_may_send(q, now)))
         return false;
+    p.from = q;
+    p.now = now;
+    p.leader.version = 0;
+    p.leader.missed = 0;
     while ((prod = find_requests(q)) != q->tx.next) {
         if (packets++ == TURN_PACKETS || bytes >= TURN_BYTES)
             break;
-        if (!move_packet(q, prod, now, &t, &bytes))
+        if (!move_packet(&p, prod, &t, &bytes))
             break;
     }
     tell(&t);

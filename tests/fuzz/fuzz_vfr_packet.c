@@ -109,6 +109,30 @@ static void check_guard(const struct vfr_packet *p, const u8 *frame, u32 have, u
                p->tuple.src.low == VFR_IP4(0).low);
 }
 
+/* Another one that is nearly the same: if it may follow, then it is what parsing says it is. */
+static void check_follower(const struct vfr_packet *p, const u8 *frame, u32 have, u8 request)
+{
+    const struct vfr_offload o = {.csum_blank = request & 1};
+    struct vfr_packet next = *p, parsed;
+    struct vfr_binding b;
+    u8 *copy = malloc(have);
+    u64 kept[VFR_KEPT];
+
+    bind(&b, p, 0);
+    memcpy(copy, frame, have);
+    vfr_packet_keep(kept, copy);
+    for (u32 k = 0; k < 3; k++)
+        copy[frame[have - 1 - k] % 64 % have] ^= frame[have - 4 - k];
+    repair(copy, have);
+    if (vfr_packet_follow(&next, kept, copy, have, p->len)) {
+        FUZZ_CHECK(parse(copy, have, p->len, &parsed) == VFR_R_OK && same(&next, &parsed));
+        FUZZ_CHECK(!vfr_offload_is_simple(&o, &next, copy, have) ||
+                   !vfr_offload_check(&o, &next, copy, have));
+        FUZZ_CHECK(!vfr_guard_is_plain(&b, p) || !vfr_guard_check(&b, &next, copy, have));
+    }
+    free(copy);
+}
+
 /* What is asked or told is in the packet. */
 static void check_talk(const struct vfr_packet *p, const u8 *frame, u32 have)
 {
@@ -180,6 +204,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_fields(&p, have);
         check_guard(&p, frame, have, data[0]);
         check_talk(&p, frame, have);
+        if (vfr_packet_may_lead(&p) && have >= 8 * VFR_KEPT)
+            check_follower(&p, frame, have, data[1]);
         check_offload(&p, frame, have, data[1]);
     }
     free(frame);

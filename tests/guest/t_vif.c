@@ -140,6 +140,88 @@ static void small_packet(void)
     is(front_drops(&a, VFR_R_NO_ROUTE), 0, "nothing dropped");
 }
 
+/* ---- trains: packets of one turn, each like the one before but for one thing ---- */
+
+#define CAR 256 /* bytes from one to the next */
+
+static u8 *car(unsigned i, u32 len)
+{
+    u8 *p = page + i * CAR;
+
+    front_udp(p, len, 1, 2);
+    p[19] = (u8)(i + 1); /* identification */
+    front_sum(p);
+    return p;
+}
+
+static void send_cars(unsigned nr)
+{
+    for (unsigned i = 0; i < nr; i++)
+        front_request(&a, page_ref, i * CAR, i == 1 ? 90 : 60, NETTXF_csum_blank);
+    front_push(&a);
+    while (front_answer(&a) != 99)
+        ;
+}
+
+/* The next one that came is this one, from the router to b. */
+static void car_comes(unsigned i, u32 len)
+{
+    const u8 *sent = page + i * CAR;
+    struct netif_rx_response *r;
+    u8 *got = page;
+
+    r = front_receive(&b, &got);
+    if (!ok(r != NULL, "car %u comes", i))
+        return;
+    is(r->status, (long)len, "car %u: its length", i);
+    is(got[5] << 8 | got[6], 2 << 8 | 2, "car %u: to b, by the router", i);
+    ok(!memcmp(got + 12, sent + 12, len - 12), "car %u: as it was sent", i);
+    front_push_buffers(&b, 1);
+}
+
+static void trains(void)
+{
+    const u64 ip = front_drops(&a, VFR_R_SPOOF_IP4), mac = front_drops(&a, VFR_R_SPOOF_MAC),
+              bad = front_drops(&a, VFR_R_BAD_IP), way = front_drops(&a, VFR_R_NO_ROUTE),
+              csum = front_drops(&a, VFR_R_CSUM_UNSUPP), cut = front_drops(&a, VFR_R_SHORT);
+    u8 *got = page, *p;
+
+    group("trains");
+    front_push_buffers(&b, 8);
+    car(0, 60);
+    car(1, 90);
+    p = car(2, 60);
+    p[29] = 9;
+    front_sum(p);
+    car(3, 60)[11] = 9;
+    car(4, 60)[24] ^= 1;
+    car(5, 60);
+    p = car(6, 60);
+    p[33] = 77;
+    front_sum(p);
+    car(7, 60)[39]--; /* shorter than what carries it: nobody makes such a checksum */
+    car(8, 60);
+    car(9, 60)[37] ^= 1; /* another flow */
+    p = car(10, 60);
+    p[17]++; /* longer than it is */
+    front_sum(p);
+    car(11, 60);
+    send_cars(12);
+    car_comes(0, 60);
+    car_comes(1, 90);
+    car_comes(5, 60);
+    car_comes(8, 60);
+    car_comes(9, 60);
+    car_comes(11, 60);
+    ok(!front_receive(&b, &got), "no other one");
+    is(front_drops(&a, VFR_R_SPOOF_IP4), ip + 1, "in another's name");
+    is(front_drops(&a, VFR_R_SPOOF_MAC), mac + 1, "with another's Ethernet address");
+    is(front_drops(&a, VFR_R_BAD_IP), bad + 1, "with a wrong checksum");
+    is(front_drops(&a, VFR_R_SHORT), cut + 1, "with a part missing");
+    is(front_drops(&a, VFR_R_NO_ROUTE), way + 1, "to nobody");
+    is(front_drops(&a, VFR_R_CSUM_UNSUPP), csum + 1, "with a length that has no checksum");
+}
+
 static void large_packet(void)
 {
     u8 *second = page_alloc(), *got = page;
@@ -463,6 +545,7 @@ void test_vif(void)
     elsewhere();
     liars();
     verdicts();
+    trains();
     bad_requests();
     bad_buffers();
     wild_rings();

@@ -634,6 +634,79 @@ static void short_snapshots(void **state)
         assert_int_equal(frame_parse_some(&f, have, &p), have < 86 ? VFR_R_SHORT : VFR_R_OK);
 }
 
+/* ---- trains ---- */
+
+/* Whether what is in 'f' now follows 'leader', of which 'kept' is kept; then parsing says the same. */
+static bool follows(const struct vfr_packet *leader, const u64 kept[VFR_KEPT])
+{
+    const u32 have = MIN(f.len, VFR_SNAPSHOT);
+    struct vfr_packet next = *leader, changed;
+    u8 *copy = malloc(have);
+    bool yes;
+
+    memcpy(copy, f.b, have);
+    yes = vfr_packet_follow(&next, kept, copy, have, f.len);
+    free(copy);
+    if (!yes)
+        return false;
+    expect(VFR_R_OK);
+    assert_memory_equal(&next.tuple, &p.tuple, sizeof(p.tuple));
+    assert_true(vfr_packet_may_lead(&p));
+    changed = *leader;
+    changed.len = p.len;
+    changed.l3_len = p.l3_len;
+    changed.frag_id = p.frag_id;
+    changed.tcp_flags = p.tcp_flags;
+    assert_memory_equal(&next, &changed, sizeof(next));
+    assert_true(changed.flags == p.flags && changed.ttl == p.ttl && changed.dscp == p.dscp);
+    assert_true(changed.eth_src == p.eth_src && changed.eth_dst == p.eth_dst);
+    assert_int_equal(changed.class, p.class);
+    assert_int_equal(changed.l4_offset, p.l4_offset);
+    return true;
+}
+
+/* Each bit that another may have different, and each that it may not. */
+static void train(u32 followers)
+{
+    struct vfr_packet leader;
+    u64 kept[VFR_KEPT];
+    u32 found = 0;
+
+    expect(VFR_R_OK);
+    leader = p;
+    assert_true(vfr_packet_may_lead(&leader));
+    vfr_packet_keep(kept, f.b);
+    assert_true(follows(&leader, kept));
+    for (u32 bit = 0; bit < 60 * 8; bit++) {
+        f.b[bit / 8] ^= (u8)(1 << bit % 8);
+        assert_true(bit / 8 < 14 || bit / 8 >= 34 || !follows(&leader, kept));
+        frame_resum(&f);
+        if (follows(&leader, kept)) {
+            assert_true(bit / 8 >= 38 || (bit / 8 >= 16 && bit / 8 < 20) || bit / 8 == 24 ||
+                        bit / 8 == 25);
+            found++;
+        }
+        f.b[bit / 8] ^= (u8)(1 << bit % 8);
+        frame_resum(&f);
+    }
+    assert_int_equal(found, followers);
+    f.len--;
+    assert_false(follows(&leader, kept));
+}
+
+static void trains(void **state)
+{
+    udp4(30);
+    train(194);
+    frame_ip4(&f, GUEST_IP, PEER_IP, PROTO_TCP);
+    frame_tcp(&f, 4100, 443, TCP_ACK, 30);
+    frame_finish(&f);
+    train(207);
+    tcp6(10);
+    expect(VFR_R_OK);
+    assert_false(vfr_packet_may_lead(&p));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -646,6 +719,7 @@ int main(void)
         cmocka_unit_test(refused_ip6), cmocka_unit_test(icmp_queries),
         cmocka_unit_test(errors_ip4),  cmocka_unit_test(errors_ip6),
         cmocka_unit_test(arp),         cmocka_unit_test(short_snapshots),
+        cmocka_unit_test(trains),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
