@@ -14,7 +14,7 @@ TOOLS = machine.SCRATCH / "tools.sqfs"
 PEER, PEER6 = "192.0.2.254", "fd00:2::fe"
 ROUTER, ROUTER_MAC = "169.254.0.1", "02:53:45:52:41:49"
 RULES = """default drop
-iperf: pass from any to any port 5201 proto {tcp, udp}
+iperf: pass from any to any port {5201, 5202, 5203, 5204} proto {tcp, udp}
 mark:  pass from domains to any port 7100 proto {tcp, udp} dscp 46
 open:  pass from any to any port {7000, 7001} proto tcp
 open2: pass from any to any port 7003 proto udp
