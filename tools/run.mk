@@ -176,8 +176,17 @@ $(SYSTEM)/kernels.sqfs: $(B)/kernel/mach.gz $(OTHER_KERNELS:%=$(B)/kernel/%/vmli
 	@mkdir -p $(@D)
 	tests/system/make-kernels $@ $< $(OTHER_KERNELS:%=$(B)/kernel/%)
 
+# Tools that operators of routers use, for guests and for a neighbour on the wire
+$(SYSTEM)/tools.tar: tests/system/router-packages | packages-run
+	tools/make-base $< $@
+
+$(SYSTEM)/tools.sqfs: $(SYSTEM)/tools.tar $(B)/kernel/bookworm/vmlinuz tests/system/make-tools tools/dom0/functions \
+                      tools/make-initramfs tests/system/domu/init tests/system/tools/malformed.py
+	tests/system/make-tools $< $(B)/kernel/bookworm $@
+
 # What only tests that are named want
-NAMED_NEEDS := $(if $(filter other_kernels,$(T)),$(SYSTEM)/root.img $(SYSTEM)/kernels.sqfs) \
+NAMED_NEEDS := $(if $(filter router_tools router_smp,$(T)),$(SYSTEM)/tools.sqfs) \
+               $(if $(filter other_kernels,$(T)),$(SYSTEM)/root.img $(SYSTEM)/kernels.sqfs) \
                $(if $(filter libvirt ganeti,$(T)),$(SYSTEM)/root.img) \
                $(if $(filter many_domains thousand_domains,$(T)),$(SYSTEM)/many.sqfs)
 

@@ -345,6 +345,7 @@ void test_vif_bench(void);
 void test_vif_policy(void);
 void test_vif_log(void);
 void test_vif_shape(void);
+void test_vif_soak(void);
 void test_grants(void);
 void test_grants2(void);
 void test_save(void);

@@ -44,6 +44,7 @@ static const struct {
     {"vif-policy", test_vif_policy},
     {"vif-log", test_vif_log},
     {"vif-shape", test_vif_shape},
+    {"vif-soak", test_vif_soak},
     {"grants", test_grants},
     {"grants2", test_grants2},
     {"save", test_save},
