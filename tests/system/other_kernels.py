@@ -128,4 +128,9 @@ def test_quiet():
     t.power_off()
 
 
-machine.main()
+try:
+    machine.main()
+finally:
+    # Only the last test ends the machine, and who names tests may leave it out.
+    for t in booted:
+        t.close()
