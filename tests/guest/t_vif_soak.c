@@ -14,6 +14,8 @@
 #define PEER    IP4(198, 51, 100, 7)
 #define REST    130UL /* seconds, in which leases and pieces end */
 #define FRONTS  3
+#define STAY                                                                                   \
+    4 /* pages: what grows with the most that there was at once; no more in 96 rounds than in 24 */
 
 static struct front fronts[FRONTS]; /* a, b, the wire's */
 static u8 *page;
@@ -197,7 +199,7 @@ static unsigned grants_in_use(void)
 void test_vif_soak(void)
 {
     const u64 rounds = option_number("rounds", ROUNDS), seed = option_number("seed", 1);
-    unsigned refused = 0, pins = 0, leases = 0, quotas = 0, lost = 0;
+    unsigned refused = 0, pins = 0, leases = 0, quotas = 0;
     u64 before = 0, arrived = 0, fewest = ~0UL;
 
     page = front_begin(&page_ref);
@@ -227,13 +229,13 @@ void test_vif_soak(void)
         /* In the first two rounds tables come into being that stay. */
         if (n == 1)
             before = free_pages();
-        lost += n > 1 && free_pages() != before;
     }
     is(refused, 0, "%lu rounds: nothing is refused", rounds);
     ok(fewest > PACKETS / 20, "packets arrive in each: %lu at least", fewest);
     is(pins, 0, "no grant is in use when interfaces have gone");
     is(leases, 0, "no lease is left");
     is(quotas, 0, "no flow is left");
-    is(lost, 0, "no memory is missing: %lu pages free", free_pages());
+    ok(free_pages() + STAY >= before, "no memory is missing: %lu pages free, %lu before",
+       free_pages(), before);
     note("seed %lu, %lu rounds, %lu arrived, digest %lx", seed, rounds, arrived, digest);
 }
