@@ -14,12 +14,16 @@ class Store:
     def write(self, path, value):
         self.xs.write("", path, value)
 
-    def write_all(self, path, values):
-        """At once, below the path; again if somebody else has written there meanwhile."""
+    def write_all(self, path, values, there=None):
+        """
+        At once, below the path; again if somebody else has written there meanwhile. Nothing if the key 'there'
+        is not below it: what the toolstack has removed does not come back.
+        """
         ended = False
         while not ended:
             t = self.xs.transaction_start()
-            for key, value in values.items():
+            gone = there and self.xs.read(t, f"{path}/{there}") is None
+            for key, value in () if gone else values.items():
                 self.xs.write(t, f"{path}/{key}", value)
             ended = self.xs.transaction_end(t)
 

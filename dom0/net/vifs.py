@@ -6,8 +6,12 @@ the router connects and disconnects (hypercall.Router); the policy tells an inte
 (policy.Policy). None of them is touched but through these.
 
 Interfaces are ours whose 'script' is vif-vfr. The kernel's xen-netback may be loaded and serve the
-others: it would take ours, too, so each is taken from it before the front end may connect. That it is
-loaded first makes sure of it: when it is loaded it takes all that is there.
+others: it takes ours, too, and each is taken from it again. That it is loaded first makes sure of it:
+when it is loaded it takes all that is there. A front end that is up already, in a guest that gets one
+interface more, may have come to terms with it by then: the rings say how far, and the router goes on.
+
+A guest's interface is connected only when its script has run, as netback does it: the toolstack starts
+that when it sees the state in which the back end waits, and would miss a short one.
 """
 
 import contextlib
@@ -94,12 +98,12 @@ def load_netback():
     subprocess.run(["modprobe", "-q", "xen-netback"], check=False)
 
 
-def take_from_netback(store, name, front):
+def take_from_netback(store, name, front, patience=NETBACK_PATIENCE):
     """
     The driver keeps its hands off from then on. Not when the front end has no state: then the kernel removes the
-    device, and that and the driver's going wait for each other.
+    device, and that and the driver's going wait for each other. No patience: it had taken what it wanted.
     """
-    until = time.monotonic() + NETBACK_PATIENCE
+    until = time.monotonic() + patience
     while NETBACK.exists() and store.read(f"{front}/state"):
         if (NETBACK / name).exists():
             with contextlib.suppress(OSError):  # the interface is going just now
@@ -134,9 +138,12 @@ class Backend:
     def state(self):
         return number(self.store, f"{self.path}/state")
 
+    def write(self, **values):
+        self.store.write_all(self.path, {key: str(value) for key, value in values.items()}, there="state")
+
     def set_state(self, state):
         if self.state() != state:
-            self.store.write(f"{self.path}/state", str(state))
+            self.write(state=state)
 
     def step(self):
         """False: the interface is gone, and this object with it."""
@@ -149,8 +156,10 @@ class Backend:
                 self.disconnect()
                 self.offer()
         elif front in (INITIALISED, CONNECTED) and ours in (INIT, INIT_WAIT, CONNECTED):
-            self.connect()
-            self.follow_rate()
+            self.claim()
+            if self.is_plugged():
+                self.connect()
+                self.follow_rate()
         elif front == CLOSING and ours != CLOSED:
             self.disconnect()
             self.set_state(CLOSING)
@@ -160,12 +169,22 @@ class Backend:
         return True
 
     def offer(self):
-        if not self.offered and not self.own:
-            take_from_netback(self.store, f"vif-{self.domid}-{self.handle}", self.front)
-        self.offered = True
-        values = {key: str(value) for key, value in OFFERS.items()}
-        self.store.write_all(self.path, {**values, "router": "served"})  # the latter is what vif-vfr waits for
+        self.claim()
         self.set_state(INIT_WAIT)
+
+    def claim(self):
+        """From netback, unless the hypervisor has it; the front end is told what the router can take."""
+        if self.offered or self.index is not None:
+            return
+        if not self.own:
+            before = self.store.read(f"{self.path}/router") is not None
+            take_from_netback(self.store, f"vif-{self.domid}-{self.handle}", self.front,
+                              0 if before else NETBACK_PATIENCE)
+        self.offered = True
+        self.write(**OFFERS, router="served")  # the latter is what vif-vfr waits for
+
+    def is_plugged(self):
+        return self.own or self.index is not None or self.store.read(f"{self.path}/hotplug-status") == "connected"
 
     def connect(self):
         """Also after a restart: then the hypervisor has it already, or no longer."""
@@ -179,10 +198,9 @@ class Backend:
                 log.info("%r is interface %d of the router", self, self.index)
         except (BadFrontend, OSError, ValueError) as why:
             log.error("%r cannot be connected: %s", self, why)
-            self.store.write(f"{self.path}/error", str(why))
+            self.write(error=why)
             self.set_state(CLOSING)
             return
-        self.store.write(f"{self.path}/hotplug-status", "connected")
         self.set_state(CONNECTED)
 
     def follow_rate(self):

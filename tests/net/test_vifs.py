@@ -1,5 +1,8 @@
 """The back end's half of the handshake, over a xenstore of the test's own; and the operator's settings."""
 import ipaddress
+import pathlib
+import tempfile
+import time
 
 import rate
 import settings
@@ -19,8 +22,9 @@ class Store(dict):
     def write(self, path, value):
         self[path] = value
 
-    def write_all(self, path, values):
-        self.update({f"{path}/{key}": value for key, value in values.items()})
+    def write_all(self, path, values, there=None):
+        if not there or f"{path}/{there}" in self:
+            self.update({f"{path}/{key}": value for key, value in values.items()})
 
 
 class Router:
@@ -54,7 +58,7 @@ class Router:
 def world(**more):
     store, router = Store(), Router()
     back = {"frontend": FRONT, "state": "1", "mac": "00:16:3e:00:00:01", "ip": "192.0.2.1/shared",
-            "script": "/etc/xen/scripts/vif-vfr", **more}
+            "script": "/etc/xen/scripts/vif-vfr", "hotplug-status": "connected", **more}
     store.update({f"{BACK}/{key}": value for key, value in back.items()})
     store[f"{FRONT}/state"] = "1"
     return store, router, vifs.Backend(store, router, router, 3, 0)
@@ -78,7 +82,7 @@ def test_a_handshake():
     assert store[f"{BACK}/state"] == "2" and store[f"{BACK}/feature-rx-copy"] == "1"
     assert store[f"{BACK}/router"] == "served" and not router.up
     front(store, 4, **RINGS)
-    assert b.step() and store[f"{BACK}/state"] == "4" and store[f"{BACK}/hotplug-status"] == "connected"
+    assert b.step() and store[f"{BACK}/state"] == "4"
     vif, = router.up.values()
     assert (vif.kind, vif.queues) == (ROUTED, [(8, 9, 5, 6)])
     assert router.shared == [ipaddress.ip_address("192.0.2.1")]
@@ -88,6 +92,52 @@ def test_a_handshake():
     assert len(router.up) == 1
     del store[f"{BACK}/state"]
     assert not b.step() and not router.up
+
+
+class Netback:
+    """Where the kernel shows what its driver has."""
+
+    def __init__(self, folder):
+        self.folder, self.before = pathlib.Path(folder), vifs.NETBACK
+
+    def __enter__(self):
+        vifs.NETBACK = self.folder
+        return self
+
+    def __exit__(self, *exception):
+        vifs.NETBACK = self.before
+
+    def takes(self, name):
+        (self.folder / name).mkdir()
+
+    def loses(self):
+        unbind = self.folder / "unbind"
+        return unbind.read_text() if unbind.exists() else None
+
+
+def test_netback_is_first():
+    """The front end has already come to terms with it when the daemon looks."""
+    with tempfile.TemporaryDirectory() as folder, Netback(folder) as netback:
+        netback.takes("vif-3-0")
+        store, router, b = world(**{"state": "2", "hotplug-status": ""})
+        front(store, 4, **RINGS)
+        b.step()
+        assert netback.loses() == "vif-3-0" and store[f"{BACK}/router"] == "served"
+        assert not router.up and store[f"{BACK}/state"] == "2", "the toolstack has not seen that state yet"
+        store[f"{BACK}/hotplug-status"] = "connected"
+        b.step()
+        assert store[f"{BACK}/state"] == "4" and len(router.up) == 1
+
+
+def test_nobody_waits_for_netback_twice():
+    with tempfile.TemporaryDirectory() as folder, Netback(folder) as netback:
+        store, router, b = world(router="served")
+        start = time.monotonic()
+        b.step()
+        assert netback.loses() is None and time.monotonic() - start < vifs.NETBACK_PATIENCE / 2
+        front(store, 4, **RINGS)
+        b.step()
+        assert len(router.up) == 1
 
 
 def test_a_front_end_that_begins_anew():
@@ -130,6 +180,9 @@ class Disturbed:
         self.open[str(self.ended)] = {}
         return str(self.ended)
 
+    def read(self, _transaction, path):
+        return self.values.get(path)
+
     def write(self, transaction, path, value):
         self.open[transaction][path] = value
 
@@ -145,6 +198,15 @@ def test_what_somebody_disturbs_is_written_again():
     disturbed = Disturbed()
     store.Store(disturbed).write_all("/a", {"b": "1", "c": "2"})
     assert disturbed.values == {"/a/b": "1", "/a/c": "2"}
+
+
+def test_what_is_gone_does_not_come_back():
+    disturbed = Disturbed()
+    at = store.Store(disturbed)
+    at.write_all("/a", {"state": "1"})
+    for path in "/a", "/b":
+        at.write_all(path, {"state": "6"}, there="state")
+    assert disturbed.values == {"/a/state": "6"}
 
 
 def test_nonsense_is_refused():
