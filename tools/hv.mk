@@ -42,7 +42,7 @@ HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd
           multicall sched segments table traps)
 hv_opt = $(if $(filter $(HV_HOT),$(1)),-O2,-Os)
 
-$(B)/hv/%.o: hv/%.c
+$(B)/hv/%.o: hv/%.c tools/hv.mk
 	@mkdir -p $(@D)
 	@echo '  CC      $<'
 	$(Q)$(CC) $(call hv_opt,$*) $(if $(filter $@,$(HV_STAY_OBJ)),-flto) $(HV_CFLAGS) $(HV_GCCFLAGS) $(HV_CPPFLAGS) -c $< -o $@
