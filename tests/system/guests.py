@@ -523,10 +523,11 @@ def many(t):
 # -- Leaving and coming back
 
 
-# A guest that can tell whether anything was lost: a counter in memory, files with checksums.
+# A guest that can tell whether anything was lost: a counter in memory, which is there whole whenever
+# somebody looks, files with checksums.
 WORK = (
     "dd if=/dev/urandom of=/tmp/a bs=1M count=2 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
-    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 200000; done) &"
+    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; usleep 200000; done) &"
 )
 
 
