@@ -19,7 +19,7 @@ CPU = toolstack.STOCK_CPU
 DATA = "sha256sum < /mnt/data.img"
 WORK = (
     "dd if=/dev/urandom of=/tmp/a bs=1M count=2 2> /dev/null; sha256sum /tmp/a > /tmp/sums;"
-    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/count; usleep 200000; done) &"
+    "(i=0; while true; do i=$((i + 1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; usleep 200000; done) &"
 )
 SETTINGS = "'vcpus=2' 'memory=96' 'disk=[\"/mnt/data.img,raw,xvda,r\"]'"
 
