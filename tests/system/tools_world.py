@@ -9,6 +9,7 @@ import json
 
 import machine
 import toolstack
+import world
 
 TOOLS = machine.SCRATCH / "tools.sqfs"
 PEER, PEER6 = "192.0.2.254", "fd00:2::fe"
@@ -35,7 +36,7 @@ def mount(device, at):
     return (f"mkdir -p {at}; mount -t squashfs -o ro {device} {at}; for d in proc sys dev tmp; do mount -o bind /$d {at}/$d; done")
 
 
-class World:
+class World(world.Steps):
     def __init__(self, cpus=1):
         drive = f"if=none,id=tools,format=raw,readonly=on,file={TOOLS}"
         self.t = toolstack.Toolstack("serai", cpus=cpus, devices=["-drive", drive, "-device", "virtio-blk-pci,drive=tools"])
@@ -94,14 +95,3 @@ class World:
         came = said["end"]["sum_received"]
         self.t.expect(f"{came['bytes']} of {size} bytes have come from {source}", came["bytes"] >= size)
         return came["bytes"], came["seconds"]
-
-    def run(self, *steps):
-        try:
-            for step in steps:
-                step(self)
-            self.t.power_off()
-        except machine.Failure:
-            print(self.t.run("cat /run/netd.log; serai net show; serai net rule show; ip -br addr; dmesg | tail -5")[1])
-            raise
-        finally:
-            self.t.close()

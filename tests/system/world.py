@@ -18,7 +18,26 @@ SCRIPT = ("[ $1 = bound ] || exit 0; ip addr add $ip/32 dev eth0; ip route add $
           "p=$((0x$(echo $opt159 | cut -c5-8))); echo $p $((p + 4095)) > /proc/sys/net/ipv4/ip_local_port_range")
 
 
-class World:
+class Steps:
+    """A test's steps, each a function of the world that it happens in; 't' is that one's toolstack."""
+
+    def run(self, *steps):
+        try:
+            for step in steps:
+                step(self)
+            self.t.power_off()
+        except machine.Failure:
+            print(self.t.run("cat /run/netd.log; serai net show; serai net rule show; serai net lease list; "
+                             "ip -br addr; dmesg | tail -5")[1])
+            raise
+        finally:
+            self.close()
+
+    def close(self):
+        self.t.close()
+
+
+class World(Steps):
     def __init__(self, uplink="bridge xenbr0"):
         self.data = os.urandom(1 << 20)
         self.sum = hashlib.sha256(self.data).hexdigest()
@@ -65,14 +84,6 @@ class World:
         self.t.until(f"/mnt/ask {name} 'test -e /tmp/sum'", 180)
         self.t.expect(f"{name} has got something else", self.sum in self.t.ask("cat /tmp/sum", name))
 
-    def run(self, *steps):
-        try:
-            for step in steps:
-                step(self)
-            self.t.power_off()
-        except machine.Failure:
-            print(self.t.run("cat /run/netd.log; serai net show; serai net rule show; serai net lease list; ip -br addr")[1])
-            raise
-        finally:
-            self.server.shutdown()
-            self.t.close()
+    def close(self):
+        self.server.shutdown()
+        super().close()
