@@ -56,6 +56,14 @@ int mem_get(const char *text, struct serai_memory *m)
     return failed("there is no domain %lu. 'serai mem list' shows those there are.", domid);
 }
 
+int mem_get_one(int argc, char **argv, struct serai_memory *m)
+{
+    if (argc != 2)
+        return misused(argc < 2 ? "which domain? Its number or name is missing"
+                                : "one domain at a time");
+    return mem_get(argv[1], m);
+}
+
 const char *mem_target(char buf[STORE_TARGET_SIZE], uint64_t pages)
 {
     snprintf(buf, STORE_TARGET_SIZE, "%llu", (unsigned long long)pages * PAGE_KIB);

@@ -16,6 +16,8 @@ extern const struct command command_mem_list, command_mem_show, command_mem_set,
 
 /* The domain with this number or name: DONE and *m, or what failed() or misused() gave. */
 int mem_get(const char *text, struct serai_memory *m);
+/* The same for a command that takes one domain and nothing else. */
+int mem_get_one(int argc, char **argv, struct serai_memory *m);
 /* The first domain from 'domid' on; false: there is none. */
 bool mem_find(unsigned int domid, struct serai_memory *m);
 /* The same again; it may have gone meanwhile. */

@@ -20,10 +20,7 @@ static int run(int argc, char **argv)
     uint64_t before;
     int rc;
 
-    if (argc != 2)
-        return misused(argc < 2 ? "which domain? Its number or name is missing"
-                                : "one domain at a time");
-    rc = mem_get(argv[1], &m);
+    rc = mem_get_one(argc, argv, &m);
     if (rc)
         return rc;
     before = m.pages_start;

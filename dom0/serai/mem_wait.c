@@ -86,10 +86,7 @@ static int run(int argc, char **argv)
     struct serai_memory m;
     int rc;
 
-    if (argc != 2)
-        return misused(argc < 2 ? "which domain? Its number or name is missing"
-                                : "one domain at a time");
-    rc = mem_get(argv[1], &m);
+    rc = mem_get_one(argc, argv, &m);
     if (rc)
         return rc;
     if (m.state == SERAI_MEMORY_NONE)

@@ -20,6 +20,7 @@
 #include <setjmp.h>
 #include <time.h>
 
+#include "coroutine.h"
 #include "explorer_world.h"
 
 #ifndef BOUND
@@ -29,15 +30,6 @@
 /* ---- coroutines: a stack each; what is not on it is in struct state ---- */
 
 #define STACK_SIZE 4096
-
-void explorer_switch(void **save, void *load);
-asm(".text\n"
-    "explorer_switch:\n"
-    "  push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
-    "  mov %rsp, (%rdi)\n"
-    "  mov %rsi, %rsp\n"
-    "  pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp\n"
-    "  ret\n");
 
 enum phase {
     IN_GUEST, /* or idle; interrupts are on */
@@ -63,7 +55,7 @@ static void *explorer_sp;
 static void leave(enum phase phase)
 {
     co[me].phase = (u8)phase;
-    explorer_switch(&co[me].sp, explorer_sp);
+    coroutine_switch(&co[me].sp, explorer_sp);
 }
 
 void give_way(void)
@@ -98,13 +90,9 @@ static void body(void)
 /* A stack without traces of what it was used for: the next operation begins on it. */
 static void prepare(unsigned c, u8 left)
 {
-    void **top = (void **)(stacks[c] + STACK_SIZE);
-
     memset(stacks[c], 0, STACK_SIZE);
-    *--top = NULL; /* alignment at entry */
-    *--top = (void *)body;
-    top -= 6; /* registers */
-    co[c] = (struct coroutine){.sp = top, .left = left, .phase = IN_GUEST};
+    co[c] = (struct coroutine){
+        .sp = coroutine_begin(stacks[c] + STACK_SIZE, body), .left = left, .phase = IN_GUEST};
 }
 
 /* ---- states ---- */
@@ -282,7 +270,7 @@ static void run(unsigned c)
     me = c;
     memset(no_counters, 0, sizeof(no_counters)); /* a copy may stay on a stack */
     in_coroutine = true;
-    explorer_switch(&explorer_sp, co[c].sp);
+    coroutine_switch(&explorer_sp, co[c].sp);
     in_coroutine = false;
     if (broken)
         longjmp(found, 1);

@@ -353,6 +353,23 @@ static struct sim_unit *c2_candidate(struct sim *s, unsigned cpu, struct sim_uni
     return best;
 }
 
+/* The CPU's unit is 'next' from now on; 'stay' is the one before if it would go on. */
+static void hand_over(struct sim *s, unsigned cpu, struct sim_unit *next,
+                      const struct sim_unit *stay)
+{
+    struct rival *r = rival(s);
+    struct sim_unit *prev = r->cur[cpu];
+
+    r->cur[cpu] = next;
+    if (!prev || next == prev)
+        return;
+    ru(s, prev)->running = false;
+    if (stay)
+        set_queued(s, prev, true);
+    else
+        load_track(s, &r->q[r->q_of[cpu]], -1);
+}
+
 static struct sim_unit *c2_pick(struct sim *s, unsigned cpu, ns_t *until, cpuset_t *kick)
 {
     struct rival *r = rival(s);
@@ -376,14 +393,7 @@ static struct sim_unit *c2_pick(struct sim *s, unsigned cpu, ns_t *until, cpuset
         c2_reset(s, r->q_of[cpu]);
         c2_balance(s, q, kick);
     }
-    if (prev && next != prev) {
-        ru(s, prev)->running = false;
-        if (stay)
-            set_queued(s, prev, true);
-        else
-            load_track(s, q, -1);
-    }
-    r->cur[cpu] = next;
+    hand_over(s, cpu, next, stay);
     if (!next)
         return NULL;
     if (next != prev) {
@@ -524,14 +534,7 @@ static struct sim_unit *c1_pick(struct sim *s, unsigned cpu, ns_t *until, cpuset
     }
     if (stay)
         ru(s, stay)->yielded = false;
-    if (prev && next != prev) {
-        ru(s, prev)->running = false;
-        if (stay)
-            set_queued(s, prev, true);
-        else
-            load_track(s, q, -1);
-    }
-    r->cur[cpu] = next;
+    hand_over(s, cpu, next, stay);
     if (!next)
         return NULL;
     if (next != prev) {

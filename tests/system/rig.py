@@ -4,11 +4,10 @@ size, another root disk, a disk of its own at /mnt, QEMU counting instructions.
 
 import json
 import os
-import socket
 
 import machine
 import toolstack
-from machine import CPU, SCRATCH, Failure, Machine
+from machine import CPU, SCRATCH
 
 # SERAI=stock names Debian's Xen, for comparison.
 SYSTEM = os.environ.get("SERAI", "serai")
@@ -31,25 +30,12 @@ class Rig(toolstack.Toolstack):
             serai=toolstack.hypervisor("stock" if NAME == "stock" else machine.SERAI),
         )
         root = root or machine.DOM0 / "root.img"
-        devices = ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={root}"]
-        devices += ["-device", "virtio-blk-pci,drive=root"]
-        devices += ["-drive", f"if=none,id=disk,format=raw,readonly=on,file={disk or toolstack.DOMU}"]
-        devices += ["-device", "virtio-blk-pci,drive=disk"]
-        # See toolstack.py: a way in that loses nothing.
-        way = SCRATCH / f"{label}.socket"
-        devices += ["-device", "virtio-serial-pci", "-chardev"]
-        devices += [f"socket,id=way,path={way},server=on,wait=off", "-device", "virtserialport,chardev=way"]
-        way.unlink(missing_ok=True)
+        disks = ["-drive", f"if=none,id=root,format=raw,snapshot=on,file={root}"]
+        disks += ["-device", "virtio-blk-pci,drive=root"]
+        disks += ["-drive", f"if=none,id=disk,format=raw,readonly=on,file={disk or toolstack.DOMU}"]
+        disks += ["-device", "virtio-blk-pci,drive=disk"]
         cpu = cpu or (toolstack.STOCK_CPU if NAME == "stock" else CPU)
-        self.m = Machine(label, loader, *devices, *more, memory=memory, cpus=cpus, cpu=cpu)
-        self.way = socket.socket(socket.AF_UNIX)
-        self.said = ""
-        try:
-            self.way.connect(str(way))
-            self.prepare()
-        except Failure:
-            self.close()
-            raise
+        self.start(label, loader, disks, more, memory=memory, cpus=cpus, cpu=cpu)
 
     def __enter__(self):
         return self

@@ -98,14 +98,17 @@ class Toolstack:
         cpu = cpu or (STOCK_CPU if name == "stock" else machine.CPU)
         # Two tests may run at a time.
         label = f"{pathlib.Path(sys.argv[0]).stem}-{pathlib.Path(name).name}"
+        self.start(label, loader, [*machine.root_disk(), *domu], devices, memory="2G", cpus=cpus, cpu=cpu)
+
+    def start(self, label, loader, disks, devices, **options):
+        """Boots a machine until the daemons run; 'options' are Machine's."""
         # Commands go through a port of their own: a hypervisor's serial line has no flow control,
         # and what it logs itself would be between the lines.
         way = SCRATCH / f"{label}.socket"
         port = ["-device", "virtio-serial-pci", "-chardev", f"socket,id=way,path={way},server=on,wait=off"]
         port += ["-device", "virtserialport,chardev=way"]
         way.unlink(missing_ok=True)
-        devices = [*machine.root_disk(), *domu, *port, *devices]
-        self.m = Machine(label, loader, *devices, memory="2G", cpus=cpus, cpu=cpu)
+        self.m = Machine(label, loader, *disks, *port, *devices, **options)
         self.way = socket.socket(socket.AF_UNIX)
         self.said = ""
         try:
