@@ -49,6 +49,17 @@ static bool take_back(struct domain *d, mfn_t mfn)
     return true;
 }
 
+void frames_assign(struct domain *d, mfn_t first, u64 n)
+{
+    const u64 ref = REF_OWNER(d->id) | REF_ALLOCATED | 1;
+    struct frame *f = &frames[first.n];
+
+    for (u64 b = first.n / BLOCK_FRAMES; b * BLOCK_FRAMES < first.n + n; b++)
+        frame_note_block(d, b);
+    for (const struct frame *end = f + n; f < end; f++)
+        __atomic_store_n(&f->ref, ref, __ATOMIC_RELEASE);
+}
+
 void frames_unpin(struct domain *d, u64 first, u64 end)
 {
     for (u64 i = first; i < end; i++)
