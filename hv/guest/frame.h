@@ -50,6 +50,25 @@ static inline void frame_put(mfn_t mfn)
 }
 
 /*
+ * The first writable use of a frame below max_mfn that was not in use as something else before: its
+ * reference is taken, nothing has to be flushed or looked at. False: it is not that simple, nothing is done.
+ */
+static must_inline must_check bool frame_write_first(u16 owner, mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+
+    if (typ_take(typ, TYPE_WRITABLE, &next) != TAKE_NEW || !(next & TYP_VALID) ||
+        !frame_get(owner, mfn))
+        return false;
+    if (likely(__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                           __ATOMIC_RELAXED)))
+        return true;
+    frame_put(mfn);
+    return false;
+}
+
+/*
  * First use, a change of type, contention. -XEN_EINVAL: another domain's, or in use as another
  * type; else what its validation says.
  */
