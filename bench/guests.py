@@ -9,6 +9,8 @@ TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOP / "tests" / "system"), str(TOP / "bench")]
 os.environ.setdefault("CPU", "max,smap=off,smep=off,erms=off,fsrm=off")
 os.environ.setdefault("BENCH_KERNEL", str(TOP / "build" / "kernel" / "bookworm" / "vmlinuz"))
+os.environ.setdefault("BENCH_MODULES", str(next(
+    (pathlib.Path(os.environ["BENCH_KERNEL"]).parent / "root" / "lib" / "modules").iterdir())))
 import machine  # noqa: E402
 import machines  # noqa: E402
 
@@ -25,8 +27,6 @@ on_crash = "destroy"
 
 
 def module(name):
-    base = pathlib.Path(os.environ["BENCH_KERNEL"]).parent / "root" / "lib" / "modules"
-    os.environ.setdefault("BENCH_MODULES", str(next(base.iterdir())))
     return (name + ".ko", 0o100644, machines.kernel_module(name))
 
 

@@ -141,12 +141,12 @@ $(SYSTEM)/cycles: tests/system/tools/cycles.c | packages-run
 	@echo '  CC      $@'
 	$(Q)$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< -lxenlight -lxentoollog
 
-$(B)/guest/pv.elf: $(wildcard tests/guest/*.[chS])
+$(B)/guest/idle.elf: $(wildcard tests/guest/*.[chS] tests/guest/idle/*.c)
 	$(MAKE) -s -f tests/guest/guests.mk B=$(B)
 
-$(SYSTEM)/many.sqfs: $(B)/guest/pv.elf $(SYSTEM)/cycles tests/system/tools/mini.cfg
+$(SYSTEM)/many.sqfs: $(B)/guest/idle.elf $(SYSTEM)/cycles tests/system/tools/mini.cfg
 	rm -rf $(SYSTEM)/many && mkdir $(SYSTEM)/many
-	strip -o $(SYSTEM)/many/pv.elf $<
+	strip -o $(SYSTEM)/many/idle.elf $<
 	cp $(filter-out $<,$^) $(SYSTEM)/many/
 	mksquashfs $(SYSTEM)/many $@ -quiet -no-progress -all-root -noappend -comp gzip
 

@@ -76,6 +76,14 @@ static u32 find_block(const struct buddy *b, unsigned zone, unsigned order, u64 
     return BUDDY_NONE;
 }
 
+static void fill(struct buddy *b, u32 mfn, unsigned order, u64 ref)
+{
+    struct frame *f = &b->frames[mfn];
+
+    for (const struct frame *end = f + BIT(order); f < end; f++)
+        *f = (struct frame){.ref = ref};
+}
+
 static u32 alloc_in(struct buddy *b, unsigned zone, unsigned order, u64 limit)
 {
     for (unsigned o = order; o <= BUDDY_MAX_ORDER; o++) {
@@ -89,8 +97,7 @@ static u32 alloc_in(struct buddy *b, unsigned zone, unsigned order, u64 limit)
             o--;
             link_block(b, mfn + (u32)BIT(o), o);
         }
-        for (u64 i = 0; i < BIT(order); i++)
-            b->frames[mfn + i] = (struct frame){0, 0};
+        fill(b, mfn, order, 0);
         b->free -= BIT(order);
         return mfn;
     }
@@ -113,8 +120,7 @@ u32 buddy_alloc(struct buddy *b, unsigned order, u64 limit)
 void buddy_free(struct buddy *b, u32 mfn, unsigned order)
 {
     b->free += BIT(order);
-    for (u64 i = 0; i < BIT(order); i++)
-        b->frames[mfn + i] = (struct frame){.ref = b->free_word};
+    fill(b, mfn, order, b->free_word);
 
     while (order < BUDDY_MAX_ORDER) {
         u32 other = mfn ^ (u32)BIT(order);

@@ -39,6 +39,8 @@ int frame_type_get_slow(u16 owner, mfn_t mfn, enum frame_type t)
     u64 old;
     int rc;
 
+    if (t == TYPE_WRITABLE && frame_write_first(owner, mfn))
+        return 0;
     if (!frame_get(owner, mfn))
         return -XEN_EINVAL;
     /* The hypervisor writes such a page itself: it must never become a table. */

@@ -50,6 +50,25 @@ static inline void frame_put(mfn_t mfn)
 }
 
 /*
+ * The first writable use of a frame below max_mfn that was not in use as something else before: its
+ * reference is taken, nothing has to be flushed or looked at. False: it is not that simple, nothing is done.
+ */
+static must_inline must_check bool frame_write_first(u16 owner, mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 typ = __atomic_load_n(&f->typ, __ATOMIC_RELAXED), next;
+
+    if (typ_take(typ, TYPE_WRITABLE, &next) != TAKE_NEW || !(next & TYP_VALID) ||
+        !frame_get(owner, mfn))
+        return false;
+    if (likely(__atomic_compare_exchange_n(&f->typ, &typ, next, false, __ATOMIC_ACQUIRE,
+                                           __ATOMIC_RELAXED)))
+        return true;
+    frame_put(mfn);
+    return false;
+}
+
+/*
  * First use, a change of type, contention. -XEN_EINVAL: another domain's, or in use as another
  * type; else what its validation says.
  */
@@ -133,6 +152,13 @@ static inline enum frame_type frame_type_of(mfn_t mfn)
 int frame_pin(u16 owner, mfn_t mfn, enum frame_type t) must_check;
 int frame_unpin(u16 owner, mfn_t mfn) must_check;
 
+/* The domain has, or will have, frames of this block. */
+static inline void frame_note_block(struct domain *d, u64 block)
+{
+    if (!(__atomic_load_n(&d->blocks[block / 64], __ATOMIC_RELAXED) & BIT(block & 63)))
+        __atomic_or_fetch(&d->blocks[block / 64], BIT(block & 63), __ATOMIC_RELAXED);
+}
+
 /*
  * Gives a frame to a domain: one reference, the allocation's own. The type word stays: fresh
  * from the heap it is clear, and a frame that changes hands in place keeps its flush stamp, and
@@ -141,16 +167,16 @@ int frame_unpin(u16 owner, mfn_t mfn) must_check;
  */
 static inline void frame_assign(struct domain *d, mfn_t mfn, u64 flags)
 {
-    u64 block = mfn.n / BLOCK_FRAMES;
-
-    if (!(__atomic_load_n(&d->blocks[block / 64], __ATOMIC_RELAXED) & BIT(block & 63)))
-        __atomic_or_fetch(&d->blocks[block / 64], BIT(block & 63), __ATOMIC_RELAXED);
+    frame_note_block(d, mfn.n / BLOCK_FRAMES);
     if (flags & REF_SPECIAL)
         domain_hold(d);
     flags |= __atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED) & REF_SHARED;
     __atomic_store_n(&frames[mfn.n].ref, REF_OWNER(d->id) | REF_ALLOCATED | flags | 1,
                      __ATOMIC_RELEASE);
 }
+
+/* The same with 'n' frames that the heap gave just now. */
+void frames_assign(struct domain *d, mfn_t first, u64 n);
 
 /*
  * Takes the allocation's reference away, for giving the frame back. Only when nothing else uses

@@ -37,23 +37,43 @@ static void abandon(struct domain *d, mfn_t mfn)
 }
 
 /* A frame that is allocated and nothing else goes without ceremony: most of them. */
-static bool take_back(struct domain *d, mfn_t mfn)
+static must_inline bool take_back(struct frame *f, u64 unused)
 {
-    u64 ref = __atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED);
+    u64 ref = __atomic_load_n(&f->ref, __ATOMIC_RELAXED);
 
-    if ((ref & ~REF_SHARED) != (REF_OWNER(d->id) | REF_ALLOCATED | 1) ||
-        !__atomic_compare_exchange_n(&frames[mfn.n].ref, &ref, REF_OWNER(DOMID_XEN) | 1, false,
-                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return false;
-    m2p[mfn.n] = M2P_INVALID;
-    return true;
+    return (ref & ~REF_SHARED) == unused &&
+           __atomic_compare_exchange_n(&f->ref, &ref, REF_OWNER(DOMID_XEN) | 1, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Takes such frames back, from 'first' on; where the first one is that is something else. */
+static must_inline u64 take_back_run(const struct domain *d, u64 first, u64 end)
+{
+    const u64 unused = REF_OWNER(d->id) | REF_ALLOCATED | 1;
+    struct frame *f = &frames[first];
+    u64 *name = &m2p[first];
+
+    for (const u64 *stop = &m2p[end]; name < stop && take_back(f, unused); f++)
+        *name++ = M2P_INVALID;
+    return (u64)(name - m2p);
+}
+
+void frames_assign(struct domain *d, mfn_t first, u64 n)
+{
+    const u64 ref = REF_OWNER(d->id) | REF_ALLOCATED | 1;
+    struct frame *f = &frames[first.n];
+
+    for (u64 b = first.n / BLOCK_FRAMES; b * BLOCK_FRAMES < first.n + n; b++)
+        frame_note_block(d, b);
+    for (const struct frame *end = f + n; f < end; f++)
+        __atomic_store_n(&f->ref, ref, __ATOMIC_RELEASE);
 }
 
 void frames_unpin(struct domain *d, u64 first, u64 end)
 {
-    for (u64 i = first; i < end; i++)
-        if (frames[i].typ & TYP_PINNED && ref_owner(frames[i].ref) == d->id)
-            (void)!frame_unpin(d->id, MFN(i));
+    for (const struct frame *f = &frames[first], *stop = &frames[end]; f < stop; f++)
+        if (unlikely(f->typ & TYP_PINNED) && ref_owner(f->ref) == d->id)
+            (void)!frame_unpin(d->id, MFN((u64)(f - frames)));
 }
 
 void frames_abandon(struct domain *d, u64 first, u64 end)
@@ -61,8 +81,8 @@ void frames_abandon(struct domain *d, u64 first, u64 end)
     u64 freed = 0;
 
     for (u64 i = first, run; i < end; i++) {
-        for (run = i; i < end && take_back(d, MFN(i)); i++)
-            ;
+        run = i;
+        i = take_back_run(d, run, end);
         if (i > run)
             heap_add(run, i);
         freed += i - run;

@@ -133,8 +133,9 @@ static __noinline void l1_entry_put(u64 pte)
 /*
  * The usual L1 entry, a further use of some domain's RAM: taken and brought into hardware form,
  * its frame still to be noted as written. USE_NONE: it is not that simple, nothing is done.
+ * 'first': of a frame's first use instead, a writable one.
  */
-static must_inline enum use l1_usual_entry_try(u16 owner, bool foreign, u64 *pte)
+static must_inline enum use l1_usual_entry_try(u16 owner, bool foreign, u64 *pte, bool first)
 {
     const mfn_t mfn = pte_mfn(*pte);
     /* First of all: a mark of ours that the guest wrote must not count below. */
@@ -144,7 +145,9 @@ static must_inline enum use l1_usual_entry_try(u16 owner, bool foreign, u64 *pte
     if (unlikely(mfn.n >= max_mfn) || unlikely(adjusted & GPTE_CACHE) ||
         unlikely(owner >= DOMID_FIRST_RESERVED))
         return USE_NONE;
-    if (adjusted & GPTE_RW)
+    if (first)
+        use = adjusted & GPTE_RW && frame_write_first(owner, mfn) ? USE_TAKEN : USE_NONE;
+    else if (adjusted & GPTE_RW)
         use = frame_use_try(owner, mfn, TYPE_WRITABLE);
     else
         use = frame_get(owner, mfn) ? USE_TAKEN : USE_NONE;
@@ -159,7 +162,7 @@ static must_inline enum use l1_usual_entry_try(u16 owner, bool foreign, u64 *pte
 /* The same whole; false: nothing is done. */
 static must_inline bool l1_usual_entry_get(u16 owner, bool foreign, u64 *pte)
 {
-    const enum use use = l1_usual_entry_try(owner, foreign, pte);
+    const enum use use = l1_usual_entry_try(owner, foreign, pte, false);
 
     if (unlikely(use == USE_LOST))
         frame_type_put_slow(pte_mfn(*pte));
@@ -349,7 +352,8 @@ static void remove_marks(mfn_t mfn)
     }
 }
 
-void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
+/* Apart: the end of a last use that was no table's need not save its registers. */
+__noinline void mmu_devalidate_table(mfn_t mfn, enum frame_type t)
 {
     u64 parts = __atomic_fetch_and(&frames[mfn.n].ref, ~REF_PARTS, __ATOMIC_RELAXED);
     int level = t - TYPE_L1 + 1;
@@ -441,17 +445,18 @@ static __noinline __attribute__((cold)) bool take_back(u64 pte)
     return false;
 }
 
-bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
-{
-    enum use use;
+static bool set_first(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new);
 
-    if (unlikely(old & GPTE_P))
-        return false;
-    use = l1_usual_entry_try(target_owner, table_owner != target_owner, &new);
+static must_inline bool set_usual(u16 table_owner, u16 target_owner, u64 *slot, u64 old,
+                                  u64 new, bool first)
+{
+    const enum use use =
+        l1_usual_entry_try(target_owner, table_owner != target_owner, &new, first);
+
     if (unlikely(use == USE_LOST))
         return give_back(pte_mfn(new));
     if (unlikely(use == USE_NONE))
-        return false;
+        return !first && set_first(table_owner, target_owner, slot, old, new);
     if (unlikely(!__atomic_compare_exchange_n(slot, &old, new, false, __ATOMIC_ACQ_REL,
                                               __ATOMIC_RELAXED)))
         return take_back(new);
@@ -459,6 +464,17 @@ bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 n
     if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
         return finish_set_noted(table_owner, target_owner, slot, new);
     return true;
+}
+
+/* Apart, and done last: what a new guest's memory is mapped by has to cost other entries nothing. */
+static __noinline bool set_first(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+{
+    return set_usual(table_owner, target_owner, slot, old, new, true);
+}
+
+bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 new)
+{
+    return !(old & GPTE_P) && set_usual(table_owner, target_owner, slot, old, new, false);
 }
 
 bool mmu_clear_simply(u16 table_owner, u64 *slot, u64 old, u64 new)

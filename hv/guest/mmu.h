@@ -44,8 +44,8 @@ bool mmu_set_simply(u16 table_owner, u16 target_owner, u64 *slot, u64 old, u64 n
 bool mmu_clear_simply(u16 table_owner, u64 *slot, u64 old, u64 new) must_check;
 
 /*
- * The same in short where an L1 entry comes that is a further use of a domain's RAM, and none was,
- * or goes: what faults and unmapping need. The entry is still 'old'. False: it is not that simple,
+ * The same in short where an L1 entry comes that is a use of a domain's RAM, and none was, or goes:
+ * what faults, mapping and unmapping need. The entry is still 'old'. False: it is not that simple,
  * or was changed meanwhile; nothing is done, ask mmu_update_entry().
  */
 static must_inline must_check bool mmu_update_simply(u16 table_owner, u16 target_owner,

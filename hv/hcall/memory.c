@@ -139,8 +139,7 @@ static bool add_extent(struct domain *d, unsigned order, u64 limit, mfn_t *mfn)
         domain_sub_pages(d, size);
         return false;
     }
-    for (u64 k = 0; k < size; k++)
-        frame_assign(d, MFN(mfn->n + k), 0);
+    frames_assign(d, *mfn, size);
     return true;
 }
 
@@ -165,6 +164,18 @@ static void name_frames(const struct domain *d, mfn_t mfn, const u64 *pfns, u64 
         m2p[mfn.n + k] = pfns[k];
         frame_note_write(d->id, MFN(mfn.n + k));
     }
+}
+
+/* The same of an extent: the pages from 'pfn' on, or M2P_INVALID: none, any of them. */
+static void name_extent(const struct domain *d, mfn_t mfn, u64 n, u64 pfn)
+{
+    const u64 step = pfn != M2P_INVALID;
+
+    for (u64 *name = &m2p[mfn.n], *end = name + n; name < end; name++, pfn += step)
+        *name = pfn;
+    if (unlikely(__atomic_load_n(&frame_logs, __ATOMIC_RELAXED)))
+        for (u64 k = 0; k < n; k++)
+            frame_note_write_slow(d->id, MFN(mfn.n + k));
 }
 
 /*
@@ -196,18 +207,14 @@ static u64 populate_extent(const struct vcpu *v, struct domain *d,
                            const struct xen_memory_reservation *r, u64 i, bool has_pfns,
                            bool *lost)
 {
-    u64 pfn = M2P_INVALID, size = BIT(r->extent_order);
+    u64 pfn = M2P_INVALID;
     mfn_t mfn;
 
     if (has_pfns && copy_array_from_guest(&pfn, r->extent_start.p, i, sizeof(pfn)))
         return 0;
     if (!add_extent_to(v, d, r->extent_order, limit_of(r->mem_flags), &mfn))
         return 0;
-    for (u64 k = 0; k < size; k++) {
-        u64 own = has_pfns ? pfn + k : M2P_INVALID;
-
-        name_frames(d, MFN(mfn.n + k), &own, 1);
-    }
+    name_extent(d, mfn, BIT(r->extent_order), pfn);
     *lost =
         r->extent_start.p && copy_array_to_guest(r->extent_start.p, i, &mfn.n, sizeof(mfn.n));
     return 1;

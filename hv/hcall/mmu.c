@@ -97,6 +97,10 @@ static int update_one(struct held_table *t, struct pte_update *u, const struct m
     if (u->target_owner == DOMID_XEN)
         val = (val & ~GPTE_ADDR) | m2p_list_resolve(pte_mfn(val)).n << PAGE_SHIFT;
     level = t->type - TYPE_L1 + 1;
+    if (likely(level == 1 && !u->preserve_ad) &&
+        likely(mmu_update_simply(u->table_owner, u->target_owner, slot,
+                                 __atomic_load_n(slot, __ATOMIC_RELAXED), val)))
+        return 0;
     if (level == 4 && !l4_slot_is_guest(index))
         return -XEN_EINVAL;
     return mmu_update_entry(u, level, slot, val, NULL);

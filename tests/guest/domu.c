@@ -226,7 +226,6 @@ static void fill_start(struct domu *u)
 }
 
 void domu_entry(void (*main)(void), struct start_info *si);
-void guest_begin(struct start_info *si);
 
 static void start_vcpu(const struct domu *u, void (*main)(void))
 {

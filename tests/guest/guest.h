@@ -81,6 +81,8 @@ extern struct start_info *start;
 extern struct shared_info *shared;
 extern struct vcpu_info *vi; /* follows VCPUOP_register_vcpu_info */
 extern bool is_serai;
+/* All of the above, first of all. */
+void guest_begin(struct start_info *si);
 
 /* --- trap.c: what the hypervisor delivers ------------------------------------------------- */
 
@@ -359,7 +361,6 @@ void test_toolstack3(void);
 void test_devices(void);
 void test_smp_toolstack(void);
 void test_many(void);
-void test_idle(void);
 void test_cycles(void);
 
 #endif

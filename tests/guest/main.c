@@ -1,10 +1,6 @@
 /* Picks the groups named by test=a+b+c on the command line. */
 #include "domu.h"
 
-struct shared_info *shared;
-struct vcpu_info *vi;
-static u8 shared_page[PAGE_SIZE] __attribute__((aligned(4096)));
-
 static const struct {
     const char *name;
     void (*run)(void);
@@ -58,21 +54,10 @@ static const struct {
     {"devices", test_devices},
     {"smp-toolstack", test_smp_toolstack},
     {"many", test_many},
-    {"idle", test_idle},
     {"cycles", test_cycles},
 };
 
 void guest_main(struct start_info *si);
-void guest_begin(struct start_info *si);
-
-/* The shared page takes the place of a page of the image. */
-static void map_shared(void)
-{
-    if (hc_update_va(shared_page, start->shared_info | PTE_KERN, UVMF_INVLPG))
-        die("cannot map shared_info");
-    shared = (struct shared_info *)shared_page;
-    vi = &shared->vcpu_info[0];
-}
 
 static bool named(const char *list, const char *name)
 {
@@ -87,18 +72,6 @@ static bool named(const char *list, const char *name)
             list++;
     }
     return false;
-}
-
-void guest_begin(struct start_info *si)
-{
-    static xen_extraversion_t extra;
-
-    start = si;
-    hc_version(XENVER_extraversion, extra);
-    is_serai = has_prefix(extra, "-serai");
-    map_shared();
-    trap_init();
-    mem_init();
 }
 
 void guest_main(struct start_info *si)

@@ -112,10 +112,3 @@ void test_many(void)
     end_all();
     is(free_pages(), before, "all memory comes back");
 }
-
-/* For domain 0's tools to look at: sleeps, and wakes now and then. */
-void test_idle(void)
-{
-    for (;;)
-        poll_port(timer_port(), clock_ns() + 100000000);
-}

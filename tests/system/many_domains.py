@@ -23,7 +23,7 @@ def expect(what, condition):
 
 def make(t, n):
     """Paused guests g0, g1, ...; the instructions for each."""
-    return [int(line) for line in t.sh(f"/mnt/cycles /mnt/pv.elf {n} keep", 1200).split()]
+    return [int(line) for line in t.sh(f"/mnt/cycles /mnt/idle.elf {n} keep", 1200).split()]
 
 
 def end(t):

@@ -21,7 +21,7 @@ def expect(what, condition):
 
 
 def cycles(t, n, words=""):
-    said = t.sh(f"/mnt/cycles /mnt/pv.elf {n} {words} 2> /run/cycles.log || {{ cat /run/cycles.log; false; }}", 3000)
+    said = t.sh(f"/mnt/cycles /mnt/idle.elf {n} {words} 2> /run/cycles.log || {{ cat /run/cycles.log; false; }}", 3000)
     print(f"# {NAME}: {said.strip()}", flush=True)
     return [int(n) for n in re.findall(r"\d+", said)]
 

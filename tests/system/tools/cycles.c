@@ -54,7 +54,6 @@ static int make(const char *kernel, unsigned number, uint32_t *id)
     libxl_bitmap_set_any(&c.b_info.avail_vcpus);
     c.b_info.max_memkb = c.b_info.target_memkb = 8192;
     c.b_info.kernel = strdup(kernel);
-    c.b_info.cmdline = strdup("test=idle");
     rc = libxl_domain_create_new(ctx, &c, id, NULL, NULL);
     libxl_domain_config_dispose(&c);
     return rc;
