@@ -70,7 +70,7 @@ $(B)/rules/judge.so: $(RULES_JUDGE) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h)
 
 # The router's way of a packet, and explanations, against each other and that oracle.
 RULES_ROUTER := tests/rules/router.c $(wildcard hv/core/vfr_*.c) $(wildcard hv/base/sha256*.c) hv/base/string.c tests/host_stubs.c \
-                $(addprefix hv/svc/vfr_,answer.c ask.c elements.c explain.c forward.c pieces.c shared.c switch.c ways.c)
+                $(addprefix hv/svc/vfr_,answer.c ask.c elements.c explain.c forward.c neighbours.c pieces.c shared.c switch.c ways.c)
 
 $(B)/rules/router.so: $(RULES_ROUTER) $(wildcard hv/core/vfr_*.h hv/abi/vfr*.h hv/svc/*.h)
 	@mkdir -p $(@D)

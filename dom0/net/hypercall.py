@@ -49,7 +49,7 @@ STEPS = ("", "from", "to", "proto", "flags", "type", "fragments", "tagged", "ttl
          "to ip", "to port", "limit", "matches", "decides")
 
 QUEUES, PREFIXES, MACS, DROPS, NAME = 8, 32, 8, 64, 16
-HEAD = struct.Struct(f"<4H4BI6s6s2BHII{ZONE_BYTES}s{MACS * 6}s")
+HEAD = struct.Struct(f"<4H4BI6s6s4BII{ZONE_BYTES}s{MACS * 6}s")
 QUEUE = struct.Struct("<4I")
 PREFIX = struct.Struct("<QQBB6x")
 COUNTS = struct.Struct(f"<4Q{DROPS}Q")
@@ -115,6 +115,7 @@ class Vif:
     zones_before: int = 0  # the same by the rules that come back if these are not confirmed
     rate: tuple = (0, 0)  # bytes in microseconds that it may send; 0 and 0: as many as it likes
     origin: int = 0  # who changes the rate
+    pickup: int = 0  # so many seconds long TCP may begin in the middle
     segment: str = ""  # of a switched one, and of the uplink if it is one's way to the wire
     vif: int = 0
     counts: tuple = (0,) * (4 + DROPS)  # packets and bytes sent, received; drops by reason
@@ -122,7 +123,7 @@ class Vif:
     def pack(self, op):
         data = HEAD.pack(op, self.vif, self.domid, self.handle, self.kind, self.can,
                          len(self.queues), len(self.prefixes), self.mtu, self.mac,
-                         self.next_hop, self.may, 0, 0, self.generation, 0,
+                         self.next_hop, self.may, 0, 0, self.pickup, self.generation, 0,
                          self.zones.to_bytes(ZONE_BYTES, "little"), b"")
         for queue in self.queues[:QUEUES]:
             data += QUEUE.pack(*queue)
@@ -255,8 +256,9 @@ class Router:
     def disconnect(self, index):
         self.call(OP_VIF, Vif(vif=index).pack(DISCONNECT))
 
-    def set_next_hop(self, index, mac, mac6):
-        self.call(OP_VIF, Vif(vif=index, next_hop=mac, next_hop6=mac6).pack(NEXT_HOP))
+    def set_next_hop(self, index, mac, mac6, networks=()):
+        """Networks: those whose stations are on the link themselves."""
+        self.call(OP_VIF, Vif(vif=index, next_hop=mac, next_hop6=mac6, prefixes=list(networks)).pack(NEXT_HOP))
 
     def set_rate(self, index, rate, origin=BY_DAEMON):
         self.call(OP_VIF, Vif(vif=index, rate=rate, origin=origin).pack(RATE))

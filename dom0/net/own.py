@@ -33,6 +33,7 @@ ROUTER_MAC = bytes.fromhex("025345524149")
 ASIDE = "169.254.0.2"  # nobody's: it stands for the router where the kernel wants a neighbour
 TABLE = "4555"
 CLOSED = str(vifs.CLOSED)
+LINKS_MAX = 8  # VFR_LINKS
 ARP, IP6, RAW_ANY = 0x0806, 0x86DD, 0
 
 
@@ -104,7 +105,7 @@ class Uplink(Own):
     def __init__(self, store, settings):
         super().__init__(store, settings, UP)
         self.index = None      # the router's number for it
-        self.hops = bytes(6), bytes(6)  # IPv4's and IPv6's
+        self.way = None        # what the router was told of hops and networks
         self.addresses = set() # what the wire is told that the router has
         self.stations = set()  # Ethernet addresses that the bridge was told of
 
@@ -145,9 +146,18 @@ class Uplink(Own):
     def next_hops(self):
         return self.next_hop(4), self.next_hop(6)
 
+    def networks(self):
+        """Those whose stations are on the bridge themselves: the ones that domain 0 has an address of there."""
+        if self.settings.uplink != "bridge":
+            return ()
+        found = {ipaddress.ip_interface(f"{a['local']}/{a['prefixlen']}").network
+                 for link in ip_json("addr", "show", "dev", self.settings.device, "scope", "global")
+                 for a in link.get("addr_info", ()) if "local" in a}
+        return tuple(sorted((n for n in found if n.prefixlen < n.max_prefixlen), key=str)[:LINKS_MAX])
+
     def describe(self, vif):
-        vif.kind, vif.mac, self.hops = UPLINK, self.mac(), self.next_hops()
-        vif.next_hop, vif.next_hop6 = self.hops
+        vif.kind, vif.mac, self.way = UPLINK, self.mac(), None
+        vif.next_hop, vif.next_hop6 = self.next_hops()
         vif.segment = self.settings.wire
 
     def set_up(self):
@@ -175,12 +185,13 @@ class Uplink(Own):
         self.stations = stations
 
     def refresh(self, router):
-        """From time to time: the gateway may have become another station."""
-        hops = self.next_hops()
-        if self.index is not None and hops != self.hops:
-            router.set_next_hop(self.index, *hops)
-            log.info("packets to the world go to %s, those of IPv6 to %s", *[hop.hex(":") for hop in hops])
-            self.hops = hops
+        """From time to time: the gateway may have become another station, the bridge have got another address."""
+        hops, networks = self.next_hops(), self.networks()
+        if self.index is not None and (hops, networks) != self.way:
+            router.set_next_hop(self.index, *hops, networks)
+            log.info("packets to the world go to %s, those of IPv6 to %s; on the bridge: %s",
+                     *[hop.hex(":") for hop in hops], " ".join(map(str, networks)))
+            self.way = hops, networks
 
     def serve(self, addresses):
         """The router has these addresses now: the wire is told of those that are new."""

@@ -31,6 +31,7 @@ INIT, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = range(1, 7)
 MAX_QUEUES = 8
 SHARE = 7  # an order about leases: an address is one that domains share
 SCRIPT = "vif-vfr"
+PICKUP = 30  # seconds in which a domain that was restored or has moved may go on with its TCP connections
 NETBACK = pathlib.Path("/sys/bus/xen-backend/drivers/vif")
 NETBACK_PATIENCE = 5  # seconds until it has seen an interface
 
@@ -252,7 +253,7 @@ class Backend:
             can=self.abilities(),
             mtu=number(self.store, f"{self.path}/mtu", 1500),
             mac=mac_bytes(self.store.read(f"{self.path}/mac")),
-            queues=self.queues(), prefixes=prefixes, shared=shared,
+            queues=self.queues(), prefixes=prefixes, shared=shared, pickup=PICKUP,
             rate=rate.stored(self.store.read(f"{self.path}/rate")))
         if self.own:
             self.own.describe(vif)

@@ -95,8 +95,9 @@ enum vfr_actor {
 #define VFR_VIF_DISCONNECT 1 /* its grants and ports are the domain's again */
 #define VFR_VIF_READ       2
 #define VFR_VIF_NEXT       3 /* reads the first one that is not below 'vif' */
-#define VFR_VIF_NEXT_HOP   4 /* an uplink's, which has changed */
-#define VFR_VIF_RATE       5 /* what it may send */
+#define VFR_VIF_NEXT_HOP                                                                       \
+    4 /* an uplink's, and up to 8 'prefixes' that are on its link; -XEN_ENOMEM */
+#define VFR_VIF_RATE 5 /* what it may send */
 
 #define VFR_QUEUES       8
 #define VFR_VIF_PREFIXES 32 /* at most 16 of each family */
@@ -147,8 +148,8 @@ struct serai_vfr_vif {
     uint8_t mac[6];      /* the front end's; UPLINK: the router's own on that wire */
     uint8_t next_hop[6]; /* UPLINK: whom packets to elsewhere are sent to */
     uint8_t may, nr_macs;
-    uint8_t ra; /* what is advertised to those who ask for routers */
-    uint8_t reserved;
+    uint8_t ra;          /* what is advertised to those who ask for routers */
+    uint8_t pickup;      /* CONNECT in: for so many seconds TCP may begin in the middle */
     uint32_t generation; /* CONNECT: of the rules whose zones follow; -XEN_EBUSY: not theirs */
     uint32_t reserved2;
     uint64_t zones[VFR_ZONES / 64]; /* a bit per zone that it is in */

@@ -126,15 +126,16 @@ static u8 *put_link_option(u8 *at, u8 kind, u64 mac)
 
 enum { NA_ROUTER = 0x80, NA_SOLICITED = 0x40, NA_OVERRIDE = 0x20 };
 
-static u32 put_neighbour(u8 *out, const struct vfr_tuple *t, struct vfr_addr target, u8 flags,
-                         u64 mac)
+static u32 put_neighbour(u8 *out, const struct vfr_tuple *t, struct vfr_addr target, u8 type,
+                         u8 flags, u64 mac)
 {
     u8 *m = put_ip(out, t, ND_SOLICIT_LEN + 8, ND_TTL);
 
-    put_be32(m, (u32)ND_ADVERT << 24);
+    put_be32(m, (u32)type << 24);
     put_be32(m + 4, (u32)flags << 24);
     put_addr6(m + ND_TARGET, target);
-    put_link_option(m + ND_SOLICIT_LEN, ND_OPT_TARGET, mac);
+    put_link_option(m + ND_SOLICIT_LEN, type == ND_SOLICIT ? ND_OPT_SOURCE : ND_OPT_TARGET,
+                    mac);
     return finish(out, t, m, ND_SOLICIT_LEN + 8, 2);
 }
 
@@ -158,20 +159,24 @@ uint32_t vfr_reply_solicit(const struct vfr_self *self, const struct vfr_binding
     if (asker && vfr_binding_owns(asker, t.src))
         return 0;
     put_eth(out, p->eth_src, self->mac, 0);
-    return put_neighbour(out, &t, t.src, NA_SOLICITED | NA_OVERRIDE | (router ? NA_ROUTER : 0),
-                         self->mac);
+    return put_neighbour(out, &t, t.src, ND_ADVERT,
+                         NA_SOLICITED | NA_OVERRIDE | (router ? NA_ROUTER : 0), self->mac);
 }
 
-uint32_t vfr_reply_announce(const struct vfr_self *self, struct vfr_addr addr, uint8_t *out)
+uint32_t vfr_reply_ask(const struct vfr_self *self, struct vfr_addr from, struct vfr_addr about,
+                       uint8_t *out)
 {
-    struct vfr_tuple t = {.src = addr, .dst = all_nodes, .proto = PROTO_ICMP6};
+    const u32 last = (u32)about.low & 0xffffff;
+    struct vfr_tuple t = {.src = from, .proto = PROTO_ICMP6};
 
-    if (!is_station(addr))
+    if (!is_station(from) || !is_station(about) ||
+        vfr_addr_is_ip4(from) != vfr_addr_is_ip4(about))
         return 0;
-    if (vfr_addr_is_ip4(addr))
-        return put_arp(out, ETH_BROADCAST, ARP_REQUEST, self->mac, addr.low, 0, addr.low);
-    put_eth(out, 0x333300000001, self->mac, 0);
-    return put_neighbour(out, &t, addr, NA_OVERRIDE, self->mac);
+    if (vfr_addr_is_ip4(about))
+        return put_arp(out, ETH_BROADCAST, ARP_REQUEST, self->mac, from.low, 0, about.low);
+    t.dst = (struct vfr_addr){0xff02ull << 48, 0x1ff000000 | last};
+    put_eth(out, 0x3333ff000000 | last, self->mac, 0);
+    return put_neighbour(out, &t, about, ND_SOLICIT, 0, self->mac);
 }
 
 static u8 *put_prefix_option(u8 *at, const struct vfr_advert *ra)

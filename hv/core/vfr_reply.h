@@ -38,8 +38,9 @@ uint32_t vfr_reply_solicit(const struct vfr_self *self, const struct vfr_binding
                            const struct vfr_packet *p, const uint8_t *bytes, bool router,
                            uint8_t *out);
 
-/* Tells all neighbours that 'addr' is here: gratuitous ARP, unsolicited neighbour advertisement. */
-uint32_t vfr_reply_announce(const struct vfr_self *self, struct vfr_addr addr, uint8_t *out);
+/* Asks all neighbours who has 'about', in the name of 'from': ARP, a neighbour solicitation. */
+uint32_t vfr_reply_ask(const struct vfr_self *self, struct vfr_addr from, struct vfr_addr about,
+                       uint8_t *out);
 
 struct vfr_advert {
     struct vfr_addr prefix;

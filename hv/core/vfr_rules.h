@@ -43,8 +43,9 @@ int vfr_rules_check(struct vfr_rules_progress *p, const void *image, u64 len,
 
 /*
  * By what the audit log names a good image: SHA-256 of its header, its rules, and what lies from the
- * matches on, for gates and order follow from these; each of them packed, 64 bytes by 64 bytes: a
- * word of 32 bits that tells which of their numbers of 16 bits are not 0, then those.
+ * matches on, for gates and order follow from these; each of them packed, 64 bytes by 64 bytes (a match
+ * by a match): exclusive or with the rule or match before it, then a word of 32 bits that tells which
+ * of their numbers of 16 bits are not 0, then those.
  */
 struct vfr_rules_digest {
     struct sha256 sum;

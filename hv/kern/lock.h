@@ -20,6 +20,7 @@ enum lock_rank {
     LOCK_VIF_TX,      /* one queue's packets from its domain */
     LOCK_VIF_RX,      /* and those to it */
     LOCK_VFR_PIECES,  /* pieces of datagrams that are on their way */
+    LOCK_VFR_WIRE,    /* stations of the wire */
     LOCK_VFR_LEASES,  /* who owns ports of shared addresses */
     LOCK_VFR_FLOWS,   /* flows that begin and end */
     LOCK_VFR_AUDIT,   /* the router's audit log */

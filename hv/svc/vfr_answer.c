@@ -8,7 +8,7 @@
 static const struct vfr_limit speech =
     VFR_LIMIT_EVERY(1000000000 / VFR_SPEECH_RATE, VFR_SPEECH_RATE);
 
-#define RA_LIFETIME 65535 /* RFC 8319: the longest, for it is not repeated */
+#define RA_LIFETIME 65535 /* RFC 8319 */
 #define RA_FOREVER                                                                             \
     ~(u32)0 /* the interface's prefix is its own as long as there is the interface */
 
@@ -125,10 +125,10 @@ static enum vfr_reason answer_arp(const struct vif_packet *p)
     return say(p, frame, vfr_reply_arp(&self, &in->binding, &p->parsed, frame));
 }
 
-static enum vfr_reason advertise(const struct vif_packet *p)
+/* In answer to this solicitation, or (NULL) to all on the link. */
+static u32 put_advert(const struct vif *in, const struct vfr_packet *asked, u8 *frame)
 {
-    const struct vfr_self self = self_before(p);
-    const struct vif *in = p->from->vif;
+    const struct vfr_self self = {in->router_mac, 0, VFR_ROUTER_IP6};
     struct vfr_advert ra = {.valid = RA_FOREVER,
                             .preferred = RA_FOREVER,
                             .mtu = in->mtu,
@@ -136,16 +136,24 @@ static enum vfr_reason advertise(const struct vif_packet *p)
                             .managed = in->ra & VFR_RA_MANAGED,
                             .other = in->ra & VFR_RA_OTHER,
                             .autonomous = !(in->ra & VFR_RA_MANAGED)};
-    u8 frame[VFR_REPLY_MAX] __unset;
 
     if (in->kind != VFR_ROUTED || !in->binding.ip6s)
-        return VFR_R_CONSUMED;
+        return 0;
     /* Addresses are made up in a whole /64 only; nothing is on the link but the router. */
     if (vfr_addr_equal(in->binding.ip6[0].mask, vfr_addr_mask(64))) {
         ra.prefix = in->binding.ip6[0].addr;
         ra.prefix_len = 64;
     }
-    return say(p, frame, vfr_reply_advert(&self, &ra, &p->parsed, frame));
+    return vfr_reply_advert(&self, &ra, asked, frame);
+}
+
+void vfr_advertise(struct vif *f)
+{
+    u8 frame[VFR_REPLY_MAX] __unset;
+    u32 len = put_advert(f, NULL, frame);
+
+    if (len)
+        vif_say(&f->queues[0], frame, len);
 }
 
 static enum vfr_reason answer_nd(const struct vif_packet *p)
@@ -159,7 +167,7 @@ static enum vfr_reason answer_nd(const struct vif_packet *p)
     u8 frame[VFR_REPLY_MAX] __unset;
 
     if (x->icmp_type == ND_ROUTER_SOLICIT)
-        return advertise(p);
+        return say(p, frame, put_advert(in, x, frame));
     if (has_stations(in) ? !is_spoken_for(in, target) : !router)
         return VFR_R_CONSUMED;
     return say(p, frame, vfr_reply_solicit(&self, &in->binding, x, p->head, router, frame));

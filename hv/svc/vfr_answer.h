@@ -30,6 +30,8 @@ enum vfr_reason vfr_answer_echo(struct vif_packet *p);
 /* The reason stays, its sender is told of it; 'mtu' with TOO_BIG. */
 enum vfr_reason vfr_complain(const struct vif_packet *p, enum vfr_error e, u32 mtu,
                              enum vfr_reason reason);
+/* A router advertisement to all on this interface's link, if it is told of routers. */
+void vfr_advertise(struct vif *f);
 /* What a rule that does not let it pass wants to be said. */
 enum vfr_reason vfr_refuse(const struct vif_packet *p, const struct vfr_verdict *v);
 

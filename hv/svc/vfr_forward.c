@@ -6,6 +6,7 @@
 #include "svc/vfr_ask.h"
 #include "svc/vfr_judgement.h"
 #include "svc/vfr_log.h"
+#include "svc/vfr_neighbours.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vfr_shared.h"
 #include "svc/vfr_sink.h"
@@ -167,11 +168,18 @@ static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
                                      .dscp = v->dscp};
 }
 
+/* One end was elsewhere a moment ago, with the connections that it has. */
+static bool may_pick_up(const struct vfr_judgement *j)
+{
+    return j->now < MAX(j->in->picks_up_until, j->out->picks_up_until) &&
+           !(j->p->parsed.tcp_flags & TCP_RST);
+}
+
 /* The rules let it pass, and answers too. */
 static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_use *use, const struct vfr_verdict *v)
 {
-    struct vfr_flow_new new = {.use = *use};
+    struct vfr_flow_new new = {.use = *use, .pickup = may_pick_up(j)};
     u32 index;
     int rc;
 
@@ -186,6 +194,48 @@ static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key 
         vfr_log_begun(&vfr.flows.flow[index], j->p->parsed.tcp_flags);
     unlock(&vfr.flow_lock);
     return rc;
+}
+
+/* Rules know flows by their first packet: what that was like, to judge by this one. */
+static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_packet *x)
+{
+    *x = *now;
+    if (x->tcp_flags)
+        x->tcp_flags = TCP_SYN;
+    if (!answer)
+        return;
+    x->tuple = (struct vfr_tuple){now->tuple.dst, now->tuple.src, now->tuple.dport,
+                                  now->tuple.sport, now->tuple.proto};
+    if (x->flags & VFR_P_ANSWER) {
+        x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
+        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP4_ECHO;
+    }
+}
+
+/* TCP in the middle, begun by who sends this, or by the other: whoever the rules let begin it. */
+static rarely int pick_up(const struct vfr_judgement *j, const struct vfr_flow_use *use)
+{
+    const struct vif *ends[] = {j->in, j->out};
+    struct vfr_flow_use begun = *use;
+    struct vfr_verdict v[2];
+    struct vfr_packet first;
+    struct vfr_flow_key key;
+    int rc;
+
+    for (unsigned i = 0; i < 2; i++) {
+        first_packet(&j->p->parsed, i, &first);
+        vfr_ask_rules(j, &first, ends[i], ends[!i], &v[i]);
+        if (v[i].action != VFR_PASS)
+            continue;
+        begun.in = ends[i]->index;
+        begun.out = ends[!i]->index;
+        vfr_flow_key(&vfr.flows, &first.tuple, j->segment, first.flags, &key);
+        rc = create_flow(j, &key, &begun, &v[i]);
+        if (rc == VFR_R_OK)
+            mark(j, v[i].dscp);
+        return rc;
+    }
+    return refuse(j, &v[0]);
 }
 
 /* A packet of no flow: VFR_R_OK and it may pass, -XEN_EAGAIN: look again, or why not. */
@@ -205,6 +255,8 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     if (j->in->kind == VFR_PUNT && j->out->kind != VFR_UPLINK)
         return VFR_R_OK;
     rc = vfr_flow_check_first(&x->tuple, x->flags, x->tcp_flags, false);
+    if (unlikely(rc == VFR_R_TCP_STATE) && may_pick_up(j))
+        return pick_up(j, use);
     if (rc)
         return rc;
     vfr_ask_rules(j, x, j->in, j->out, &v);
@@ -215,22 +267,6 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     if (rc == VFR_R_OK)
         mark(j, v.dscp);
     return rc;
-}
-
-/* Rules know flows by their first packet: what that was like, to judge by this one. */
-static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_packet *x)
-{
-    *x = *now;
-    if (x->tcp_flags)
-        x->tcp_flags = TCP_SYN;
-    if (!answer)
-        return;
-    x->tuple = (struct vfr_tuple){now->tuple.dst, now->tuple.src, now->tuple.dport,
-                                  now->tuple.sport, now->tuple.proto};
-    if (x->flags & VFR_P_ANSWER) {
-        x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
-        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP4_ECHO;
-    }
 }
 
 /* A packet of a flow counts for its rule's rate, as one of those that go the first one's way. */
@@ -385,14 +421,14 @@ static enum vfr_reason check_other_ways(const struct vfr_judgement *j)
     return VFR_R_OK;
 }
 
-static void go_other_ways(struct vif_packet *p, const struct vif *out)
+static void go_other_ways(struct vif_packet *p, struct vif *out)
 {
     const struct vfr_packet *x = &p->parsed;
 
     if (vfr_is_hop(p, out)) {
         vfr_take_hop(p->head + x->l3_offset, x->class);
-        if (x->class == VFR_C_IP6)
-            put_mac(p->head, __atomic_load_n(&out->next_hop6, __ATOMIC_RELAXED));
+        if (out->kind == VFR_UPLINK)
+            put_mac(p->head, vfr_neighbour_hop(p, out));
     }
     if (!vfr_is_switched(p, out))
         return;

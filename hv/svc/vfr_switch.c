@@ -3,6 +3,7 @@
 #include "svc/vfr_answer.h"
 #include "svc/vfr_ask.h"
 #include "svc/vfr_log.h"
+#include "svc/vfr_neighbours.h"
 #include "svc/vfr_sink.h"
 #include "svc/vif_rx.h"
 
@@ -192,6 +193,8 @@ enum vfr_reason vfr_switch_talk(struct vfr_judgement *j, struct vif_queue **to)
     enum vfr_reason reason;
     struct vif *out;
 
+    if (j->in->kind == VFR_UPLINK && talk == VFR_TALK_TELLS)
+        vfr_neighbour_told(p, about);
     if (!j->in->segment[0])
         return vfr_answer(p);
     reason = check_wire(j, talk, about);

@@ -6,6 +6,7 @@
 #include "svc/vfr.h"
 #include "svc/vfr_answer.h"
 #include "svc/vfr_log.h"
+#include "svc/vfr_neighbours.h"
 #include "svc/vfr_pieces.h"
 #include "svc/vif_rate.h"
 #include "svc/vif_turns.h"
@@ -191,7 +192,7 @@ static bool is_segment(const u8 name[VFR_SEGMENT_NAME])
 
 static bool is_valid(const struct serai_vfr_vif *op)
 {
-    u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved || op->reserved2 ||
+    u32 bad = op->kind > VFR_PUNT || op->can & ~VFR_CAN_ALL || op->reserved2 ||
               op->may & ~VFR_MAY_ALL || op->nr_macs > VFR_VIF_MACS;
 
     bad |=
@@ -216,6 +217,7 @@ static int describe(struct vif *f, const struct serai_vfr_vif *op)
     f->kind = op->kind;
     f->ra = op->ra;
     f->can = op->can;
+    f->picks_up_until = time_now() + op->pickup * 1000000000l;
     f->nr_queues = op->nr_queues;
     /* Who takes no packets in several parts gets none longer than a buffer. */
     f->mtu = op->can & VFR_CAN_SG ? op->mtu : MIN(op->mtu, (u32)PAGE_SIZE - ETH_HEADER);
@@ -323,9 +325,9 @@ int vif_set_next_hop(const struct serai_vfr_vif *op)
     if (f->kind == VFR_UPLINK && !((op->next_hop[0] | op->next_hop6[0]) & 1)) {
         const u64 hop = get_mac(op->next_hop);
 
+        rc = vfr_neighbours_set(op);
         __atomic_store_n(&f->next_hop, hop, __ATOMIC_RELAXED);
         __atomic_store_n(&f->next_hop6, next_hop6(op, hop), __ATOMIC_RELAXED);
-        rc = 0;
     }
     vfr_set_state(f, VIF_UP);
     return rc;

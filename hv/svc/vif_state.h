@@ -112,6 +112,7 @@ struct vif {
     u8 resting, rested; /* (atomic) queues that rest, a bit each, till 'resume'; the last one */
     bool rests;         /* (atomic) 'resume' is set */
     struct timer resume; /* set by who made 'rests' true */
+    ns_t picks_up_until; /* it may be in the middle of TCP connections */
     u64 talk_due;        /* (atomic) of its questions to neighbours, */
     u64 spread_due;      /* (atomic) and of what is for several of them */
     u64 segment[2];      /* its name; nothing: it is in none */

@@ -195,6 +195,15 @@ unsigned front_drain(struct front *f)
     return n;
 }
 
+void front_pass_time(u64 ns)
+{
+    u64 end = clock_ns() + ns;
+    u32 port = 1; /* nobody sends to it */
+
+    while (clock_ns() < end)
+        poll_port(port, end);
+}
+
 bool front_connect(struct front *f, unsigned buffers)
 {
     bool good = is(front_op(&f->vif, VFR_VIF_CONNECT), 0, "connect %u", f->vif.handle);

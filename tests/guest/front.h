@@ -68,6 +68,8 @@ u32 front_take(struct front *f, u8 **data);
 bool front_goes(struct front *from, struct front *to, u32 ref, enum vfr_reason reason);
 /* What came is not looked at. */
 unsigned front_drain(struct front *f);
+/* For so long, or a bit longer. */
+void front_pass_time(u64 ns);
 /* Connects what front_prepare() made, with so many buffers. */
 bool front_connect(struct front *f, unsigned buffers);
 

@@ -93,7 +93,7 @@ static void connecting_wrongly(void)
     WRONG(mtu, 575, -XEN_EINVAL, "a small MTU");
     WRONG(mtu, 65536, -XEN_EINVAL, "a large MTU");
     WRONG(mac[0], 1, -XEN_EINVAL, "a group's address");
-    WRONG(reserved, 1, -XEN_EINVAL, "a reserved field");
+    WRONG(reserved2, 1, -XEN_EINVAL, "a reserved field");
     WRONG(generation, 77, -XEN_EBUSY, "zones of other rules");
     WRONG(may, 0x20, -XEN_EINVAL, "unknown exceptions");
     WRONG(nr_macs, 9, -XEN_EINVAL, "nine more addresses");

@@ -165,6 +165,72 @@ static void on_the_wire(void)
     ok(comes(&a, GUEST(1)), "comes");
 }
 
+/* ARP from the wire to the router's station: 'who' is at 02:00:00:00:00:'last'. */
+static u32 arp_answer(u32 who, u32 to, u8 last)
+{
+    static const u8 head[] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 2};
+    static const u8 station[] = {2, 0, 0, 0, 0};
+
+    memset(page, 0, 60);
+    memcpy(page, up.vif.mac, 6);
+    memcpy(page + 6, station, 5);
+    page[11] = last;
+    memcpy(page + 12, head, sizeof(head));
+    memcpy(page + 22, page + 6, 6);
+    frame_put32(page + 28, who);
+    memcpy(page + 32, up.vif.mac, 6);
+    frame_put32(page + 38, to);
+    return 60;
+}
+
+static bool is_question(const u8 *got, u32 who, u32 about)
+{
+    return got[0] == 0xff && got[13] == 6 && got[21] == 1 && !memcmp(got + 22, up.vif.mac, 6) &&
+           frame_get32(got + 28) == who && frame_get32(got + 38) == about;
+}
+
+/* A packet from a to the station X.99 goes to this one, and nobody is asked for anything more. */
+static bool goes_to(u8 last)
+{
+    u8 *got = page;
+
+    return front_send(&a, page_ref, udp(1, GUEST(1), IP4(192, 0, 2, 99), 1000, 7), 0) == 0 &&
+           front_take(&up, &got) && got[13] == 0 && got[5] == last && nothing(&up);
+}
+
+static void on_the_link(void)
+{
+    const u32 there = IP4(192, 0, 2, 99);
+    struct serai_vfr_vif v = up.vif;
+    u8 *got = page;
+
+    group("on the link");
+    v.next_hop[5] = 0xef;
+    v.nr_prefixes = 9;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "nine networks");
+    v.nr_prefixes = 1;
+    v.prefixes[0].low = 0xffff00000000 | IP4(192, 0, 2, 1);
+    v.prefixes[0].length = 96 + 24;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "bits behind a prefix");
+    v.prefixes[0].low = 0xffff00000000 | IP4(192, 0, 2, 0);
+    is(front_op(&v, VFR_VIF_NEXT_HOP), 0, "a network");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), there, 1000, 7), 0), 0, "to a station there");
+    ok(front_take(&up, &got) && is_question(got, GUEST(1), there), "which is asked for");
+    ok(front_take(&up, &got) && got[5] == 0xef, "meanwhile it goes to the gateway");
+    ok(goes_to(0xef), "and the next one");
+    is(front_send(&up, page_ref, arp_answer(IP4(192, 0, 2, 98), GUEST(1), 0x98), 0), 0,
+       "another one says where it is");
+    ok(goes_to(0xef), "which does not matter");
+    is(front_send(&up, page_ref, arp_answer(there, GUEST(1), 0x99), 0), 0, "it answers");
+    ok(goes_to(0x99), "packets go there");
+    ok(goes_to(0x99), "and the next one");
+    is(front_send(&a, page_ref, udp(1, GUEST(1), WORLD, 1000, 7), 0), 0, "to the world");
+    ok(front_take(&up, &got) && got[5] == 0xef && nothing(&up), "as before");
+    v.nr_prefixes = 0;
+    is(front_op(&v, VFR_VIF_NEXT_HOP), 0, "no network");
+    ok(goes_to(0xef), "all go to the gateway");
+}
+
 void test_vif_daemons(void)
 {
     page = front_begin(&page_ref);
@@ -181,4 +247,5 @@ void test_vif_daemons(void)
     dhcp_clients();
     too_much();
     on_the_wire();
+    on_the_link();
 }

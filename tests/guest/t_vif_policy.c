@@ -29,16 +29,6 @@ static void begin(void)
     ok(goes(VFR_R_OK), "a packet passes");
 }
 
-/* For so long, or a bit longer. */
-static void pass_time(u64 ns)
-{
-    u64 end = clock_ns() + ns;
-    u32 port = 1; /* nobody sends to it */
-
-    while (clock_ns() < end)
-        poll_port(port, end);
-}
-
 /* ---- confirmation ---- */
 
 static long install_for(u8 action, u32 seconds)
@@ -96,7 +86,7 @@ static void confirming(void)
     is(install_for(VFR_PASS, 1), 0, "others, for a second");
     generation = front_generation;
     ok(goes(VFR_R_OK), "are in force");
-    pass_time(1010000000);
+    front_pass_time(1010000000);
     is(seconds_left(), 0, "a second later");
     is(front_generation, generation + 1, "they are gone by themselves");
     ok(goes(VFR_R_RULE), "and what they let pass is judged again");
@@ -195,7 +185,7 @@ static void elements(void)
         is(change(VFR_SET_REMOVE, 0x0b000000 | n << 8, 24, 0), 0, "and taken out");
 
     is(change(VFR_SET_ADD, 0x0a000000, 24, 1), 0, "one for a second");
-    pass_time(1000000000);
+    front_pass_time(1000000000);
     is(list(), 0, "is gone by itself");
     is(install_set(7, 100), 0, "rules that wait, the set has a timeout now");
     is(change(VFR_SET_ADD, 0x0a000000, 24, 0), 0, "an element meanwhile");
@@ -450,6 +440,58 @@ static void marking(void)
     arrives(&b, &a, 0, "the next answer");
 }
 
+/* ---- connections of before ---- */
+
+/* A TCP segment of these ports, the other way with 'from' being b. */
+static bool segment_goes(struct front *from, u8 flags, u8 port, enum vfr_reason reason)
+{
+    const bool back = from == &b;
+
+    front_udp(page, 60, back ? 2 : 1, back ? 1 : 2);
+    front_tcp(page, flags);
+    page[back ? 37 : 35] = port;
+    page[back ? 35 : 37] = 80;
+    return front_goes(from, back ? &a : &b, page_ref, reason);
+}
+
+enum { SYN = 0x02, RST = 0x04, ACK = 0x10, A_ZONE = 5 };
+
+static void picking_up(void)
+{
+    struct serai_vfr_rules r = {.image = (u64)&front_image, .len = sizeof(front_image)};
+
+    group("connections of before");
+    is(front_op(&a.vif, VFR_VIF_DISCONNECT), 0, "a goes");
+    is(front_op(&b.vif, VFR_VIF_DISCONNECT), 0, "b goes");
+    a = b = (struct front){.sent = 0};
+    is(front_install(VFR_PASS), 0, "rules");
+    front_image.rule.from = A_ZONE;
+    front_image.gate = vfr_rule_gate(&front_image.rule);
+    r.generation = front_generation;
+    is(front_rules(VFR_RULES_INSTALL, &r), 0, "that let a begin everything, and nobody else");
+    front_prepare(&a, 1, 1);
+    a.vif.zones[0] |= 1UL << A_ZONE;
+    ok(front_connect(&a, 16), "a comes");
+    front_prepare(&b, 2, 2);
+    b.vif.pickup = 2;
+    ok(front_connect(&b, 16), "b too, with the connections that it had");
+    ok(segment_goes(&a, ACK, 1, VFR_R_OK), "a goes on with one");
+    ok(segment_goes(&b, ACK, 1, VFR_R_OK), "and is answered");
+    ok(segment_goes(&b, ACK, 2, VFR_R_OK), "b goes on with one that a began");
+    ok(segment_goes(&a, ACK, 2, VFR_R_OK), "and is answered");
+    ok(segment_goes(&a, RST, 3, VFR_R_TCP_STATE), "no reset goes on with anything");
+    ok(segment_goes(&b, SYN, 4, VFR_R_DEFAULT), "nor may b begin one");
+    front_pass_time(2000000000);
+    ok(segment_goes(&b, ACK, 5, VFR_R_TCP_STATE), "later it is as ever");
+    ok(segment_goes(&a, ACK, 6, VFR_R_TCP_STATE), "for both");
+    ok(segment_goes(&b, ACK, 2, VFR_R_OK), "what went on goes on");
+    is(front_op(&b.vif, VFR_VIF_DISCONNECT), 0, "b goes");
+    b = (struct front){.sent = 0};
+    front_prepare(&b, 2, 2);
+    ok(front_connect(&b, 16), "and comes without");
+    ok(segment_goes(&a, ACK, 7, VFR_R_TCP_STATE), "no connection goes on");
+}
+
 static void many_rules(void)
 {
     static struct many many;
@@ -478,5 +520,6 @@ void test_vif_policy(void)
     explaining_wrongly();
     watching();
     marking();
+    picking_up();
     many_rules();
 }

@@ -284,6 +284,22 @@ static void neighbours(void)
     ok(is_dropped(&a, nd(RA_REDIRECT, NULL), VFR_R_SPOOF_RA), "and redirects nobody");
 }
 
+/* The first interfaces' turn comes at once, and in seven minutes again. */
+static void unasked(void)
+{
+    u8 *got = page;
+
+    group("unasked");
+    front_pass_time(300000000);
+    for (unsigned i = 0; i < 2; i++) {
+        front_take(i ? &b : &a, &got);
+        ok(got[FRAME_IP6] == RA_ADVERT && frame_is_sound(got), "there is a router");
+        ok(got[0] == 0x33 && got[38] == 0xff && got[39] == 2 && got[53] == 1, "all are told");
+        ok(nothing(i ? &b : &a), "once");
+    }
+    ok(nothing(&up), "but not the wire");
+}
+
 void test_vif_shared(void)
 {
     page = front_begin(&page_ref);
@@ -299,6 +315,7 @@ void test_vif_shared(void)
     front_connect(&a, 16);
     front_connect(&b, 16);
     front_connect(&up, 16);
+    unasked();
     is(front_share(X), 0, "an address is shared");
     is(front_lease(X, &a, 4096, 12, VFR_PC_BLOCK), 0, "a has ports");
     is(front_lease(X, &b, 8192, 12, VFR_PC_BLOCK), 0, "b has others");

@@ -5,7 +5,9 @@ from unittest import mock
 
 from host import Skip  # noqa: F401  (finds dom0/net)
 import explain
+import hypercall
 import own
+import settings
 import vifs
 from test_vifs import Store
 
@@ -49,3 +51,36 @@ def test_an_end_is_closed_while_it_is_taken_from_netback():
         store[front] = "6"  # it had not come further
         mine.create()
         assert store[front] == "1" and len(seen) == 2
+
+
+def test_stations_of_the_bridge_are_on_the_link():
+    """The router is told of the bridge's networks, once, and again when they change."""
+    bridge = [{"addr_info": [{"family": "inet", "local": "192.0.2.7", "prefixlen": 24},
+                             {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64},
+                             {"family": "inet", "local": "198.51.100.1", "prefixlen": 32}]}, {}]
+    mine, router = own.Uplink(None, settings.Settings("bridge", "xenbr0", MAC)), mock.Mock()
+    with mock.patch.object(own, "ip_json", lambda *words: bridge if "addr" in words else []), \
+            mock.patch.object(own.Uplink, "mac", lambda _self: MAC):
+        mine.index = 3
+        mine.describe(hypercall.Vif())
+        mine.refresh(router)
+        mine.refresh(router)
+        networks = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "2001:db8::/64")))
+        assert router.set_next_hop.call_args_list == [mock.call(3, MAC, MAC, networks)]
+        bridge[0]["addr_info"] = bridge[0]["addr_info"][:1]
+        mine.refresh(router)
+        assert router.set_next_hop.call_args == mock.call(3, MAC, MAC, networks[:1])
+        mine.describe(hypercall.Vif())  # connected anew
+        mine.refresh(router)
+        assert router.set_next_hop.call_count == 3
+        mine.settings.uplink = "route"
+        assert mine.networks() == ()
+
+
+def test_networks_go_to_the_hypervisor_as_prefixes():
+    told = []
+    router = hypercall.Router.__new__(hypercall.Router)
+    router.call = lambda op, data: told.append(hypercall.Vif.unpack(data))
+    networks = [ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/64")]
+    router.set_next_hop(3, MAC, MAC, networks)
+    assert told[0].prefixes == networks and told[0].next_hop == MAC

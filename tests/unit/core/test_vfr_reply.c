@@ -162,21 +162,28 @@ static void neighbours(void **state)
     assert_int_equal(vfr_reply_solicit(&self, NULL, &p, f.b, true, out), 0);
 }
 
-static void announcements(void **state)
+static void questions(void **state)
 {
-    expect_answer(vfr_reply_announce(&self, VFR_IP4(GUEST_IP), out));
+    const struct vfr_addr other = {GUEST_IP6.high, 0x12345678};
+
+    expect_answer(vfr_reply_ask(&self, VFR_IP4(GUEST_IP), VFR_IP4(0x0a000063), out));
     assert_int_equal(answer.arp_op, ARP_REQUEST);
     assert_int_equal(answer.flags, VFR_P_BROADCAST);
     assert_true(vfr_addr_equal(answer.tuple.src, VFR_IP4(GUEST_IP)));
-    assert_true(vfr_addr_equal(answer.tuple.dst, VFR_IP4(GUEST_IP)));
+    assert_true(vfr_addr_equal(answer.tuple.dst, VFR_IP4(0x0a000063)));
     assert_true(get_mac(out + 14 + ARP_SHA) == ROUTER_MAC);
-    expect_answer(vfr_reply_announce(&self, GUEST_IP6, out));
-    assert_true(answer.eth_dst == 0x333300000001);
-    assert_true(vfr_addr_equal(answer.tuple.dst, GROUP6));
-    assert_int_equal(answer.icmp_type, ND_ADVERT);
-    assert_int_equal(out[58], 0x20);
-    assert_int_equal(vfr_reply_announce(&self, GROUP6, out), 0);
-    assert_int_equal(vfr_reply_announce(&self, VFR_IP4(0), out), 0);
+    expect_answer(vfr_reply_ask(&self, GUEST_IP6, other, out));
+    assert_true(answer.eth_dst == 0x3333ff345678);
+    assert_true(answer.tuple.dst.high == 0xff02ull << 48);
+    assert_true(answer.tuple.dst.low == 0x1ff345678);
+    assert_int_equal(answer.icmp_type, ND_SOLICIT);
+    assert_true(get_be64(out + 54 + ND_TARGET) == other.high);
+    assert_true(get_be64(out + 54 + ND_TARGET + 8) == other.low);
+    assert_int_equal(out[54 + ND_SOLICIT_LEN], ND_OPT_SOURCE);
+    assert_int_equal(out[54 + 4], 0);
+    assert_int_equal(vfr_reply_ask(&self, GUEST_IP6, GROUP6, out), 0);
+    assert_int_equal(vfr_reply_ask(&self, VFR_IP4(0), VFR_IP4(GUEST_IP), out), 0);
+    assert_int_equal(vfr_reply_ask(&self, GUEST_IP6, VFR_IP4(GUEST_IP), out), 0);
 }
 
 static void solicit_router(struct vfr_addr src)
@@ -457,7 +464,7 @@ static void resets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(arp),    TEST(neighbours), TEST(announcements), TEST(adverts),
+        TEST(arp),    TEST(neighbours), TEST(questions), TEST(adverts),
         TEST(errors), TEST(no_errors),  TEST(echoes),        TEST(resets),
     };
 
