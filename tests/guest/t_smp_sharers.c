@@ -1,0 +1,5 @@
+#include "load.h"
+
+void test_smp_sharers(void)
+{
+}
