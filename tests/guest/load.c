@@ -58,6 +58,7 @@ static void one_round(struct cpu *c, u64 job)
 {
     switch ((enum load_job)(job & 255)) {
     case JOB_REST:
+        port_clear(c->kick);
         poll_port(c->kick, smp_clock(c) + 5 * MS);
         return;
     case JOB_SPIN:
@@ -78,6 +79,7 @@ static void one_round(struct cpu *c, u64 job)
         poll_port(own_port[c->id], 0);
         return;
     case JOB_NAPS:
+        port_clear(c->kick);
         poll_port(c->kick, smp_clock(c) + 20000);
         return;
     case JOB_TIMER:

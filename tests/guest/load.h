@@ -33,7 +33,7 @@ enum load_job {
     JOB_NAPS,     /* events off, polls with a time that is over soon */
     JOB_TIMER,    /* has its timer interrupt it at once, over and over */
     JOB_YIELD,    /* gives way all the time */
-    JOB_UNMASK,   /* bounces vcpus of its own: NMIs and events to all siblings */
+    JOB_BOTHER,   /* sends all siblings events and NMIs */
 };
 
 /* A page of the domain that domain 0 sees. */

@@ -54,6 +54,20 @@ static void both(unsigned gang, enum load_job job)
 
 /* --- strict --- */
 
+/* Which of them are the threads of a core: all that follows counts on it. */
+static void topology(void)
+{
+    unsigned bad = 0;
+
+    for (unsigned i = 0; i < LOAD_CPUS; i++) {
+        struct serai_sched_cpu c = {.cpu = i};
+
+        bad +=
+            HC(arch_7, SERAI_OP_SCHED_CPU, &c, 0, 0, 0) || c.core != i / 2 || c.thread != i % 2;
+    }
+    is(bad, 0, "two cores of two threads");
+}
+
 static void strict(void)
 {
     struct serai_sched_domain before, after;
@@ -188,7 +202,7 @@ static void automatic(void)
     ok(windows_of(&a) > before, "auto: who wakes siblings gets windows");
     load_job(&a, JOB_REST);
     load_job(&b, JOB_REST);
-    load_doze(3000 * MS);
+    load_doze(1600 * MS);
     before = windows_of(&a);
     load_job(&b, JOB_SPIN);
     load_doze(100 * MS);
@@ -244,6 +258,7 @@ void test_smp_gangs(void)
 {
     load_make(&a, 4);
     load_make(&b, 4);
+    topology();
     refusals();
     strict();
     windows();
