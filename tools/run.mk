@@ -202,7 +202,7 @@ system: $(SYSTEM_NEEDS) $(NAMED_NEEDS)
 .PHONY: test check guests model sim torture
 check: all unit static
 
-guests: $(SERAI)
+guests: $(SERAI) $(B)/qemu-backports/qemu-system-x86_64
 	$(if $(wildcard tests/guest/run),tests/guest/run --hv $(SERAI) $(GUEST_FLAGS),@:)
 
 model:

@@ -226,6 +226,8 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
             budget_list(q, u, now);
             continue;
         }
+        if (d->gang_active)
+            gang_unpark(q, u, now);
         unit_set_state(u, UNIT_READY, now);
         queue_join(q, u, now);
         queue_insert(s, q, u);

@@ -149,6 +149,17 @@ void gang_join(const struct sched_queue *q, struct sched_unit *u, ns_t now)
         u->lag = MAX(u->lag, over_slot ? u->dom->gang_behind : u->dom->gang_behind / 2);
 }
 
+/*
+ * Who was parked when the slot began has no window in it, and would lose what its cap allows by
+ * waiting for the next. So windows are given anew, and who got less than the others, because of
+ * its cap, goes before them.
+ */
+void gang_unpark(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u->lag = MAX(u->lag, (s64)(queue_virtual_time(q, now) - u->vrt));
+    q->slot_end = now;
+}
+
 void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                cpuset_t *kick)
 {

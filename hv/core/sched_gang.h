@@ -22,6 +22,9 @@ void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
 /* A member is about to compete again. */
 void gang_join(const struct sched_queue *q, struct sched_unit *u, ns_t now);
 
+/* A member of a capped gang is about to compete again. */
+void gang_unpark(struct sched_queue *q, struct sched_unit *u, ns_t now);
+
 /* Somebody wakes up: a gang's member is in step with the others; a slot may be over. */
 void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                cpuset_t *kick);

@@ -116,7 +116,7 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
         return NULL;
     } else {
         best = place_best(s, q, cpu, v, now, true);
-        *soon = MIN(*soon, MAX(k->since + DWELL, now + LOOK));
+        *soon = MIN(*soon, (now - k->since < DWELL ? k->since : now) + DWELL);
     }
     if (!cur || !best)
         return cur ? cur : best;

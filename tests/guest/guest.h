@@ -330,6 +330,8 @@ void test_memory_domu(void);
 void test_crash(const char *how);
 void test_smp_life(void);
 void test_smp_flip(void);
+void test_smp_gangs(void);
+void test_smp_sharers(void);
 void test_smp_over(void);
 void test_smp_hostile(void);
 void test_smp_hostile2(void);

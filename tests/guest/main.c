@@ -17,6 +17,8 @@ static const struct {
     {"fuzz", test_fuzz},
     {"smp-life", test_smp_life},
     {"smp-flip", test_smp_flip},
+    {"smp-gangs", test_smp_gangs},
+    {"smp-sharers", test_smp_sharers},
     {"smp-tlb", test_smp_tlb},
     {"smp-filter", test_smp_filter},
     {"attacks", test_attacks},

@@ -111,12 +111,42 @@ static double share_error(const struct result *r)
     return r->failed ? 1e9 : err * 100;
 }
 
+struct cap_case {
+    const char *topo;
+    u32 cap;
+    enum sched_gang gang;
+    u32 part; /* what it gets: its cap, or its share */
+};
+
 static void load_capped(struct sim *s, const void *arg)
 {
-    u32 cap = *(const u32 *)arg;
+    const struct cap_case *c = arg;
+    unsigned n = s->topo.nr_cpus;
 
-    wl_hog(s, WL(.units = 4, .cap_ppm = cap));
-    wl_hog(s, WL(.units = 4));
+    wl_hog(s, WL(.units = n, .cap_ppm = c->cap, .gang = c->gang));
+    wl_hog(s, WL(.units = n, .gang = c->gang));
+}
+
+static void figures_caps(void)
+{
+    static const struct cap_case t[] = {
+        {"4", 100000, GANG_OFF, 100000},         {"4", 500000, GANG_OFF, 500000},
+        {"4", 1500000, GANG_OFF, 1500000},       {"4", 500000, GANG_ON, 500000},
+        {"4", 1500000, GANG_ON, 1500000},        {"4", 3000000, GANG_ON, 2000000},
+        {"8smt", 3000000, GANG_ON, 3000000},     {"8smt", 1000000, GANG_STRICT, 1000000},
+        {"8smt", 3000000, GANG_STRICT, 3000000},
+    };
+    static const char *const modes[] = {"off", "on", "auto", "strict"};
+    char name[100];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+        struct result r = run((struct run){&policy_serai, t[i].topo, load_capped, &t[i]});
+        double err = (double)r.ran[0] / (1e9 * t[i].part / 1e6) - 1;
+
+        snprintf(name, sizeof(name), "cap %u %%, gang %s, %s CPUs: error, %%", t[i].cap / 10000,
+                 modes[t[i].gang], t[i].topo);
+        report(name, r.failed ? 1e9 : 100 * (err < 0 ? -err : err), "<=", 1);
+    }
 }
 
 static void load_lag(struct sim *s, const void *arg)
@@ -133,7 +163,6 @@ static void figures_shares(void)
     } t[] = {{"1", 1},      {"4", 4},     {"8", 4},       {"16", 8},
              {"8llc", 4},   {"8numa", 5}, {"8llcsmt", 4}, {"16numa", 8},
              {"16numa", 7}, {"12", 6},    {"32numa", 16}, {"64", 32}};
-    static const u32 caps[] = {100000, 500000, 1500000};
     struct result r, r2;
     char name[100];
 
@@ -144,14 +173,7 @@ static void figures_shares(void)
                  t[i].topo, t[i].units);
         report(name, share_error(&r), "<=", 0.5);
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
-        double err;
-
-        r = run((struct run){&policy_serai, "4", load_capped, &caps[i]});
-        err = (double)r.ran[0] / (1e9 * caps[i] / 1e6) - 1;
-        snprintf(name, sizeof(name), "cap %u %%: error, %%", caps[i] / 10000);
-        report(name, r.failed ? 1e9 : 100 * (err < 0 ? -err : err), "<=", 1);
-    }
+    figures_caps();
     r = run((struct run){.pol = &policy_serai, .topo = "4", .load = load_lag, .fluid = true});
     r2 =
         run((struct run){.pol = &policy_credit2, .topo = "4", .load = load_lag, .fluid = true});
