@@ -229,9 +229,7 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
         if (d->gang_active)
             gang_unpark(q, u, now);
         unit_set_state(u, UNIT_READY, now);
-        queue_join(q, u, now);
-        queue_insert(s, q, u);
-        place_ready(s, q, u, now, kick);
+        place_newcomer(s, q, u, now, kick);
     }
 }
 

@@ -192,9 +192,7 @@ static void requeue(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *k
     }
     if (u->state == UNIT_PARKED)
         unit_set_state(u, UNIT_READY, now);
-    queue_join(q, u, now);
-    queue_insert(s, q, u);
-    place_ready(s, q, u, now, kick);
+    place_newcomer(s, q, u, now, kick);
 }
 
 int sched_set_params(struct sched *s, struct sched_domain *d, const struct sched_params *p,
@@ -213,6 +211,7 @@ int sched_set_params(struct sched *s, struct sched_domain *d, const struct sched
     for (u = d->units; u; u = u->next) {
         if (u->state == UNIT_RUNNING)
             queue_charge(u->queue, u, now);
+        (void)queue_virtual_time(u->queue, now); /* the base follows before weights change */
     }
     d->params = *p;
     d->unit_inverse = BIT(INVERSE_SHIFT) / ((u64)p->weight << WEIGHT_SHIFT);

@@ -74,36 +74,60 @@ static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, 
     place_ready(s, q, u, now, kick);
 }
 
+/* It is not asleep. */
+static __noinline void wake_again(struct sched *s, struct sched_unit *u, ns_t now,
+                                  cpuset_t *kick)
+{
+    u->blocking = false;
+    if (u->state == UNIT_READY)
+        hurry(s, u->queue, u, now, kick);
+}
+
+/* It became READY, and it is not one like others, or woken for a reason that is not usual. */
+static __noinline void wake_unusual(struct sched *s, struct sched_unit *u, ns_t now,
+                                    enum sched_wake why, cpuset_t *kick)
+{
+    struct sched_queue *q = u->queue;
+    struct sched_domain *d = u->dom;
+
+    if (d->gang_active)
+        gang_join(q, u, now);
+    queue_enter(s, q, u, now);
+    if (why == WAKE_POLL) {
+        u->boost_until = now + BOOST;
+        q->boosted = u;
+        note_hint(d);
+    }
+    if (d->gang_active || q->slotted)
+        gang_wake(s, q, u, now, kick);
+    if (d->metered && budget_parks(s, q, d, now, kick))
+        return;
+    place_ready(s, q, u, now, kick);
+}
+
 void sched_wake(struct sched *s, struct sched_unit *u, ns_t now, enum sched_wake why,
                 cpuset_t *kick)
 {
     struct sched_queue *q = u->queue;
+    struct sched_domain *d = u->dom;
 
     trace_unit(s, TRACE_WAKE, u, now, why, 0);
-    if (u->state != UNIT_BLOCKED) {
-        u->blocking = false;
-        if (u->state == UNIT_READY)
-            hurry(s, q, u, now, kick);
+    if (unlikely(u->state != UNIT_BLOCKED)) {
+        wake_again(s, u, now, kick);
         return;
     }
     u->woken = true;
     u->boost_until = 0;
-    if (unlikely(u->dom->gang_active))
-        gang_join(q, u, now);
-    __atomic_add_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&d->n_active, 1, __ATOMIC_RELAXED);
     unit_set_state(u, UNIT_READY, now);
-    queue_join(q, u, now);
-    queue_insert(s, q, u);
-    if (why == WAKE_POLL) {
-        u->boost_until = now + BOOST;
-        q->boosted = u;
-        note_hint(u->dom);
-    }
-    if (unlikely(u->dom->gang_active || q->slotted))
-        gang_wake(s, q, u, now, kick);
-    if (unlikely(u->dom->metered) && budget_parks(s, q, u->dom, now, kick))
+    if (unlikely(d->unusual | q->slotted | u->picky) || u->on_cpu != NO_CPU ||
+        why == WAKE_POLL) {
+        wake_unusual(s, u, now, why, kick);
         return;
-    place_ready(s, q, u, now, kick);
+    }
+    queue_join(q, u, now);
+    queue_insert_usual(s, q, u);
+    place_saved(s, q, u, now, kick);
 }
 
 void sched_block(struct sched *s, struct sched_unit *u)

@@ -21,18 +21,13 @@ enum rank place_rank_unusual(const struct sched *s, const struct sched_queue *q,
     return RANK_WINDOW;
 }
 
-static bool core_free(const struct sched *s, unsigned cpu, cpuset_t free)
-{
-    return cpuset_empty(cpuset_minus(s->cpu[cpu].core, free));
-}
-
 unsigned place_whole_core(const struct sched *s, cpuset_t from, cpuset_t free)
 {
     unsigned cpu;
 
     while (!cpuset_empty(from)) {
         cpu = cpuset_lowest(from);
-        if (core_free(s, cpu, free))
+        if (place_core_free(s, cpu, free))
             return cpu;
         from = cpuset_minus(from, s->cpu[cpu].core);
     }
@@ -56,7 +51,7 @@ static unsigned choose_free(const struct sched *s, const struct sched_unit *u, c
         among = soft;
         last = cpuset_has(among, u->cpu);
     }
-    if (last && core_free(s, u->cpu, free))
+    if (last && place_core_free(s, u->cpu, free))
         return u->cpu;
     cpu = place_whole_core(s, among, free);
     if (cpu != NO_CPU)
@@ -80,19 +75,6 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
     return usable;
 }
 
-/*
- * After a nap a unit goes back to its last CPU even if the sibling there is busy: its state is
- * still in that CPU's registers and caches, and those who work for long are spread anyway.
- */
-#define NAP (1 * MS)
-
-static inline bool goes_back(const struct sched *s, const struct sched_queue *q,
-                             const struct sched_unit *u, cpuset_t usable, cpuset_t free)
-{
-    return q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
-           (core_free(s, u->cpu, free) || u->since - u->left_at < NAP);
-}
-
 static unsigned find_free(const struct sched *s, const struct sched_queue *q,
                           const struct sched_unit *u, cpuset_t free)
 {
@@ -101,7 +83,7 @@ static unsigned find_free(const struct sched *s, const struct sched_queue *q,
 
     if (cpuset_empty(usable))
         return NO_CPU;
-    if (goes_back(s, q, u, usable, free))
+    if (place_goes_back(s, q, u, usable, free))
         return u->cpu;
     cpu = choose_free(s, u, cpuset_and(usable, q->cpus), free);
     for (i = 0; cpu == NO_CPU && i < q->nr_victims; i++)
@@ -199,11 +181,11 @@ void place_some_timer(struct sched *s, struct sched_queue *q, cpuset_t *kick)
     queue_kick(s, chosen, kick);
 }
 
-static __noinline void find_place(struct sched *s, struct sched_queue *q, struct sched_unit *u,
-                                  cpuset_t free, ns_t now, cpuset_t *kick)
+void place_anywhere(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                    cpuset_t *kick)
 {
+    cpuset_t free = place_free(s);
     unsigned cpu = cpuset_empty(free) ? NO_CPU : find_free(s, q, u, free);
-
     if (cpu == NO_CPU) {
         cpu = find_victim(s, q, u, queue_virtual_time(q, now), now);
         if (unlikely(q->nr_picky || s->nr_strict))
@@ -220,17 +202,18 @@ static __noinline void find_place(struct sched *s, struct sched_queue *q, struct
 void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                  cpuset_t *kick)
 {
-    cpuset_t free = place_free(s);
+    if (u->on_cpu == NO_CPU)
+        place_saved(s, q, u, now, kick);
+    /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
+    else if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
+        queue_kick(s, u->on_cpu, kick);
+}
 
-    if (u->on_cpu != NO_CPU) {
-        /* Its old CPU may be the only one for a while; others hear of it in sched_saved(). */
-        if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED) & BIT(u->on_cpu))
-            queue_kick(s, u->on_cpu, kick);
-    } else if (!s->nr_strict && goes_back(s, q, u, cpuset_and(free, u->allowed), free)) {
-        queue_kick(s, u->cpu, kick);
-    } else {
-        find_place(s, q, u, free, now, kick);
-    }
+void place_newcomer(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                    cpuset_t *kick)
+{
+    queue_enter(s, q, u, now);
+    place_ready(s, q, u, now, kick);
 }
 
 /* Saved READY units of the pool for which nobody is on the way. */

@@ -10,6 +10,7 @@
 
 #define GRAN_LATENCY (100 * US)
 #define GRAN         (1 * MS)
+#define NAP          (1 * MS)
 #define BREAK_MAX    (400 * US) /* of a latency unit in somebody's window */
 
 /* Lower goes first; within a rank virtual time decides. */
@@ -45,10 +46,6 @@ static inline ns_t place_gran(const struct sched_unit *u)
     return unit_urgent(u) ? URGENT : GRAN;
 }
 
-/* A unit became READY: kick an idle CPU for it, or one that it should preempt. */
-void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
-                 cpuset_t *kick);
-
 /* Idle and not yet told to look for work. */
 static inline cpuset_t place_free(const struct sched *s)
 {
@@ -56,6 +53,44 @@ static inline cpuset_t place_free(const struct sched *s)
 
     return (cpuset_t){idle & ~__atomic_load_n(&s->kicked, __ATOMIC_SEQ_CST)};
 }
+
+static inline bool place_core_free(const struct sched *s, unsigned cpu, cpuset_t free)
+{
+    return cpuset_empty(cpuset_minus(s->cpu[cpu].core, free));
+}
+
+/*
+ * After a nap a unit goes back to its last CPU even if the sibling there is busy: its state is
+ * still in that CPU's registers and caches, and those who work for long are spread anyway.
+ */
+static inline bool place_goes_back(const struct sched *s, const struct sched_queue *q,
+                                   const struct sched_unit *u, cpuset_t usable, cpuset_t free)
+{
+    return q->cpus.bits & usable.bits & u->soft.bits & BIT(u->cpu) &&
+           (place_core_free(s, u->cpu, free) || u->since - u->left_at < NAP);
+}
+
+/* A unit became READY: kick an idle CPU for it, or one that it should preempt. */
+void place_ready(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                 cpuset_t *kick);
+void place_anywhere(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                    cpuset_t *kick);
+
+/* One that is saved. */
+static must_inline void place_saved(struct sched *s, struct sched_queue *q,
+                                    struct sched_unit *u, ns_t now, cpuset_t *kick)
+{
+    cpuset_t free = place_free(s);
+
+    if (likely(!s->nr_strict && place_goes_back(s, q, u, cpuset_and(free, u->allowed), free)))
+        queue_kick(s, u->cpu, kick);
+    else
+        place_anywhere(s, q, u, now, kick);
+}
+
+/* It begins to compete, too. */
+void place_newcomer(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
+                    cpuset_t *kick);
 
 /* Kick idle CPUs as long as there are READY units that nobody was kicked for. */
 void place_some_idle(struct sched *s, struct sched_queue *q, cpuset_t *kick);

@@ -1,39 +1,10 @@
 #include "core/sched_queue.h"
 
-#define GRACE (1 * MS)
-#define WARP  (20UL * MS) /* virtual */
-
-/*
- * A domain's weight is divided among its active units. More than W / CPUs cannot be used by one
- * unit: such a weight would make virtual time run away from everybody else.
- */
-static void make_weight(struct sched_queue *q, struct sched_unit *u, u64 others, u32 nr_others)
-{
-    struct sched_domain *d = u->dom;
-    u32 n = MAX(__atomic_load_n(&d->n_active, __ATOMIC_RELAXED), 1U), rivals = q->nr_cpus - 1;
-    u32 w = (d->params.weight << WEIGHT_SHIFT) / n;
-
-    u->active_seen = (u16)n;
-    u->inverse = d->unit_inverse * n;
-    if (unlikely(nr_others > rivals && (u64)w * rivals > others)) {
-        u->active_seen = 0;
-        w = (u32)(others / rivals);
-        u->inverse = BIT(INVERSE_SHIFT) / MAX(w, 1U);
-    }
-    u->weight = MAX(w, 1U);
-}
-
-static void weigh_newcomer(struct sched_queue *q, struct sched_unit *u)
-{
-    if (u->active_seen != __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED) ||
-        (q->nr_ready && (u64)u->weight * (q->nr_cpus - 1) > q->weight))
-        make_weight(q, u, q->weight, q->nr_ready + q->nr_run);
-}
-
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
 {
     queue_sub(q, u);
-    make_weight(q, u, q->weight, q->nr_ready + q->nr_run - 1);
+    queue_make_weight(q, u, __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED), q->weight,
+                      q->nr_ready + q->nr_run - 1);
     queue_add(q, u);
 }
 
@@ -41,32 +12,14 @@ void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
  * A latency unit may be a little ahead of its turn and goes before others then, once: when it
  * runs it gets a deadline like everybody's.
  */
-static void set_deadline(struct sched_unit *u)
+void queue_forget_restricted(struct sched_queue *q, struct sched_unit *u)
 {
-    bool low = u->dom->params.latency == LATENCY_LOW;
-
-    u->grace = low ? to_virtual(u, GRACE) : 0;
-    u->vdl = line_from(u) + to_virtual(u, u->dom->request) - (low ? WARP : 0);
-}
-
-/*
- * Who left behind the others gets that back, within limits; who left ahead of them waits until
- * virtual time has caught up, which it did in part while the unit slept. Both are forgotten after
- * a while.
- */
-void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now)
-{
-    u64 v = queue_virtual_time(q, now);
-    s64 lag = u->lag;
-
-    weigh_newcomer(q, u);
-    if (now - u->left_at >= LAG_FORGET)
-        lag = 0;
-    else if (lag <= 0)
-        lag = MIN((s64)(v - u->vrt), 0L);
-    u->vrt = q->weight && lag ? v - clamp_lag(u, lag) : v;
-    set_deadline(u);
-    queue_add(q, u);
+    q->nr_picky -= u->picky;
+    if (!u->odd)
+        return;
+    q->nr_odd--;
+    q->nr_unsaved -= u->on_cpu != NO_CPU;
+    u->odd = false;
 }
 
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
@@ -77,23 +30,18 @@ void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
     q->nr_odd += u->odd;
     q->nr_picky += u->picky;
     q->nr_unsaved += unsaved;
-    /* A fence as well: robbers say that they idle before they look for this bit. */
-    if (!q->nr_ready++ && q->bit)
-        __atomic_or_fetch(&s->waiting, q->bit, __ATOMIC_SEQ_CST);
-    line_insert(q, u);
+    queue_insert_usual(s, q, u);
+}
+
+void queue_enter(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    queue_join(q, u, now);
+    queue_insert(s, q, u);
 }
 
 void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u)
 {
-    line_remove(q, u);
-    if (!--q->nr_ready && q->bit)
-        __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
-    q->nr_picky -= u->picky;
-    if (likely(!u->odd))
-        return;
-    q->nr_odd--;
-    q->nr_unsaved -= u->on_cpu != NO_CPU;
-    u->odd = false;
+    queue_remove_here(s, q, u);
 }
 
 void queue_saved(struct sched_queue *q, struct sched_unit *u)
@@ -126,7 +74,8 @@ static void enter_queue(struct sched *s, struct sched_unit *u, struct sched_queu
     to->nr_units++;
     u->queue = to;
     u->cluster = to->cluster;
-    queue_refresh_limited(s, to, u);
+    if (unlikely(u->picky)) /* and who is not is not limited anywhere */
+        queue_refresh_limited(s, to, u);
 }
 
 void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now)
@@ -153,6 +102,6 @@ void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q
     u->vdl += vrt - u->vrt;
     u->vrt = vrt;
     enter_queue(s, u, q);
-    weigh_newcomer(q, u);
+    queue_weigh_newcomer(q, u);
     queue_add(q, u);
 }

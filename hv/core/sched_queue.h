@@ -33,6 +33,9 @@
 #define LAG_MAX    (10 * MS)
 #define LAG_FORGET (100 * MS)
 
+#define GRACE (1 * MS)
+#define WARP  (20UL * MS) /* virtual */
+
 static inline u64 to_virtual(const struct sched_unit *u, ns_t d)
 {
     return (u64)((unsigned __int128)(u64)d * u->inverse >> (INVERSE_SHIFT - UNIT_SHIFT));
@@ -52,10 +55,10 @@ static inline ns_t unit_remaining(const struct sched_unit *u)
 /* 'cpu' has to pick soon; once is enough. */
 static inline void queue_kick(struct sched *s, unsigned cpu, cpuset_t *kick)
 {
-    u64 old = __atomic_fetch_or(&s->kicked, BIT(cpu), __ATOMIC_SEQ_CST);
+    u64 bit = BIT(cpu);
 
-    if (!(old & BIT(cpu)))
-        cpuset_add(kick, cpu);
+    if (!(__atomic_fetch_or(&s->kicked, bit, __ATOMIC_SEQ_CST) & bit))
+        kick->bits |= bit;
 }
 
 /* It goes before others: some of its reservation is left. */
@@ -89,8 +92,9 @@ static inline bool unit_eligible(const struct sched_unit *u, u64 v)
 }
 
 /*
- * The base follows now and then. Real time makes the sum grow by 2^UNIT_SHIFT a ns and CPU, and
- * running units are charged once in LONGEST: so it is seen here before 64 bits overflow.
+ * The base follows as soon as virtual time is 2^31 ahead of it, so that also with the greatest
+ * weights the sum has room. Until that is seen here, real time makes the sum grow by 2^UNIT_SHIFT
+ * a ns and CPU, and running units are charged once in LONGEST: that is not too much either.
  */
 static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
 {
@@ -100,7 +104,7 @@ static inline u64 queue_virtual_time(struct sched_queue *q, ns_t now)
     if (unlikely(!q->weight))
         return q->base;
     by = (u64)((s64)sum / (s64)q->weight);
-    if (unlikely(sum + BIT(61) > BIT(62))) {
+    if (unlikely((s64)by != (s32)by)) {
         q->base += by;
         q->sum -= by * q->weight;
         by = 0;
@@ -131,7 +135,20 @@ static inline s64 clamp_lag(const struct sched_unit *u, s64 lag)
     return MAX(MIN(lag, max), -max);
 }
 
+static inline void queue_sub(struct sched_queue *q, const struct sched_unit *u)
+{
+    q->weight -= u->weight;
+    q->sum -= (u->vrt - q->base) * u->weight;
+}
+
+static inline void queue_add(struct sched_queue *q, const struct sched_unit *u)
+{
+    q->weight += u->weight;
+    q->sum += (u->vrt - q->base) * u->weight;
+}
+
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
+void queue_forget_restricted(struct sched_queue *q, struct sched_unit *u);
 
 /* While it competes: its weight changes with the number of active siblings. */
 static inline bool queue_weight_is_old(const struct sched_queue *q, const struct sched_unit *u)
@@ -144,21 +161,6 @@ static inline void queue_refresh_weight(struct sched_queue *q, struct sched_unit
 {
     if (unlikely(queue_weight_is_old(q, u)))
         queue_change_weight(q, u);
-}
-
-/* Begins to compete, with the lag that it left with as far as that still counts. */
-void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now);
-
-static inline void queue_sub(struct sched_queue *q, const struct sched_unit *u)
-{
-    q->weight -= u->weight;
-    q->sum -= (u->vrt - q->base) * u->weight;
-}
-
-static inline void queue_add(struct sched_queue *q, const struct sched_unit *u)
-{
-    q->weight += u->weight;
-    q->sum += (u->vrt - q->base) * u->weight;
 }
 
 /*
@@ -205,12 +207,103 @@ static inline void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t
     u->vrt = v - (u64)u->lag;
 }
 
+/*
+ * A domain's weight is divided among its n active units. More than W / CPUs cannot be used by one
+ * unit: such a weight would make virtual time run away from everybody else.
+ */
+static inline void queue_make_weight(const struct sched_queue *q, struct sched_unit *u, u32 n,
+                                     u64 others, u32 nr_others)
+{
+    u32 w = (u->dom->params.weight << WEIGHT_SHIFT) / n;
+
+    u->active_seen = (u16)n;
+    u->inverse = u->dom->unit_inverse * n;
+    if (unlikely(nr_others >= q->nr_cpus && (u64)w * (q->nr_cpus - 1) > others)) {
+        u->active_seen = 0;
+        w = (u32)(others / (q->nr_cpus - 1));
+        u->inverse = BIT(INVERSE_SHIFT) / MAX(w, 1U);
+    }
+    u->weight = MAX(w, 1U);
+}
+
+static inline void queue_weigh_newcomer(const struct sched_queue *q, struct sched_unit *u)
+{
+    u32 n = __atomic_load_n(&u->dom->n_active, __ATOMIC_RELAXED);
+
+    if (u->active_seen != n || (q->nr_ready && (u64)u->weight * (q->nr_cpus - 1) > q->weight))
+        queue_make_weight(q, u, n, q->weight, q->nr_ready + q->nr_run);
+}
+
+/*
+ * A latency unit may be a little ahead of its turn and goes before others then, once: when it
+ * runs it gets a deadline like everybody's.
+ */
+static inline void queue_low_deadline(struct sched_unit *u)
+{
+    u->grace = to_virtual(u, GRACE);
+    u->vdl -= u->grace + WARP;
+}
+
+/*
+ * Begins to compete. Who left behind the others gets that back, within limits; who left ahead of
+ * them waits until virtual time has caught up, which it did in part while the unit slept. Both are
+ * forgotten after a while, and where nobody competes.
+ */
+static must_inline void queue_join(struct sched_queue *q, struct sched_unit *u, ns_t now)
+{
+    u64 v = queue_virtual_time(q, now);
+    s64 lag = u->lag > 0 ? u->lag : MIN((s64)(v - u->vrt), 0L);
+
+    queue_weigh_newcomer(q, u);
+    if (lag && q->weight && now - u->left_at < LAG_FORGET)
+        v -= (u64)clamp_lag(u, lag);
+    u->vrt = v;
+    u->vdl = v + to_virtual(u, u->dom->request);
+    u->grace = 0;
+    if (unlikely(u->dom->params.latency == LATENCY_LOW))
+        queue_low_deadline(u);
+    queue_add(q, u);
+}
+
 /* Its state is saved: a READY one may go anywhere from now on. */
 void queue_saved(struct sched_queue *q, struct sched_unit *u);
+
+/* Begins to compete, and enters the line. */
+void queue_enter(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now);
 
 /* A competing unit into and out of the line. */
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u);
 void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u);
+
+/* A saved one that may run everywhere. */
+static must_inline void queue_insert_usual(struct sched *s, struct sched_queue *q,
+                                           struct sched_unit *u)
+{
+    if (q->nr_ready++) {
+        line_insert(q, u);
+        return;
+    }
+    u->before = u->after = NULL;
+    q->first = q->last = u;
+    /* A fence as well: robbers say that they idle before they look for this bit. */
+    if (q->bit)
+        __atomic_or_fetch(&s->waiting, q->bit, __ATOMIC_SEQ_CST);
+}
+
+/* Anyone, where it is done so often that no call is made. */
+static must_inline void queue_remove_here(struct sched *s, struct sched_queue *q,
+                                          struct sched_unit *u)
+{
+    if (unlikely(u->picky | u->odd))
+        queue_forget_restricted(q, u);
+    if (--q->nr_ready) {
+        line_remove(q, u);
+        return;
+    }
+    q->first = q->last = NULL;
+    if (q->bit)
+        __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
+}
 
 /* 'out' leaves the line, and 'in' comes, which was taken off its CPU and is not saved. */
 static inline void queue_exchange(struct sched_queue *q, struct sched_unit *in,
