@@ -160,6 +160,21 @@ static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_
     return u;
 }
 
+/*
+ * The running unit leaves its CPU to another and is to wait. What came for it a moment ago it has
+ * not dealt with yet. The trace hears of that only now that it matters: it came without a lock.
+ */
+static inline void set_aside(struct sched *s, struct sched_unit *u, ns_t now)
+{
+    ns_t heard = __atomic_load_n(&u->heard_at, __ATOMIC_RELAXED);
+
+    unit_set_state(u, UNIT_READY, now);
+    if (likely(now - heard >= URGENT || u->dom->params.latency != LATENCY_NORMAL))
+        return;
+    trace_unit(s, TRACE_WAKE, u, heard, WAKE_EVENT, 0);
+    unit_hurry(u, now);
+}
+
 /* Who ran waits now, and 'next' starts; it is in the line. Or NULL: this CPU has nobody. */
 static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_unit *next,
                                  ns_t now, ns_t *until, cpuset_t *kick)
@@ -170,7 +185,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
 
     if (old) {
         queue_take_off(s, q, old, false);
-        unit_set_state(old, UNIT_READY, now);
+        set_aside(s, old, now);
     }
     if (next && old)
         queue_exchange(q, old, next);
@@ -399,7 +414,7 @@ static __noinline struct sched_unit *pick_in_order(struct sched *s, unsigned cpu
     if (to || choose_in_order(s, next, u, done, v, now, &soon)) {
         next = to ? to : next;
         queue_take_off(s, q, u, true);
-        unit_set_state(u, UNIT_READY, now);
+        set_aside(s, u, now);
         queue_exchange(q, u, next);
         start(s, q, next, cpu, now, true);
         u = next;

@@ -96,6 +96,12 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
  */
 void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick);
 
+/*
+ * An event came for a unit that runs, while others wait. No lock. If it has to leave its CPU before
+ * it can have dealt with it, its next turn comes soon.
+ */
+void sched_note_event(struct sched_unit *u, ns_t now);
+
 /* Evidence for gang mode 'auto': a sibling is about to send an event to 'to'. No lock. */
 void sched_note_ipi(struct sched_unit *to);
 

@@ -3,8 +3,7 @@
 #include "core/sched_strict.h"
 #include "core/sched_trace.h"
 
-#define BOOST       (200 * US)
-#define URGENT_LOAN (2 * MS)
+#define BOOST (200 * US)
 
 void sched_online(struct sched *s, struct sched_unit *u, ns_t now)
 {
@@ -56,20 +55,14 @@ static void note_hint(struct sched_domain *d)
         __atomic_add_fetch(&d->seen_hints, 1, __ATOMIC_RELAXED);
 }
 
-/*
- * Something came for a unit that was preempted and waits for its turn: it asks for little at
- * once, so it may run soon, even a little before its turn. In the long run it gets what it got
- * before.
- */
+/* Something came for a unit that was preempted and waits for its turn. */
 static void hurry(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,
                   cpuset_t *kick)
 {
     if (u->woken || u->dom->params.latency != LATENCY_NORMAL || unit_urgent(u))
         return;
     queue_remove(s, q, u);
-    u->urgent_at = now;
-    u->grace = to_virtual(u, URGENT_LOAN);
-    u->vdl = line_from(u) + to_virtual(u, URGENT);
+    unit_hurry(u, now);
     queue_insert(s, q, u);
     place_ready(s, q, u, now, kick);
 }
@@ -81,6 +74,8 @@ static __noinline void wake_again(struct sched *s, struct sched_unit *u, ns_t no
     u->blocking = false;
     if (u->state == UNIT_READY)
         hurry(s, u->queue, u, now, kick);
+    else if (u->state == UNIT_RUNNING)
+        sched_note_event(u, now);
 }
 
 /* It became READY, and it is not one like others, or woken for a reason that is not usual. */
@@ -150,6 +145,7 @@ void sched_yield(struct sched *s, struct sched_unit *u, struct sched_unit *to, n
         return;
     c->yielded = true;
     c->yield_to = to;
+    __atomic_store_n(&u->heard_at, 0, __ATOMIC_RELAXED); /* it is in no hurry */
     note_hint(u->dom);
 }
 
@@ -177,6 +173,11 @@ void sched_saved(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *kick
         place_timer(s, q, kick);
     if (unlikely(s->nr_strict))
         strict_saved(s, cpu, kick);
+}
+
+void sched_note_event(struct sched_unit *u, ns_t now)
+{
+    __atomic_store_n(&u->heard_at, now, __ATOMIC_RELAXED);
 }
 
 void sched_note_ipi(struct sched_unit *to)

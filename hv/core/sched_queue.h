@@ -24,8 +24,10 @@
 #define INVERSE_SHIFT 36
 
 /* What a unit asks for that was sent something while it waited, and how long after that. */
-#define URGENT     (250 * US)
-#define URGENT_FOR (3 * MS)
+#define URGENT      (250 * US)
+#define URGENT_FOR  (3 * MS)
+/* How far ahead of its share it may be. */
+#define URGENT_LOAN (2 * MS)
 
 /* What runs is looked at so often at least: 36 minutes. */
 #define LONGEST (1L << 41)
@@ -126,6 +128,17 @@ static inline void unit_request(struct sched_unit *u, ns_t now)
     if (unlikely(now - u->urgent_at < URGENT_FOR))
         request = MIN(request, URGENT);
     u->vdl = u->vrt + to_virtual(u, request);
+}
+
+/*
+ * Something came for a unit that waits, and is in no line: it asks for little at once, so it may
+ * run soon, even a little before its turn. In the long run it gets what it got before.
+ */
+static inline void unit_hurry(struct sched_unit *u, ns_t now)
+{
+    u->urgent_at = now;
+    u->grace = to_virtual(u, URGENT_LOAN);
+    u->vdl = line_from(u) + to_virtual(u, URGENT);
 }
 
 static inline s64 clamp_lag(const struct sched_unit *u, s64 lag)

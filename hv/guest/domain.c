@@ -376,7 +376,10 @@ void vcpu_wake(struct vcpu *v, enum sched_wake why)
     cpu = __atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST);
     if (cpu == CPU_NONE) {
         dispatch_wake(&v->run, why); /* it waits for its turn, which may come sooner now */
-    } else if (cpu != this_cpu()->id) {
+        return;
+    }
+    dispatch_note_event(&v->run);
+    if (cpu != this_cpu()->id) {
         count(COUNT_IPI_EVENT);
         lapic_send_ipi(cpus[cpu]->apic_id, VECTOR_IPI_EVENT);
     }

@@ -238,6 +238,12 @@ static bool nobody_waits(unsigned cpu)
     return !__atomic_load_n(&policy->cpu[cpu].queue->nr_ready, __ATOMIC_RELAXED);
 }
 
+void dispatch_note_event(struct runnable *r)
+{
+    if (unlikely(!nobody_waits(r->unit.cpu)))
+        sched_note_event(&r->unit, time_now());
+}
+
 void dispatch_yield(struct runnable *to)
 {
     struct spinlock *l;

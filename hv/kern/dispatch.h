@@ -60,6 +60,9 @@ void dispatch_offline(struct runnable *r);
 void dispatch_sleep(bool (*awake)(void *arg), void *arg);
 void dispatch_wake(struct runnable *r, enum sched_wake why);
 
+/* For one that runs: an event came. */
+void dispatch_note_event(struct runnable *r);
+
 /* Gives way to others; 'to': preferably to this sibling, which has something to do. */
 void dispatch_yield(struct runnable *to);
 

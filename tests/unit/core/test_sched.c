@@ -422,6 +422,32 @@ static void events_hurry_those_who_wait(void **state)
     assert_true(w.switches < 2 * 2100);
 }
 
+/* An event just before the end of a turn is dealt with soon; one long before it has been already. */
+static void events_hurry_those_who_have_to_leave(void **state)
+{
+    static const ns_t before_end[] = {100 * US, 400 * US};
+    struct sched_unit *u;
+    unsigned i;
+    ns_t t;
+
+    world_init(&w, 1, 1, 1);
+    world_domain(&w, 2);
+    world_wake_all(&w);
+    for (i = 0; i < ARRAY_SIZE(before_end); i++) {
+        world_run(&w, w.now + 100 * MS);
+        while (w.timer[0] - w.now < 2900 * US)
+            world_run(&w, w.now + 50 * US);
+        u = w.s.cpu[0].current;
+        t = w.timer[0];
+        world_run(&w, t - before_end[i]);
+        sched_note_event(u, w.now);
+        world_run(&w, t + 200 * US);
+        assert_ptr_not_equal(w.s.cpu[0].current, u);
+        world_run(&w, t + 400 * US);
+        assert_int_equal(w.s.cpu[0].current == u, i == 0);
+    }
+}
+
 static void a_yield_to_a_sibling_runs_it(void **state)
 {
     struct sched_unit *cur, *to;
@@ -604,6 +630,7 @@ int main(void)
         cmocka_unit_test(busy_queues_are_balanced),
         cmocka_unit_test(latency_units_are_served_first),
         cmocka_unit_test(events_hurry_those_who_wait),
+        cmocka_unit_test(events_hurry_those_who_have_to_leave),
         cmocka_unit_test(a_yield_to_a_sibling_runs_it),
         cmocka_unit_test(yielding_wins_nothing),
         cmocka_unit_test(who_was_handed_a_lock_runs_at_once),
