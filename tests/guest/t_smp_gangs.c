@@ -115,7 +115,7 @@ static void windows(void)
 
     both(GANG_ON, JOB_SPIN);
     load_figures(&a, &before);
-    measure(200 * MS, &s);
+    measure(400 * MS, &s);
     load_figures(&a, &after);
     note("on: a has %lu ppm of both, windows %lu, skew max %lu us", s.of_both,
          after.gang_windows - before.gang_windows, after.skew_max / 1000);
