@@ -171,13 +171,12 @@ static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
 static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_use *use, const struct vfr_verdict *v)
 {
-    struct vfr_flow_new new = {.use = *use};
+    const struct vfr_flow_new new = {.use = *use, .verdict = for_flow(j, v)};
     u32 index;
     int rc;
 
     if (unlikely(vfr_sink_of(j)))
         return vfr_sink_begins(vfr_sink_of(j), j, v);
-    new.verdict = for_flow(j, v);
     if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
         return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);
@@ -193,7 +192,7 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
                       const struct vfr_flow_use *use)
 {
     const struct vfr_packet *x = &j->p->parsed;
-    struct vfr_verdict v;
+    struct vfr_verdict v __unset;
     int rc;
 
     if (x->flags & VFR_P_INNER)
