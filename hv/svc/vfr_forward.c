@@ -526,6 +526,28 @@ static __noinline enum vfr_reason forward_any(struct vif_packet *p, u64 version,
     return reason;
 }
 
+/* Of the leader's stations, but another flow. */
+static __noinline void change_flow(struct vif_packet *p)
+{
+    const struct vfr_packet *x = &p->parsed;
+    struct vif_leader *l = &p->leader;
+
+    vfr_flow_key(&vfr.flows, &x->tuple, 0, x->flags, &l->key);
+    l->to = choose_queue(l->to->vif, &x->tuple);
+}
+
+static must_inline bool follows(struct vif_packet *p, u64 version)
+{
+    enum vfr_follow follow;
+
+    if (p->leader.version != version)
+        return false;
+    follow = vfr_packet_follow(&p->parsed, p->leader.kept, p->head, p->have, p->len);
+    if (follow == VFR_FOLLOW_STATION)
+        change_flow(p);
+    return follow != VFR_FOLLOW_NOT;
+}
+
 /* All else that was asked about its leader would be answered as it was then. */
 enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
 {
@@ -535,9 +557,7 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
     struct vfr_flow_hit hit __unset;
     enum vfr_reason reason = VFR_R_OK;
 
-    if (l->version != version ||
-        !vfr_packet_follow(&p->parsed, l->kept, p->head, p->have, p->len) ||
-        unlikely(!finds_flow(p, ruleset, &hit)))
+    if (!follows(p, version) || unlikely(!finds_flow(p, ruleset, &hit)))
         return forward_any(p, version, to);
     if (unlikely(hit.log & (FLOW_METERED | FLOW_MARKED)))
         reason = treat_follower(p, ruleset, &hit);
