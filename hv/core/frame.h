@@ -136,13 +136,15 @@ static inline bool typ_crossing(u64 typ, enum frame_type t)
     return typ_type(typ) != TYPE_NONE && typ_type(typ) != t;
 }
 
-/* One more use of a frame in use as 't' already, as is usual: TAKE_OK by two comparisons. */
+/* One more use of a frame in use as 't' already, as is usual: TAKE_OK by one comparison. */
 static inline bool typ_take_more(u64 typ, enum frame_type t, u64 *next)
 {
+    const u64 too_many = ~((TYP_COUNT_MAX << TYP_SHIFT) - 1);
+
+    _Static_assert(!(TYP_COUNT_MAX & (TYP_COUNT_MAX - 1)), "a bit");
     *next = typ + TYP_ONE;
-    return (typ & (TYP_STAMPING | TYP_INUSE | TYP_VALID | TYP_TYPE)) ==
-               (TYP_INUSE | TYP_VALID | (u64)t) &&
-           typ < TYP_COUNT_MAX << TYP_SHIFT;
+    return (typ & (too_many | TYP_STAMPING | TYP_INUSE | TYP_VALID | TYP_TYPE)) ==
+           (TYP_INUSE | TYP_VALID | (u64)t);
 }
 
 /* One more use of the frame as 't'. */

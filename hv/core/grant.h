@@ -90,6 +90,12 @@ static inline u16 pins_marks(u64 pins)
     return (pins_any(pins) ? GTF_reading : 0) | (pins_writers(pins) ? GTF_writing : 0);
 }
 
+/* How the guest's word shows that a use has begun. */
+static inline u32 grant_show(u32 word, bool write)
+{
+    return word | GTF_reading | (write ? GTF_writing : 0);
+}
+
 /* Does the guest's word let 'grantee' begin a use? Then *next is the word that shows it. */
 static inline int grant_claim(u32 word, u16 grantee, bool write, u32 *next)
 {
@@ -98,8 +104,17 @@ static inline int grant_claim(u32 word, u16 grantee, bool write, u32 *next)
 
     if ((word & mask) != ((u32)grantee << 16 | GTF_permit_access))
         return GNTST_general_error;
-    *next = word | GTF_reading | (write ? GTF_writing : 0);
+    *next = grant_show(word, write);
     return GNTST_okay;
+}
+
+/* A word that shows no use yet lets 'grantee' begin one: what is usual, by one comparison. */
+static inline bool grant_is_open(u32 word, u16 grantee, bool write)
+{
+    const u32 mask =
+        0xffff0000U | GTF_type_mask | GTF_reading | GTF_writing | (write ? GTF_readonly : 0);
+
+    return (word & mask) == ((u32)grantee << 16 | GTF_permit_access);
 }
 
 /* May 'giver' hand over a frame for this word? Then *next commits the guest to take it. */

@@ -195,22 +195,26 @@ static void fill(struct vfr_flow *f, const struct vfr_flow_key *key,
 {
     const struct vfr_tuple *x = key->tuple;
 
-    *f = (struct vfr_flow){.src = x->src,
-                           .dst = x->dst,
-                           .sport = x->sport,
-                           .dport = x->dport,
-                           .segment = (u16)(key->word >> 32),
-                           .proto = x->proto,
-                           .last = new->use.now,
-                           .generation = new->verdict.generation,
-                           .vif = {new->use.in, new->use.out},
-                           .rule_index = new->verdict.rule_index,
-                           .log = new->verdict.log,
-                           .dscp = new->verdict.dscp,
-                           .packets = {1, 0},
-                           .bytes = {new->use.bytes, 0},
-                           .created = new->use.now,
-                           .rule = new->verdict.rule};
+    /* All of it but its lists. Each by itself: a whole one would be made elsewhere, then copied. */
+    f->src = x->src;
+    f->dst = x->dst;
+    f->sport = x->sport;
+    f->dport = x->dport;
+    f->segment = (u16)(key->word >> 32);
+    f->proto = x->proto;
+    f->zero = 0;
+    f->last = f->created = new->use.now;
+    f->generation = new->verdict.generation;
+    f->vif[0] = new->use.in;
+    f->vif[1] = new->use.out;
+    f->rule_index = new->verdict.rule_index;
+    f->marks = f->spare = 0;
+    f->log = new->verdict.log;
+    f->dscp = new->verdict.dscp;
+    f->packets[0] = 1;
+    f->bytes[0] = new->use.bytes;
+    f->packets[1] = f->bytes[1] = 0;
+    f->rule = new->verdict.rule;
     if (new->hold)
         f->marks |= VFR_FLOW_HELD;
     if (x->proto == PROTO_TCP && new->use.tcp_flags != TCP_SYN &&new->pickup)

@@ -86,15 +86,20 @@ enum vfr_reason vfr_packet_parse_any(struct vfr_packet *p, const uint8_t *bytes,
                                      uint32_t len);
 
 /*
- * Packets come in trains, of one conversation. *p is what came of the packet that vfr_packet_keep()
- * kept the beginning of, and vfr_packet_may_lead() says that others may follow it. True: this one
- * does, *p is what vfr_packet_parse() says of it, and nothing but 'len', 'l3_len', 'frag_id' and
- * 'tcp_flags' differs. False: parse it.
+ * Packets come in trains, of one conversation, or of several between the same stations. *p is what came
+ * of the packet that vfr_packet_keep() kept the beginning of, and vfr_packet_may_lead() says that others
+ * may follow it. If this one does, *p is what vfr_packet_parse() says of it, 'kept' is its beginning, and
+ * nothing but 'len', 'l3_len', 'frag_id', 'tcp_flags' and perhaps the ports differs.
  */
 #define VFR_KEPT 5
+enum vfr_follow {
+    VFR_FOLLOW_NOT,     /* parse it: *p and 'kept' are worth nothing any more */
+    VFR_FOLLOW_FLOW,    /* it has the ports, too */
+    VFR_FOLLOW_STATION, /* it has other ports, and no ones of DHCP */
+};
 bool vfr_packet_may_lead(const struct vfr_packet *p);
 void vfr_packet_keep(uint64_t kept[VFR_KEPT], const uint8_t *bytes);
-bool vfr_packet_follow(struct vfr_packet *p, const uint64_t kept[VFR_KEPT],
-                       const uint8_t *bytes, uint32_t have, uint32_t len);
+enum vfr_follow vfr_packet_follow(struct vfr_packet *p, uint64_t kept[VFR_KEPT],
+                                  const uint8_t *bytes, uint32_t have, uint32_t len);
 
 #endif

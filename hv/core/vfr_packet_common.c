@@ -115,28 +115,49 @@ void vfr_packet_keep(u64 kept[VFR_KEPT], const u8 *bytes)
         kept[i] = get_le64(bytes + i * 8);
 }
 
-/* All up to the ports but length, identification and checksum. */
+/* All before the ports but length, identification and checksum. */
 static must_inline bool has_same_beginning(const u64 kept[VFR_KEPT], const u8 *bytes)
 {
     return !((kept[0] ^ get_le64(bytes)) | (kept[1] ^ get_le64(bytes + 8)) |
              (kept[2] ^ get_le64(bytes + 16)) >> 32 | (kept[3] ^ get_le64(bytes + 24)) >> 16 |
-             (kept[4] ^ get_le64(bytes + 32)) << 16);
+             (kept[4] ^ get_le64(bytes + 32)) << 48);
 }
 
-bool vfr_packet_follow(struct vfr_packet *p, const u64 kept[VFR_KEPT], const u8 *bytes,
-                       u32 have, u32 len)
+static must_inline bool has_same_ports(const u64 kept[VFR_KEPT], const u8 *bytes)
+{
+    return !((kept[4] ^ get_le64(bytes + 32)) << 16);
+}
+
+/* DHCP is looked at closely (core/vfr_guard.h). */
+static __noinline enum vfr_follow take_ports(struct vfr_packet *p, u64 kept[VFR_KEPT],
+                                             const u8 *bytes)
+{
+    const u8 *h = bytes + ETH_HEADER + IP4_HEADER;
+
+    p->tuple.sport = get_be16(h);
+    p->tuple.dport = get_be16(h + 2);
+    kept[4] = get_le64(bytes + 32);
+    if (p->tuple.dport == DHCP4_SERVER || p->tuple.dport == DHCP4_CLIENT)
+        return VFR_FOLLOW_NOT;
+    return VFR_FOLLOW_STATION;
+}
+
+enum vfr_follow vfr_packet_follow(struct vfr_packet *p, u64 kept[VFR_KEPT], const u8 *bytes,
+                                  u32 have, u32 len)
 {
     const u8 *h = bytes + ETH_HEADER;
     u32 end;
 
     if (MIN(have, len) < ETH_HEADER + IP4_HEADER + TCP_HEADER ||
         !has_same_beginning(kept, bytes) || sum_ip4(h) % 0xffff)
-        return false;
+        return VFR_FOLLOW_NOT;
     end = ETH_HEADER + get_be16(h + 2);
     p->len = len;
     p->l3_len = end - ETH_HEADER;
     p->frag_id = get_be16(h + 4);
-    return end <= len && store_flags(p, h + IP4_HEADER, p->l4_offset, end, p->tuple.proto);
+    if (end > len || !store_flags(p, h + IP4_HEADER, p->l4_offset, end, p->tuple.proto))
+        return VFR_FOLLOW_NOT;
+    return likely(has_same_ports(kept, bytes)) ? VFR_FOLLOW_FLOW : take_ports(p, kept, bytes);
 }
 
 enum vfr_reason vfr_packet_parse(struct vfr_packet *p, const uint8_t *bytes, uint32_t have,

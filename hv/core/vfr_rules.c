@@ -372,7 +372,7 @@ void vfr_rules_judge(const struct vfr_rules *r, const struct vfr_question *q,
                      struct vfr_verdict *v)
 {
     const struct vfr_rule *rule = r->rules;
-    struct judgement j;
+    struct judgement j __unset;
     u16 port, any_port = trace ? 0xffff : 0;
     u64 lacks;
 

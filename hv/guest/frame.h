@@ -21,6 +21,20 @@ static inline bool mfn_is_ram(mfn_t mfn)
            ref_owner(__atomic_load_n(&frames[mfn.n].ref, __ATOMIC_RELAXED)) != DOMID_IO;
 }
 
+/* As frame_get(), but also false if somebody else does so, too. */
+static must_inline must_check bool frame_get_try(u16 owner, mfn_t mfn)
+{
+    struct frame *f = &frames[mfn.n];
+    u64 ref;
+
+    if (unlikely(mfn.n >= max_mfn))
+        return false;
+    ref = __atomic_load_n(&f->ref, __ATOMIC_RELAXED);
+    return likely(ref_may_get(ref, owner)) &&
+           likely(__atomic_compare_exchange_n(&f->ref, &ref, ref + 1, false, __ATOMIC_ACQUIRE,
+                                              __ATOMIC_RELAXED));
+}
+
 /* One more reference to a frame of 'd' (its id); false when it is not the domain's. */
 static inline must_check bool frame_get(u16 owner, mfn_t mfn)
 {

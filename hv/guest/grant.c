@@ -107,7 +107,7 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
         frame_put(p->mfn);
 }
 
-int grant_hold_slowly(struct domain *granter, u16 grantee, bool write, struct grant_hold *h)
+int grant_begin_slowly(struct domain *granter, u16 grantee, bool write, struct grant_hold *h)
 {
     u32 frame = 0;
     int status;
@@ -120,11 +120,34 @@ int grant_hold_slowly(struct domain *granter, u16 grantee, bool write, struct gr
     return status;
 }
 
-void grant_release_slowly(struct grant_hold *h, bool write)
+/* With the entry's lock: what begins a use, undone. */
+static must_inline void undo(const struct grant_hold *h, bool write)
 {
     grant_unmark(h->at.word, GTF_reading | (write ? GTF_writing : 0), pins_marks(h->before));
     unlock_pins(h->at.pins, h->before);
+}
+
+int grant_hold_slowly(struct domain *granter, u16 grantee, bool write, struct grant_hold *h)
+{
+    int status = grant_begin_slowly(granter, grantee, write, h);
+
+    if (status != GNTST_okay || !write)
+        return status;
+    if (frame_type_get(granter->id, h->at.mfn, TYPE_WRITABLE)) {
+        undo(h, write);
+        status = GNTST_general_error;
+    }
     if (!pins_any(h->before))
+        frame_put(h->at.mfn);
+    return status;
+}
+
+void grant_release_slowly(struct grant_hold *h, bool write)
+{
+    undo(h, write);
+    if (write)
+        frame_type_put(h->at.mfn);
+    else if (!pins_any(h->before))
         frame_put(h->at.mfn);
 }
 

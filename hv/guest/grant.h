@@ -48,7 +48,8 @@ void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool w
 
 /*
  * A use that is over before anybody else may begin or end one of the same grant: for a copy of a page
- * at most. The entry stays locked until then, so whoever holds one waits for no other grant.
+ * at most. The entry stays locked until then, so whoever holds one waits for no other grant. A frame
+ * that may be written to is in use as writable, which keeps it allocated, too.
  */
 struct grant_hold {
     struct grant_pin at;
@@ -60,25 +61,41 @@ static inline bool grant_is_dying(const struct domain *d)
     return __atomic_load_n(&d->stop, __ATOMIC_SEQ_CST) & STOP_DYING;
 }
 
-/* Where a grant is; false: no such entry. */
-static must_inline bool grant_find(const struct domain *d, u32 ref, struct grant_pin *p)
+/* A domain's entries, for who looks up several: there may be more by now, but never fewer. */
+struct grant_refs {
+    const struct grant_table *table;
+    u64 nr;
+};
+
+static must_inline struct grant_refs grant_refs_of(const struct domain *d)
 {
     const struct grant_table *t = __atomic_load_n(&d->grants, __ATOMIC_ACQUIRE);
-    u64 i = ref, nr, in_range;
-    const struct grant_frame *f;
 
-    if (unlikely(!t))
-        return false;
-    nr = (u64)__atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) * GRANTS_PER_FRAME;
-    if (unlikely(i >= nr))
+    return (struct grant_refs){
+        t, likely(t) ? (u64)__atomic_load_n(&t->nr_frames, __ATOMIC_ACQUIRE) * GRANTS_PER_FRAME
+                     : 0};
+}
+
+/* Where a grant is; false: no such entry. */
+static must_inline bool grant_find_in(struct grant_refs all, u32 ref, struct grant_pin *p)
+{
+    const struct grant_frame *f;
+    u64 i = ref, in_range;
+
+    if (unlikely(i >= all.nr))
         return false;
     /* All ones below the limit, also when the branch above is predicted wrong. */
-    asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "r"(nr), "r"(i) : "cc");
+    asm("cmp %1, %2; sbb %0, %0" : "=r"(in_range) : "rm"(all.nr), "r"(i) : "cc");
     i &= in_range;
-    f = &t->frames[i / GRANTS_PER_FRAME];
+    f = &all.table->frames[i / GRANTS_PER_FRAME];
     p->word = (u32 *)&f->entries[i % GRANTS_PER_FRAME];
     p->pins = &f->pins[i % GRANTS_PER_FRAME];
     return true;
+}
+
+static must_inline bool grant_find(const struct domain *d, u32 ref, struct grant_pin *p)
+{
+    return grant_find_in(grant_refs_of(d), ref, p);
 }
 
 /* The pin of a grant that the caller has pinned. */
@@ -97,21 +114,45 @@ static inline void grant_unmark(u32 *word, u16 before, u16 after)
                            __ATOMIC_SEQ_CST);
 }
 
+static must_inline must_check bool grant_get_frame(u16 owner, mfn_t mfn, bool typed)
+{
+    if (!typed)
+        return frame_get_try(owner, mfn);
+    return likely(mfn.n < max_mfn) && frame_use_again(owner, mfn, TYPE_WRITABLE);
+}
+
+static must_inline void grant_put_frame(mfn_t mfn, bool typed)
+{
+    if (typed)
+        frame_type_put(mfn);
+    else
+        frame_put(mfn);
+}
+
 /* Somebody else uses the grant, or something is wrong. */
+int grant_begin_slowly(struct domain *granter, u16 grantee, bool write,
+                       struct grant_hold *h) must_check;
 int grant_hold_slowly(struct domain *granter, u16 grantee, bool write,
                       struct grant_hold *h) must_check;
 void grant_release_slowly(struct grant_hold *h, bool write);
 
-static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u16 grantee,
-                                             bool write, struct grant_hold *h)
+/* What is to be done with a grant, and by whom; 'typed': the frame is in use as writable, too. */
+struct grant_use {
+    u16 grantee;
+    bool write, typed;
+};
+
+static must_inline must_check int grant_begin(struct domain *granter, struct grant_refs all,
+                                              u32 ref, struct grant_use use,
+                                              struct grant_hold *h)
 {
     /* What another function gets the address of is kept in memory: this one is, *h need not be. */
     struct grant_hold slow __unset;
     u64 unused = 0;
-    u32 word, next;
+    u32 word;
     int status;
 
-    if (unlikely(!grant_find(granter, ref, &h->at)))
+    if (unlikely(!grant_find_in(all, ref, &h->at)))
         return GNTST_bad_gntref;
     if (unlikely(!__atomic_compare_exchange_n(h->at.pins, &unused, PINS_BUSY, false,
                                               __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
@@ -120,20 +161,42 @@ static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u1
     word = __atomic_load_n(h->at.word, __ATOMIC_RELAXED);
     h->at.mfn =
         MFN(__atomic_load_n(&((grant_entry_v1_t *)h->at.word)->frame, __ATOMIC_RELAXED));
-    if (likely(!grant_is_dying(granter) &&
-               grant_claim(word, grantee, write, &next) == GNTST_okay && next != word &&
-               frame_get(granter->id, h->at.mfn))) {
-        if (likely(__atomic_compare_exchange_n(h->at.word, &word, next, false, __ATOMIC_SEQ_CST,
-                                               __ATOMIC_RELAXED)))
+    if (likely(!grant_is_dying(granter) && grant_is_open(word, use.grantee, use.write) &&
+               grant_get_frame(granter->id, h->at.mfn, use.typed))) {
+        if (likely(__atomic_compare_exchange_n(h->at.word, &word, grant_show(word, use.write),
+                                               false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
             return GNTST_okay;
-        frame_put(h->at.mfn);
+        grant_put_frame(h->at.mfn, use.typed);
     }
     __atomic_store_n(h->at.pins, 0, __ATOMIC_RELEASE);
 slowly:
     slow.at = h->at;
-    status = grant_hold_slowly(granter, grantee, write, &slow);
+    status = use.typed ? grant_hold_slowly(granter, use.grantee, use.write, &slow)
+                       : grant_begin_slowly(granter, use.grantee, use.write, &slow);
     *h = slow;
     return status;
+}
+
+static must_inline must_check int grant_hold_in(struct domain *granter, struct grant_refs all,
+                                                u32 ref, u16 grantee, bool write,
+                                                struct grant_hold *h)
+{
+    return grant_begin(granter, all, ref, (struct grant_use){grantee, write, write}, h);
+}
+
+static must_inline must_check int grant_hold(struct domain *granter, u32 ref, u16 grantee,
+                                             bool write, struct grant_hold *h)
+{
+    return grant_hold_in(granter, grant_refs_of(granter), ref, grantee, write, h);
+}
+
+/* With the entry's lock: the only use, of which the guest's entry tells, is over. */
+static must_inline void grant_end(const struct grant_pin *p, bool write, bool typed)
+{
+    __atomic_fetch_and(&((grant_entry_v1_t *)p->word)->flags,
+                       (u16) ~(GTF_reading | (write ? GTF_writing : 0)), __ATOMIC_SEQ_CST);
+    __atomic_store_n(p->pins, 0, __ATOMIC_RELEASE);
+    grant_put_frame(p->mfn, typed);
 }
 
 /* Also of a domain that is dying meanwhile: grant_close() waits for the entry's lock. */
@@ -148,17 +211,15 @@ static must_inline void grant_release(const struct domain *granter, const struct
         grant_release_slowly(&slow, write);
         return;
     }
-    __atomic_fetch_and(&((grant_entry_v1_t *)h->at.word)->flags,
-                       (u16) ~(GTF_reading | (write ? GTF_writing : 0)), __ATOMIC_SEQ_CST);
-    __atomic_store_n(h->at.pins, 0, __ATOMIC_RELEASE);
-    frame_put(h->at.mfn);
+    grant_end(&h->at, write, write);
 }
 
-static must_inline must_check int grant_pin_inline(struct domain *granter, u32 ref, u16 grantee,
-                                                   bool write, struct grant_pin *p)
+static must_inline must_check int grant_pin_in(struct domain *granter, struct grant_refs all,
+                                               u32 ref, u16 grantee, bool write,
+                                               struct grant_pin *p)
 {
     struct grant_hold h __unset;
-    int status = grant_hold(granter, ref, grantee, write, &h);
+    int status = grant_begin(granter, all, ref, (struct grant_use){grantee, write, false}, &h);
 
     if (status != GNTST_okay)
         return status;
@@ -166,6 +227,30 @@ static must_inline must_check int grant_pin_inline(struct domain *granter, u32 r
                      __ATOMIC_RELEASE);
     *p = h.at;
     return GNTST_okay;
+}
+
+static must_inline must_check int grant_pin_inline(struct domain *granter, u32 ref, u16 grantee,
+                                                   bool write, struct grant_pin *p)
+{
+    return grant_pin_in(granter, grant_refs_of(granter), ref, grantee, write, p);
+}
+
+/* grant_unpin() of a grant that is only read, by nobody else as a rule. */
+static must_inline void grant_unpin_reader(const struct domain *granter, u16 grantee,
+                                           const struct grant_pin *p)
+{
+    const u64 alone = pins_add(0, grantee, (u32)p->mfn.n, false);
+    u64 pins = alone;
+
+    if (likely(__atomic_compare_exchange_n(p->pins, &pins, PINS_BUSY, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED))) {
+        if (likely(!grant_is_dying(granter))) {
+            grant_end(p, false, false);
+            return;
+        }
+        __atomic_store_n(p->pins, alone, __ATOMIC_RELEASE);
+    }
+    grant_unpin(granter, p, false);
 }
 
 /* Frames that others may write to now are dirty (guest/logdirty.h). */

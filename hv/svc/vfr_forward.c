@@ -179,13 +179,13 @@ static bool may_pick_up(const struct vfr_judgement *j)
 static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_use *use, const struct vfr_verdict *v)
 {
-    struct vfr_flow_new new = {.use = *use, .pickup = may_pick_up(j)};
+    const struct vfr_flow_new new = {
+        .use = *use, .verdict = for_flow(j, v), .pickup = may_pick_up(j)};
     u32 index;
     int rc;
 
     if (unlikely(vfr_sink_of(j)))
         return vfr_sink_begins(vfr_sink_of(j), j, v);
-    new.verdict = for_flow(j, v);
     if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
         return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);
@@ -243,7 +243,7 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
                       const struct vfr_flow_use *use)
 {
     const struct vfr_packet *x = &j->p->parsed;
-    struct vfr_verdict v;
+    struct vfr_verdict v __unset;
     int rc;
 
     if (x->flags & VFR_P_INNER)
@@ -563,6 +563,28 @@ static __noinline enum vfr_reason forward_any(struct vif_packet *p, u64 version,
     return reason;
 }
 
+/* Of the leader's stations, but another flow. */
+static __noinline void change_flow(struct vif_packet *p)
+{
+    const struct vfr_packet *x = &p->parsed;
+    struct vif_leader *l = &p->leader;
+
+    vfr_flow_key(&vfr.flows, &x->tuple, 0, x->flags, &l->key);
+    l->to = choose_queue(l->to->vif, &x->tuple);
+}
+
+static must_inline bool follows(struct vif_packet *p, u64 version)
+{
+    enum vfr_follow follow;
+
+    if (p->leader.version != version)
+        return false;
+    follow = vfr_packet_follow(&p->parsed, p->leader.kept, p->head, p->have, p->len);
+    if (follow == VFR_FOLLOW_STATION)
+        change_flow(p);
+    return follow != VFR_FOLLOW_NOT;
+}
+
 /* All else that was asked about its leader would be answered as it was then. */
 enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
 {
@@ -572,9 +594,7 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
     struct vfr_flow_hit hit __unset;
     enum vfr_reason reason = VFR_R_OK;
 
-    if (l->version != version ||
-        !vfr_packet_follow(&p->parsed, l->kept, p->head, p->have, p->len) ||
-        unlikely(!finds_flow(p, ruleset, &hit)))
+    if (!follows(p, version) || unlikely(!finds_flow(p, ruleset, &hit)))
         return forward_any(p, version, to);
     if (unlikely(hit.log & (FLOW_METERED | FLOW_MARKED)))
         reason = treat_follower(p, ruleset, &hit);

@@ -98,7 +98,7 @@ static void describe_binding(struct serai_vfr_vif *op, const struct vfr_binding 
 
 static int pin_ring(struct vif *f, struct vif_ring *r, u32 ref)
 {
-    if (grant_pin(f->d, ref, dom0->id, true, &r->pin) != GNTST_okay)
+    if (grant_pin(f->d, ref, VIF_GRANTEE, true, &r->pin) != GNTST_okay)
         return -XEN_EINVAL;
     if (frame_type_get(f->d->id, r->pin.mfn, TYPE_WRITABLE)) {
         grant_unpin(f->d, &r->pin, true);

@@ -13,109 +13,84 @@ static struct netif_rx_sring *rx_shared(const struct vif_queue *q)
     return (struct netif_rx_sring *)q->rx.page;
 }
 
-/* Where the next bytes of a packet come from: its head, then what follows that in its parts. */
+/* Where the next bytes of a packet come from, behind its head: what is left of a part, and the next. */
 struct cursor {
-    u32 done;
-    unsigned part;
-    u32 offset;
+    const u8 *from;
+    u32 left;
+    const struct vif_part *next;
 };
 
-static void skip_parts(const struct vif_packet *p, u32 skip, struct cursor *at)
+static must_inline void next_part(struct cursor *at)
 {
-    at->offset = skip;
-    while (at->part < p->nr && at->offset >= p->parts[at->part].size)
-        at->offset -= p->parts[at->part++].size;
+    at->from = vif_part(at->next, 0);
+    at->left = at->next++->size;
 }
 
-static void copy_out(u8 *to, u32 n, const struct vif_packet *p, struct cursor *at)
+/* Behind so many bytes of the parts. */
+static must_inline struct cursor cursor_at(const struct vif_packet *p, u32 skip)
+{
+    struct cursor at = {.next = p->parts};
+
+    if (!p->nr)
+        return at;
+    for (; skip >= at.left && at.next < p->parts + p->nr; next_part(&at))
+        skip -= at.left;
+    at.from += skip;
+    at.left -= skip;
+    return at;
+}
+
+/* One byte at least; the parts have so many. */
+static must_inline void copy_parts(u8 *to, u32 n, struct cursor *at)
 {
     u32 step;
 
-    if (at->done < p->have) {
-        step = MIN(n, p->have - at->done);
-        memcpy(to, p->head + at->done, step);
-        at->done += step;
+    do {
+        if (!at->left)
+            next_part(at);
+        step = MIN(n, at->left);
+        memcpy(to, at->from, step);
+        at->from += step;
+        at->left -= step;
         to += step;
-        n -= step;
-    }
-    while (n) {
-        step = MIN(n, p->parts[at->part].size - at->offset);
-        memcpy(to, vif_part(&p->parts[at->part], at->offset), step);
-        at->done += step;
-        at->offset += step;
-        if (at->offset == p->parts[at->part].size) {
-            at->part++;
-            at->offset = 0;
-        }
-        to += step;
-        n -= step;
-    }
+    } while (n -= step);
 }
 
-/* A buffer of the receiver's, for writing; NULL: it gave none that it can. */
-static must_inline void *open_buffer(const struct vif_queue *to, u32 ref,
-                                     struct grant_hold *hold)
+static must_inline u16 flags_of(const struct vif_packet *p)
 {
-    struct domain *d = to->vif->d;
-
-    if (unlikely(grant_hold(d, ref, dom0->id, true, hold) != GNTST_okay))
-        return NULL;
-    if (likely(!frame_type_get(d->id, hold->at.mfn, TYPE_WRITABLE)))
-        return mfn_to_virt(hold->at.mfn);
-    grant_release(d, hold, true);
-    return NULL;
+    return (p->offload.csum_blank ? NETRXF_csum_blank : 0) |
+           (p->csum_valid ? NETRXF_data_validated : 0) |
+           (unlikely(p->offload.gso_type) ? NETRXF_extra_info : 0);
 }
 
-static must_inline void close_buffer(const struct vif_queue *to, struct grant_hold *hold)
+static must_inline union netif_rx_sring_entry *rx_slot(const struct vif_queue *to, u32 i)
 {
-    frame_type_put(hold->at.mfn);
-    grant_release(to->vif->d, hold, true);
-}
-
-/* The next buffer of the receiver is filled; what to answer: bytes, or an error. */
-static s16 fill_buffer(struct vif_queue *to, u32 ref, u32 n, const struct vif_packet *p,
-                       struct cursor *at)
-{
-    struct grant_hold hold __unset;
-    void *buffer = open_buffer(to, ref, &hold);
-
-    if (!buffer)
-        return NETIF_RSP_ERROR;
-    copy_out(buffer, n, p, at);
-    close_buffer(to, &hold);
-    return (s16)n;
-}
-
-static void put_gso(struct vif_queue *to, const struct vif_packet *p)
-{
-    struct netif_extra_info e = {
-        .type = XEN_NETIF_EXTRA_TYPE_GSO,
-        .u.gso = {.size = p->offload.gso_size, .type = p->offload.gso_type}};
-
-    memcpy(&rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)], &e, sizeof(e));
-}
-
-static u16 flags_of(const struct vif_packet *p, bool first, bool more)
-{
-    u16 flags = more ? NETRXF_more_data : 0;
-
-    if (first) {
-        flags |= p->offload.csum_blank ? NETRXF_csum_blank : 0;
-        flags |= p->csum_valid ? NETRXF_data_validated : 0;
-        flags |= p->offload.gso_type ? NETRXF_extra_info : 0;
-    }
-    return flags;
+    return &rx_shared(to)->ring[i & (VIF_RING_SLOTS - 1)];
 }
 
 /* The ring's memory is the guest's too: what was read once is not read again. */
-static struct netif_rx_request take_request(struct vif_queue *to,
-                                            union netif_rx_sring_entry **slot)
+static must_inline u32 read_gref(const union netif_rx_sring_entry *slot)
 {
-    *slot = &rx_shared(to)->ring[to->rx.next++ & (VIF_RING_SLOTS - 1)];
-    return (struct netif_rx_request){
-        .id = __atomic_load_n(&(*slot)->req.id, __ATOMIC_RELAXED),
-        .gref = __atomic_load_n(&(*slot)->req.gref, __ATOMIC_RELAXED),
-    };
+    return __atomic_load_n(&slot->req.gref, __ATOMIC_RELAXED);
+}
+
+/* The answer to the request that is there: its number stays. */
+static must_inline void answer(union netif_rx_sring_entry *slot, u16 flags, s16 status)
+{
+    _Static_assert(offsetof(union netif_rx_sring_entry, req.id) ==
+                       offsetof(union netif_rx_sring_entry, rsp.id),
+                   "in the same place");
+    slot->rsp.offset = 0;
+    slot->rsp.flags = flags;
+    slot->rsp.status = status;
+}
+
+static void put_gso(union netif_rx_sring_entry *slot, const struct vfr_offload *o)
+{
+    struct netif_extra_info e = {.type = XEN_NETIF_EXTRA_TYPE_GSO,
+                                 .u.gso = {.size = o->gso_size, .type = o->gso_type}};
+
+    memcpy(slot, &e, sizeof(e));
 }
 
 static void count_packet(struct vif *f, u32 len)
@@ -124,66 +99,79 @@ static void count_packet(struct vif *f, u32 len)
     f->counters.received_bytes += len;
 }
 
-/* What follows a packet's head. */
-static void copy_rest(u8 *to, const struct vif_packet *p)
+/*
+ * With the rx lock, and a buffer, which is enough: a head, then 'rest' bytes of its packet from 'at'
+ * on.
+ */
+static must_inline void put_one(struct vif_queue *to, const u8 *head, u32 have, u16 flags,
+                                u32 rest, struct cursor *at)
 {
-    u32 skip = p->have;
+    union netif_rx_sring_entry *slot = rx_slot(to, to->rx.next++);
+    struct domain *d = to->vif->d;
+    struct grant_hold hold __unset;
+    s16 status = NETIF_RSP_ERROR;
 
-    for (unsigned i = 0; i < p->nr; i++) {
-        u32 n = p->parts[i].size;
+    if (likely(grant_hold(d, read_gref(slot), VIF_GRANTEE, true, &hold) == GNTST_okay)) {
+        u8 *buffer = mfn_to_virt(hold.at.mfn);
 
-        if (skip < n) {
-            memcpy(to, vif_part(&p->parts[i], skip), n - skip);
-            to += n - skip;
-            skip = 0;
-        } else {
-            skip -= n;
-        }
+        memcpy(buffer, head, have);
+        if (rest)
+            copy_parts(buffer + have, rest, at);
+        grant_release(d, &hold, true);
+        status = (s16)(have + rest);
     }
+    answer(slot, flags, status);
 }
 
-/* With the rx lock, and a buffer, which is enough: a head and the rest of its packet, if any. */
-static void put_one(struct vif_queue *to, const u8 *head, u32 have, u16 flags,
-                    const struct vif_packet *rest)
+static __noinline void put_frame(struct vif_queue *to, const u8 *frame, u32 len, u16 flags)
 {
-    const u32 len = rest ? rest->len : have;
-    union netif_rx_sring_entry *slot;
-    const struct netif_rx_request r = take_request(to, &slot);
-    struct grant_hold hold __unset;
-    void *buffer = open_buffer(to, r.gref, &hold);
-
-    if (likely(buffer)) {
-        memcpy(buffer, head, have);
-        if (len > have)
-            copy_rest((u8 *)buffer + have, rest);
-        close_buffer(to, &hold);
-    }
-    slot->rsp = (struct netif_rx_response){
-        .id = r.id, .flags = flags, .status = buffer ? (s16)len : NETIF_RSP_ERROR};
+    put_one(to, frame, len, flags, 0, NULL);
     count_packet(to->vif, len);
+}
+
+/* So many bytes that do not fit into a packet's first buffer. */
+static __noinline void put_rest(struct vif_queue *to, u32 left, struct cursor at)
+{
+    struct netif_rx_sring *const ring = rx_shared(to);
+    struct domain *d = to->vif->d;
+    const struct grant_refs all = grant_refs_of(d);
+    union netif_rx_sring_entry *slot;
+    u32 next = to->rx.next, n;
+
+    do {
+        struct grant_hold hold __unset;
+        s16 status = NETIF_RSP_ERROR;
+
+        slot = &ring->ring[next++ & (VIF_RING_SLOTS - 1)];
+        n = MIN(left, (u32)PAGE_SIZE);
+        if (likely(grant_hold_in(d, all, read_gref(slot), VIF_GRANTEE, true, &hold) ==
+                   GNTST_okay)) {
+            copy_parts(mfn_to_virt(hold.at.mfn), n, &at);
+            grant_release(d, &hold, true);
+            status = (s16)n;
+        }
+        answer(slot, NETRXF_more_data, status);
+    } while (left -= n);
+    slot->rsp.flags = 0; /* the last one's */
+    to->rx.next = next;
 }
 
 /* With the rx lock, and buffers enough: the head, then the parts without so many bytes. */
 static void put_packet(struct vif_queue *to, const struct vif_packet *p, u32 skip)
 {
-    struct cursor at = {0};
-    u32 left = p->len;
+    struct cursor at = cursor_at(p, skip);
+    u16 flags = flags_of(p);
+    u32 n = p->len;
 
-    skip_parts(p, skip, &at);
-    while (left) {
-        union netif_rx_sring_entry *slot;
-        const struct netif_rx_request r = take_request(to, &slot);
-        u32 n = MIN(left, (u32)PAGE_SIZE);
-
-        slot->rsp = (struct netif_rx_response){
-            .id = r.id,
-            .flags = flags_of(p, left == p->len, left > n),
-            .status = fill_buffer(to, r.gref, n, p, &at),
-        };
-        if (left == p->len && p->offload.gso_type)
-            put_gso(to, p);
-        left -= n;
+    if (unlikely(n > PAGE_SIZE)) {
+        n = PAGE_SIZE;
+        flags |= NETRXF_more_data;
     }
+    put_one(to, p->head, p->have, flags, n - p->have, &at);
+    if (unlikely(p->offload.gso_type))
+        put_gso(rx_slot(to, to->rx.next++), &p->offload);
+    if (unlikely(p->len > n))
+        put_rest(to, p->len - n, at);
     count_packet(to->vif, p->len);
 }
 
@@ -217,14 +205,11 @@ static __noinline bool put_large(struct vif_queue *to, const struct vif_packet *
 /* With the rx lock. False: too few buffers. */
 static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
 {
-    u16 flags = (p->offload.csum_blank ? NETRXF_csum_blank : 0) |
-                (p->csum_valid ? NETRXF_data_validated : 0);
-
     if (unlikely(p->len > PAGE_SIZE || p->offload.gso_type))
         return put_large(to, p);
     if (unlikely(!has_buffers(to, 1)))
         return false;
-    put_one(to, p->head, p->have, flags, p);
+    put_packet(to, p, p->have);
     return true;
 }
 
@@ -241,7 +226,7 @@ static rarely void put_kept(struct vif_queue *to, const struct vif_packet *p,
         if (why == VFR_R_OK && !has_buffers(to, 1))
             why = VFR_R_RX_FULL;
         if (why == VFR_R_OK)
-            put_one(to, k->frame, k->len, k->csum_valid ? NETRXF_data_validated : 0, NULL);
+            put_frame(to, k->frame, k->len, k->csum_valid ? NETRXF_data_validated : 0);
         else
             p->from->vif->counters.drops[why]++;
         vfr_piece_free(k);
@@ -350,7 +335,7 @@ void vif_say(struct vif_queue *to, const u8 *frame, u32 len)
     lock(&to->rx_lock);
     put = to->rx_up && has_buffers(to, 1);
     if (put)
-        put_one(to, frame, len, NETRXF_data_validated, NULL);
+        put_frame(to, frame, len, NETRXF_data_validated);
     unlock(&to->rx_lock);
     if (put)
         vif_publish(to);

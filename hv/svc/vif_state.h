@@ -127,6 +127,9 @@ struct vif {
 };
 _Static_assert(sizeof(struct vif) <= PAGE_SIZE, "a page");
 
+/* Whom stock front ends grant to: domain 0, in whose place the router is. */
+#define VIF_GRANTEE 0
+
 /* A packet on its way; the tx lock of 'from' is held. */
 #define VIF_SLOTS 18
 

@@ -95,48 +95,65 @@ static enum vfr_reason read_extras(const struct vif_queue *q, u32 prod, struct c
     return VFR_R_OK;
 }
 
-static enum vfr_reason pin_part(struct vif_packet *p, u32 ref, u16 offset, u32 size)
+static must_inline bool pin_part(struct domain *d, struct grant_refs all,
+                                 const struct netif_tx_request *r, struct vif_part *part)
 {
-    if (offset >= PAGE_SIZE || size > PAGE_SIZE - offset)
-        return VFR_R_RING_ERROR;
-    if (grant_pin(p->from->vif->d, ref, dom0->id, false, &p->parts[p->nr].pin) != GNTST_okay)
-        return VFR_R_RING_ERROR;
-    p->parts[p->nr].offset = offset;
-    p->parts[p->nr++].size = (u16)size;
-    return VFR_R_OK;
+    if (unlikely((u32)r->offset + r->size > PAGE_SIZE) ||
+        unlikely(grant_pin_in(d, all, r->gref, VIF_GRANTEE, false, &part->pin) != GNTST_okay))
+        return false;
+    part->offset = r->offset;
+    part->size = r->size;
+    return true;
 }
 
-static void unpin_parts(struct vif_packet *p)
+static must_inline void unpin_parts(const struct vif_packet *p)
 {
-    for (unsigned i = 0; i < p->nr; i++)
-        grant_unpin(p->from->vif->d, &p->parts[i].pin, false);
+    const struct domain *d = p->from->vif->d;
+
+    for (const struct vif_part *part = p->parts, *end = part + p->nr; part < end; part++)
+        grant_unpin_reader(d, VIF_GRANTEE, &part->pin);
 }
 
-/* A packet's requests from the second on; its pages are pinned. The first one's size is the whole's. */
-static __noinline enum vfr_reason read_chain(struct vif_queue *q, struct netif_tx_request first,
+/* Where a first request's size is the whole packet's: what is left of it for that request. */
+static must_inline bool fit_first(struct vif_packet *p, u32 others)
+{
+    u32 size = p->len - others;
+
+    if (others > p->len || size > PAGE_SIZE - p->parts[0].offset)
+        return false;
+    p->parts[0].size = (u16)size;
+    return true;
+}
+
+/* All of a packet's requests, whatever is wrong with some; their pages are pinned until one is. */
+static __noinline enum vfr_reason read_chain(struct vif_queue *q, struct netif_tx_request r,
                                              u32 prod, struct chain *c, struct vif_packet *p)
 {
-    struct netif_tx_request slots[VIF_SLOTS] __unset, *last = slots;
-    enum vfr_reason reason = VFR_R_OK;
-    unsigned nr = 1;
-    u32 others = 0;
+    const enum vfr_reason reason =
+        r.flags & NETTXF_extra_info ? read_extras(q, prod, c, p) : VFR_R_OK;
+    struct vif_part *part = p->parts, *end = reason == VFR_R_OK ? part + VIF_SLOTS : NULL;
+    struct domain *d = q->vif->d;
+    const struct grant_refs all = grant_refs_of(d);
+    u32 i = c->end, others = 0;
 
-    slots[0] = first;
-    if (slots[0].flags & NETTXF_extra_info)
-        reason = read_extras(q, prod, c, p);
-    for (; last->flags & NETTXF_more_data; nr++) {
-        last = &slots[MIN(nr, VIF_SLOTS - 1U)];
-        if (c->end == prod)
-            return VFR_R_RING_ERROR;
-        *last = read_request(q, c->end++);
-        others += last->size;
+    for (r.size = 0;; r = read_request(q, i++)) {
+        others += r.size;
+        if (likely(part < end) && likely(pin_part(d, all, &r, part)))
+            part++;
+        else
+            end = NULL;
+        if (!(r.flags & NETTXF_more_data))
+            break;
+        if (unlikely(i == prod)) {
+            end = NULL;
+            break;
+        }
     }
-    if (nr > VIF_SLOTS || others > slots[0].size)
-        return VFR_R_RING_ERROR;
-    for (unsigned i = 0; reason == VFR_R_OK && i < nr; i++)
-        reason =
-            pin_part(p, slots[i].gref, slots[i].offset, i ? slots[i].size : p->len - others);
-    return reason;
+    c->end = i;
+    p->nr = (unsigned)(part - p->parts);
+    if (reason != VFR_R_OK)
+        return reason;
+    return end && fit_first(p, others) ? VFR_R_OK : VFR_R_RING_ERROR;
 }
 
 static must_inline void answer_one(struct vif_queue *q, u32 i, s16 status)
@@ -181,7 +198,7 @@ static must_inline enum vfr_reason read_small(struct vif_queue *q, struct netif_
 
     if (r.offset > PAGE_SIZE - r.size)
         return VFR_R_RING_ERROR;
-    if (grant_hold(q->vif->d, r.gref, dom0->id, false, &hold) != GNTST_okay)
+    if (grant_hold(q->vif->d, r.gref, VIF_GRANTEE, false, &hold) != GNTST_okay)
         return VFR_R_RING_ERROR;
     memcpy(p->head, (const u8 *)mfn_to_virt(hold.at.mfn) + r.offset, r.size);
     grant_release(q->vif->d, &hold, false);
@@ -194,7 +211,7 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
                                    struct vif_packet *p)
 {
     const struct netif_tx_request first = read_request(q, c->end++);
-    enum vfr_reason reason;
+    enum vfr_reason reason = VFR_R_OK;
 
     p->have = p->nr = 0;
     p->len = first.size;
@@ -204,8 +221,10 @@ static enum vfr_reason read_packet(struct vif_queue *q, u32 prod, struct chain *
         reason = read_chain(q, first, prod, c, p);
     else if (first.size <= VFR_SNAPSHOT)
         return read_small(q, first, p);
+    else if (pin_part(q->vif->d, grant_refs_of(q->vif->d), &first, p->parts))
+        p->nr = 1;
     else
-        reason = pin_part(p, first.gref, first.offset, first.size);
+        reason = VFR_R_RING_ERROR;
     if (reason == VFR_R_OK)
         p->have = vif_copy_parts(p, p->head, VFR_SNAPSHOT);
     return reason;

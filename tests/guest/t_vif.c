@@ -183,11 +183,12 @@ static void trains(void)
 {
     const u64 ip = front_drops(&a, VFR_R_SPOOF_IP4), mac = front_drops(&a, VFR_R_SPOOF_MAC),
               bad = front_drops(&a, VFR_R_BAD_IP), way = front_drops(&a, VFR_R_NO_ROUTE),
-              csum = front_drops(&a, VFR_R_CSUM_UNSUPP), cut = front_drops(&a, VFR_R_SHORT);
+              csum = front_drops(&a, VFR_R_CSUM_UNSUPP), cut = front_drops(&a, VFR_R_SHORT),
+              dhcp = front_drops(&a, VFR_R_SPOOF_DHCP);
     u8 *got = page, *p;
 
     group("trains");
-    front_push_buffers(&b, 8);
+    front_push_buffers(&b, 11);
     car(0, 60);
     car(1, 90);
     p = car(2, 60);
@@ -206,19 +207,30 @@ static void trains(void)
     p[17]++; /* longer than it is */
     front_sum(p);
     car(11, 60);
-    send_cars(12);
+    car(12, 60)[37] ^= 1; /* the other flow again */
+    p = car(13, 60);
+    p[35] = 67; /* what only a server of DHCP says */
+    p[37] = 68;
+    car(14, 60);
+    p = car(15, 60);
+    memcpy(p + 34, (u8[]){0, 9, 0, 7}, 4); /* the ports of an answer, but from who asked */
+    send_cars(16);
     car_comes(0, 60);
     car_comes(1, 90);
     car_comes(5, 60);
     car_comes(8, 60);
     car_comes(9, 60);
     car_comes(11, 60);
+    car_comes(12, 60);
+    car_comes(14, 60);
+    car_comes(15, 60);
     ok(!front_receive(&b, &got), "no other one");
     is(front_drops(&a, VFR_R_SPOOF_IP4), ip + 1, "in another's name");
     is(front_drops(&a, VFR_R_SPOOF_MAC), mac + 1, "with another's Ethernet address");
     is(front_drops(&a, VFR_R_BAD_IP), bad + 1, "with a wrong checksum");
     is(front_drops(&a, VFR_R_SHORT), cut + 1, "with a part missing");
     is(front_drops(&a, VFR_R_NO_ROUTE), way + 1, "to nobody");
+    is(front_drops(&a, VFR_R_SPOOF_DHCP), dhcp + 1, "as a server of DHCP");
     is(front_drops(&a, VFR_R_CSUM_UNSUPP), csum + 1, "with a length that has no checksum");
 }
 
@@ -424,6 +436,70 @@ static void verdicts(void)
     ok(goes(VFR_R_OK), "then one of it");
 }
 
+/* All of a chain is answered with an error; whose pages were pinned are free again. */
+static void bad_chain(const char *what, u32 offset, u32 second)
+{
+    u64 errors = front_drops(&a, VFR_R_RING_ERROR);
+
+    front_request(&a, page_ref, offset, 200, NETTXF_more_data);
+    front_request(&a, second, 0, 50, NETTXF_more_data);
+    front_request(&a, page_ref, 0, 50, 0);
+    front_push(&a);
+    for (unsigned i = 0; i < 3; i++)
+        is(front_answer(&a), NETIF_RSP_ERROR, "%s: request %u", what, i);
+    is(front_answer(&a), 99, "and no other");
+    is(front_drops(&a, VFR_R_RING_ERROR), errors + 1, "%s", what);
+    is(gnt[page_ref].flags, GTF_permit_access | GTF_readonly, "the page is free");
+}
+
+/* The second of three buffers cannot be written to: it alone is not. */
+static void bad_buffer_between(void)
+{
+    const struct netif_extra_info e = {
+        .type = XEN_NETIF_EXTRA_TYPE_GSO,
+        .u.gso = {.size = 1448, .type = XEN_NETIF_GSO_TYPE_TCPV4}};
+    static const int status[] = {4096, 0, NETIF_RSP_ERROR, 808};
+    struct netif_rx_response *r;
+    u8 *got = page;
+    u32 *flags;
+
+    if (!use_up_buffers())
+        return;
+    for (unsigned i = 0; i < 4; i++)
+        front_post(&b);
+    flags = (u32 *)&gnt[b.refs[(b.posted - 2) % FRONT_SLOTS]].flags;
+    *flags |= GTF_readonly;
+    __atomic_store_n(&b.rx->req_prod, b.posted, __ATOMIC_SEQ_CST);
+    front_udp(page, 9000, 1, 2);
+    front_tcp(page, 0x10);
+    front_request(&a, page_ref, 0, 9000,
+                  NETTXF_more_data | NETTXF_extra_info | NETTXF_csum_blank);
+    memcpy(&a.tx->ring[a.sent++ % FRONT_SLOTS], &e, sizeof(e));
+    front_request(&a, page_ref, 0, 4096, NETTXF_more_data);
+    front_request(&a, page_ref, 100, 808, 0);
+    front_push(&a);
+    while (front_answer(&a) != 99)
+        ;
+    for (unsigned i = 0; i < 4; i++) {
+        r = front_receive(&b, &got);
+        if (!ok(r != NULL, "slot %u of it", i) || i == 1)
+            continue;
+        is(r->status, status[i], "its status");
+        is(!!(r->flags & NETRXF_more_data), i < 3, "the last one's flag");
+    }
+    *flags &= ~GTF_readonly;
+    is(gnt[page_ref].flags, GTF_permit_access | GTF_readonly, "the page is free");
+}
+
+static void long_liars(void)
+{
+    group("long packets with faults");
+    front_udp(page, 100, 1, 2);
+    bad_chain("a second page that is not granted", 0, 7);
+    bad_chain("a first part beyond its page", 4050, page_ref);
+    bad_buffer_between();
+}
+
 /* Each is answered, and the packet after it goes through. */
 static void bad_requests(void)
 {
@@ -541,6 +617,7 @@ void test_vif(void)
     connecting_wrongly();
     small_packet();
     large_packet();
+    long_liars();
     no_buffers();
     elsewhere();
     liars();

@@ -7,6 +7,7 @@
 #include "front.h"
 
 #define BATCH  32
+#define FLOWS  4
 #define ROUNDS 20
 #define OTHERS 998 /* interfaces beside the two */
 #define EACH   101 /* flows that each of them begins */
@@ -49,6 +50,27 @@ static u64 small(u32 len)
         t = push(&a, BATCH);
         least = t < least ? t : least;
         if (!is(drain(&b), BATCH, "all of a batch arrive"))
+            break;
+        drain(&a);
+    }
+    return least;
+}
+
+/* Packets of several flows, each followed by one of the next flow. */
+static u64 mixed(u32 len)
+{
+    u64 least = ~0UL, t;
+
+    for (unsigned i = 0; i < FLOWS; i++) {
+        front_udp(pages[i], len, 1, 2);
+        pages[i][35] = (u8)(100 + i);
+    }
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < BATCH; i++)
+            front_request(&a, refs[i % FLOWS], 0, len, NETTXF_csum_blank);
+        t = push(&a, BATCH);
+        least = t < least ? t : least;
+        if (!is(drain(&b), BATCH, "all of a mixed batch arrive"))
             break;
         drain(&a);
     }
@@ -218,7 +240,7 @@ static bool crowd(void)
 
 void test_vif_bench(void)
 {
-    u64 udp64, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded = 0;
+    u64 udp64, in_turn, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded = 0;
 
     group("costs of the router");
     gnt_init(8);
@@ -235,6 +257,7 @@ void test_vif_bench(void)
     front_push_buffers(&b, 128);
     front_udp(pages[0], 106, 1, 2);
     udp64 = small(106);
+    in_turn = mixed(106);
     front_udp(pages[0], 1514, 1, 2);
     udp1472 = small(1514);
     open_tcp();
@@ -254,6 +277,6 @@ void test_vif_bench(void)
         crowded = small(106);
     }
     note("ticks: udp64 %lu, udp1472 %lu, tcp1448 %lu, gso %lu, rr %lu, first %lu, logged %lu, "
-         "first_logged %lu, crowded %lu",
-         udp64, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded);
+         "first_logged %lu, crowded %lu, mixed %lu",
+         udp64, udp1472, tcp1448, gso, rr, first, logged, first_logged, crowded, in_turn);
 }

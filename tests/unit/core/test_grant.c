@@ -33,12 +33,15 @@ static void claim_one(u16 flags, u16 domid, u16 grantee, bool write)
     int status = grant_claim(word, grantee, write, &next);
 
     assert_int_equal(status, may ? GNTST_okay : GNTST_general_error);
+    assert_int_equal(grant_is_open(word, grantee, write),
+                     may && !(flags & (GTF_reading | GTF_writing)));
     if (!may) {
         assert_int_equal(next, 0xdeadbeef);
         return;
     }
     assert_int_equal(next & ~(u32)(GTF_reading | GTF_writing),
                      word & ~(u32)(GTF_reading | GTF_writing));
+    assert_int_equal(next, grant_show(word, write));
     assert_true(next & GTF_reading);
     assert_true(!write || next & GTF_writing);
     assert_true(!(word & GTF_writing) || next & GTF_writing);

@@ -637,18 +637,23 @@ static void short_snapshots(void **state)
 /* ---- trains ---- */
 
 /* Whether what is in 'f' now follows 'leader', of which 'kept' is kept; then parsing says the same. */
-static bool follows(const struct vfr_packet *leader, const u64 kept[VFR_KEPT])
+static enum vfr_follow follows(const struct vfr_packet *leader, const u64 kept[VFR_KEPT])
 {
     const u32 have = MIN(f.len, VFR_SNAPSHOT);
     struct vfr_packet next = *leader, changed;
+    u64 last[VFR_KEPT], now[VFR_KEPT];
     u8 *copy = malloc(have);
-    bool yes;
+    enum vfr_follow how;
 
     memcpy(copy, f.b, have);
-    yes = vfr_packet_follow(&next, kept, copy, have, f.len);
+    memcpy(last, kept, sizeof(last));
+    how = vfr_packet_follow(&next, last, copy, have, f.len);
+    vfr_packet_keep(now, copy);
     free(copy);
-    if (!yes)
-        return false;
+    if (how == VFR_FOLLOW_NOT)
+        return how;
+    assert_int_equal(vfr_packet_follow(&next, last, f.b, have, f.len), VFR_FOLLOW_FLOW);
+    assert_int_equal(how == VFR_FOLLOW_STATION, !!((now[4] ^ kept[4]) << 16));
     expect(VFR_R_OK);
     assert_memory_equal(&next.tuple, &p.tuple, sizeof(p.tuple));
     assert_true(vfr_packet_may_lead(&p));
@@ -657,12 +662,18 @@ static bool follows(const struct vfr_packet *leader, const u64 kept[VFR_KEPT])
     changed.l3_len = p.l3_len;
     changed.frag_id = p.frag_id;
     changed.tcp_flags = p.tcp_flags;
+    if (how == VFR_FOLLOW_STATION) {
+        assert_true(p.tuple.sport != leader->tuple.sport ||
+                    p.tuple.dport != leader->tuple.dport);
+        changed.tuple.sport = p.tuple.sport;
+        changed.tuple.dport = p.tuple.dport;
+    }
     assert_memory_equal(&next, &changed, sizeof(next));
     assert_true(changed.flags == p.flags && changed.ttl == p.ttl && changed.dscp == p.dscp);
     assert_true(changed.eth_src == p.eth_src && changed.eth_dst == p.eth_dst);
     assert_int_equal(changed.class, p.class);
     assert_int_equal(changed.l4_offset, p.l4_offset);
-    return true;
+    return how;
 }
 
 /* Each bit that another may have different, and each that it may not. */
@@ -676,13 +687,13 @@ static void train(u32 followers)
     leader = p;
     assert_true(vfr_packet_may_lead(&leader));
     vfr_packet_keep(kept, f.b);
-    assert_true(follows(&leader, kept));
+    assert_int_equal(follows(&leader, kept), VFR_FOLLOW_FLOW);
     for (u32 bit = 0; bit < 60 * 8; bit++) {
         f.b[bit / 8] ^= (u8)(1 << bit % 8);
         assert_true(bit / 8 < 14 || bit / 8 >= 34 || !follows(&leader, kept));
         frame_resum(&f);
         if (follows(&leader, kept)) {
-            assert_true(bit / 8 >= 38 || (bit / 8 >= 16 && bit / 8 < 20) || bit / 8 == 24 ||
+            assert_true(bit / 8 >= 34 || (bit / 8 >= 16 && bit / 8 < 20) || bit / 8 == 24 ||
                         bit / 8 == 25);
             found++;
         }
@@ -690,6 +701,12 @@ static void train(u32 followers)
         frame_resum(&f);
     }
     assert_int_equal(found, followers);
+    for (u32 port = 60; port < 80; port++) {
+        f.b[36] = 0;
+        f.b[37] = (u8)port;
+        assert_int_equal(follows(&leader, kept),
+                         port == 67 || port == 68 ? VFR_FOLLOW_NOT : VFR_FOLLOW_STATION);
+    }
     f.len--;
     assert_false(follows(&leader, kept));
 }
@@ -697,11 +714,11 @@ static void train(u32 followers)
 static void trains(void **state)
 {
     udp4(30);
-    train(194);
+    train(226);
     frame_ip4(&f, GUEST_IP, PEER_IP, PROTO_TCP);
     frame_tcp(&f, 4100, 443, TCP_ACK, 30);
     frame_finish(&f);
-    train(207);
+    train(239);
     tcp6(10);
     expect(VFR_R_OK);
     assert_false(vfr_packet_may_lead(&p));
