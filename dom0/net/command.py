@@ -57,6 +57,7 @@ import explain  # noqa: E402
 import capture  # noqa: E402
 import hypercall  # noqa: E402
 import log_command  # noqa: E402
+import person  # noqa: E402
 import policy  # noqa: E402
 import rate  # noqa: E402
 import rules_compile  # noqa: E402
@@ -364,6 +365,19 @@ def lease_free(router, args):
     change_lease(router, FREE, lease=args.id)
 
 
+# What the audit log is told of before, with whoever says so.
+CHANGES = {change_rate, rule_load, rule_confirm, rule_rollback, set_add, set_del, lease_share, lease_grant, lease_free}
+
+
+def tell_who(router):
+    try:
+        person.note(router, sys.argv[1:])
+    except OSError as why:
+        if why.errno != errno.ENOBUFS:
+            raise
+        raise Failure(LEASE_ERRORS[why.errno]) from why
+
+
 def parser():
     top = argparse.ArgumentParser(prog="serai net", usage="serai net show|rate|rule|set|explain|lease|log|audit|who|top|capture|export ...",
                                   description=__doc__.split("\n", 1)[0], epilog=__doc__.split("\n", 1)[1],
@@ -372,7 +386,7 @@ def parser():
 
     def add(where, name, run, *arguments, as_json=False):
         p = where.add_parser(name, allow_abbrev=False)
-        p.set_defaults(run=run)
+        p.set_defaults(run=run, changes=run in CHANGES)
         for flags, options in arguments:
             p.add_argument(*flags, **options)
         if as_json:
@@ -413,7 +427,10 @@ def parser():
 def main():
     args = parser().parse_args()
     try:
-        args.run(None if args.run.__module__ in ("log_command", "capture") else hypercall.Router(), args)
+        router = None if args.run.__module__ in ("log_command", "capture") else hypercall.Router()
+        if args.changes:
+            tell_who(router)
+        args.run(router, args)
     except KeyboardInterrupt:
         return 130
     except (Failure, log_command.Failure, policy.Refused) as why:

@@ -215,6 +215,8 @@ def lines(x, vif_text, rules, steps=True):
         yield f"verdict     copies to {x.copies} stations of its segment"
         return
     verdict = f"sent to {vif_text(x.to)}, queue {x.queue}" if x.stage == "sent" else f"not sent: {x.reason}"
+    if x.reason == "frag-orphan":
+        verdict += ", unless its datagram's first piece comes within 2 seconds: that long it is kept"
     yield f"verdict     {verdict}"
 
 

@@ -26,9 +26,10 @@ IP4, IP6 = [(8, 4, 0), (12, 4, 0)], [(27, 16, 0), (28, 16, 0)]
 BLOCK = [(323, 8, 0), (230, 1, 0), (225, 4, 0), (361, 2, 0), (362, 2, 0), (463, 4, 0), (371, 65535, 0)]
 SINGLE = [(323, 8, 0), (230, 1, 0), (225, 4, 0), (4, 1, 0), (7, 2, 0), (227, 2, 0), (371, 65535, 0)]
 QUOTA = [(323, 8, 0), (230, 1, 0), (466, 4, 0), (473, 4, 0), (2, 8, 0), (10, 4, 0)]
+EXHAUSTED = [(323, 8, 0), (230, 1, 0), (225, 4, 0), (4, 1, 0), (2, 8, 0), (10, 4, 0)]
 TEMPLATES = {256: IP4 + FLOW, 257: IP6 + FLOW, 258: IP4 + REFUSED, 259: IP6 + REFUSED, 260: BLOCK, 261: SINGLE,
-             262: QUOTA + [(8, 4, 0)], 263: QUOTA + [(27, 16, 0)]}
-QUOTA_EXCEEDED = 13
+             262: QUOTA + [(8, 4, 0)], 263: QUOTA + [(27, 16, 0)], 264: EXHAUSTED}
+EXHAUSTED_PORTS, QUOTA_EXCEEDED = 12, 13
 # What packets die of when something of an interface is used up: natQuotaExceededEvent, and how many it may have.
 QUOTAS = {"flow-quota": (3, 16384),  # entries of one user: VFR_FLOW_QUOTA
           "frag-limit": (5, 64)}     # datagrams in pieces: VFR_PAYER_CONTEXTS
@@ -70,9 +71,12 @@ def flow(x):
         x["bytes_back"], x["packets_back"], REASON_END.get(x["end"], 4), x["flow"], x["rule"])
 
 
-def refused(x):
+FLOW_CREATED, FLOW_DENIED = 1, 3  # firewallEvent
+
+
+def refused(x, event=FLOW_DENIED):
     long, ends = _ends(x)
-    return 258 + long, ends + struct.pack(">QQBBIH", milliseconds(x["utc"]), x["count"], x["tcp_flags"], 3, x["rule"],
+    return 258 + long, ends + struct.pack(">QQBBIH", milliseconds(x["utc"]), x["count"], x["tcp_flags"], event, x["rule"],
                                           r.REASONS.index(x["reason"]))
 
 
@@ -82,6 +86,12 @@ def exceeded(x):
     event, limit = QUOTAS[x["reason"]]
     return 262 + (source.version == 6), struct.pack(
         ">QBIIQI", milliseconds(x["utc"]), QUOTA_EXCEEDED, event, limit, x["count"], number(x["in"])) + source.packed
+
+
+def exhausted(x, said):
+    """A lease that was refused because no port is left, those of a while as one."""
+    return 264, struct.pack(">QB4sBQI", milliseconds(x["utc"]), EXHAUSTED_PORTS, ipaddress.ip_address(said["ip"]).packed,
+                            {1: 6, 2: 17}.get(int(said["classes"]), 0), int(said["count"]), number(said["vif"]))
 
 
 def name(text):
@@ -143,8 +153,14 @@ class Ipfix:
             self.add(*flow(x), now)
         elif x["type"] == "deny":
             self.add(*refused(x), now)
+        elif x["type"] == "pass":
+            self.add(*refused(x, FLOW_CREATED), now)
         elif x["type"] == "drops" and x["reason"] in QUOTAS:
             self.add(*exceeded(x), now)
+        elif x["type"] == "audit" and x["op"] == "lease-refused":
+            said = r.words(x["after"])
+            if said["error"] == "ENOSPC":
+                self.add(*exhausted(x, said), now)
 
 
 # ---- syslog ----

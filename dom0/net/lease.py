@@ -47,6 +47,7 @@ class Vif:
     block_log2: int = 12
     own: int = 0      # the address that DHCP gives it; 0: the shared one
     domid: int = 0
+    handle: int = 0
 
 
 @dataclass

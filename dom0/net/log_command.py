@@ -81,10 +81,10 @@ def end_text(address, port):
 
 def text(x):
     kind, at = x["type"], clock(x["utc"])
-    if kind in ("new", "end", "deny"):
+    if kind in ("new", "end", "deny", "pass"):
         what = {"new": "", "end": f" {x.get('end')} {x.get('packets')}+{x.get('packets_back')} packets "
                                   f"{x.get('bytes')}+{x.get('bytes_back')} bytes",
-                "deny": f" {x.get('reason')} x{x.get('count')}"}[kind]
+                "deny": f" {x.get('reason')} x{x.get('count')}", "pass": f" x{x.get('count')}"}[kind]
         return (f"{at} {kind:<4} {x['in']}>{x['out']} {PROTOS.get(x['proto'], x['proto'])} "
                 f"{end_text(x['src'], x['sport'])} > {end_text(x['dst'], x['dport'])} rule {x['rule']}{what}")
     if kind == "drops":
@@ -132,7 +132,8 @@ def tell(args, streams, use):
 
 
 def log(router, args):
-    tell(args, ("deny",) if args.deny else ("flow", "deny"), lambda x: show(x, args))
+    tell(args, ("deny",) if args.deny else ("flow", "deny"),
+         lambda x: None if args.deny and x["type"] == "pass" else show(x, args))
 
 
 def audit_list(router, args):
@@ -204,12 +205,23 @@ def top(router, args):
               f"{x['received_pps']:>10.0f} {x['received_bps'] / 1e6:>9.2f} {x['dropped_pps']:>10.0f}")
 
 
+def leases_to(out, store, since):
+    """Leases that began or ended from 'since' on; from when on the next ones will be."""
+    rows = store.all("SELECT * FROM lease WHERE t_start >= ? OR t_end >= ?", since, since)
+    for row in rows:
+        if row["t_start"] >= since:
+            out.add(*export.lease(row, True), time.time_ns())
+        if row["t_end"] and row["t_end"] >= since:
+            out.add(*export.lease(row, False), time.time_ns())
+    return max([since, *(t + 1 for row in rows for t in (row["t_start"], row["t_end"]) if t)])
+
+
 def export_to(router, args):
     store, since = open_store(args), moment(args.since) if args.since else 0
     try:
         if args.kind == "ipfix":
             out = export.Ipfix(export.sender("ipfix", args.where, 4739, args.tcp))
-            streams = ("flow", "deny")
+            streams = ("flow", "deny", "audit")
         else:
             send, out, host = export.sender("syslog", args.where, 514, args.tcp), None, socket.gethostname()
             streams = ("audit", "deny")
@@ -219,14 +231,13 @@ def export_to(router, args):
                 out.record(x, time.time_ns())
             elif message := export.syslog(x, host):
                 send(message)
+        told = since
         if out:
-            for row in store.all("SELECT * FROM lease WHERE t_start >= ?", since):
-                out.add(*export.lease(row, True), time.time_ns())
-                if row["t_end"]:
-                    out.add(*export.lease(row, False), time.time_ns())
+            told = leases_to(out, store, since)
         if args.follow:
             for _ in follow(store, streams, since or time.time_ns(), use):
                 if out:
+                    told = leases_to(out, store, told)
                     out.flush(time.time_ns())
         for head, record in store.records(*streams, begin=since):
             use(r.decode(head, record))

@@ -18,11 +18,11 @@ TYPES = {FLOW_NEW: "new", FLOW_END: "end", DENY: "deny", DROPS: "drops", GAP: "g
 
 (BEGIN, RULES, CONNECT, DISCONNECT, LEASE, CAPTURE_ON, CAPTURE_OFF, SET_CLOCK, LIMITS,
  SET) = range(1, 11)
-DAEMON_BEGAN, DAEMON_ENDED, RULES_TEXT, DELETED, CLOSED = range(0x100, 0x105)
+DAEMON_BEGAN, DAEMON_ENDED, RULES_TEXT, DELETED, CLOSED, COMMAND, LEASE_REFUSED = range(0x100, 0x107)
 OPS = {BEGIN: "begin", RULES: "rules", CONNECT: "connect", DISCONNECT: "disconnect", LEASE: "lease",
        CAPTURE_ON: "capture", CAPTURE_OFF: "captured", SET_CLOCK: "clock", LIMITS: "limits", SET: "set",
        DAEMON_BEGAN: "daemon-began", DAEMON_ENDED: "daemon-ended", RULES_TEXT: "rules-text",
-       DELETED: "deleted", CLOSED: "closed"}
+       DELETED: "deleted", CLOSED: "closed", COMMAND: "command", LEASE_REFUSED: "lease-refused"}
 ACTORS = ("hypervisor", "serai", "daemon", "rsip", "pcp", "dhcp", "toolstack")
 
 # Why a flow ended: IPFIX element 136.
@@ -104,6 +104,7 @@ def _flow(head, record, out):
     kind = head.type & ~IP6
     if kind == DENY:
         out.update({"reason": REASONS[reason], "count": count, "tcp_flags": flags})
+        out["type"] = "deny" if reason else "pass"  # without a flow
         return
     out["flow"] = flow
     if kind == FLOW_NEW:

@@ -50,7 +50,7 @@ class Daemon:
             self.own[own.UP] = own.Uplink(self.store, self.settings)
         self.waiting = set(self.own.values())  # those that are still to be created
         self.ready = set()  # those that the kernel was told of
-        self.services = services.Services()
+        self.services = services.Services(note=self.router.note)
         self.clients = {}   # (domid, handle): what the servers know of it
 
     def find_new(self):

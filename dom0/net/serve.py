@@ -112,11 +112,16 @@ class Listeners:
         return vif and self.pcp.receive(vif, source, data)
 
     def _dhcp(self, data, peer):
-        """The answer goes to the interface by its own address, whatever address it offers."""
+        """
+        The answer goes to the interface by its own address, whatever address it offers; to who asks from an address
+        that he has, to that (RFC 2131, 4.3.2). Of a shared one the router looks for the Ethernet address that is named.
+        """
         vif = self.who.by_mac(data[28:34])
         reply = vif and self.dhcp.receive(vif, data)
         if reply:
-            self.parts[3].sendto(reply, (socket.inet_ntoa(vif.inside.to_bytes(4, "big")), DHCP_CLIENT))
+            asks_from = socket.inet_aton(peer[0])
+            to = asks_from if any(asks_from) and asks_from == data[12:16] else vif.inside.to_bytes(4, "big")
+            self.parts[3].sendto(reply, (socket.inet_ntoa(to), DHCP_CLIENT))
 
     async def _stream(self, reader, writer):
         vif = self._vif(writer.get_extra_info("peername"), lease.STREAM)

@@ -5,6 +5,7 @@ servers made, and the hypervisor checks the rest.
 """
 
 import errno
+import ipaddress
 import json
 import logging
 import math
@@ -20,12 +21,14 @@ import leases
 import own
 import serve
 from hypercall import BY_SERAI
+from log_records import LEASE_REFUSED
 
 PROGRAM = pathlib.Path(__file__).resolve().parent / "served.py"
 ORIGINS = (lease.BY_RSIP, lease.BY_PCP, lease.BY_DHCP)
 SECONDS_MAX = 86400
 RESUMED = 3600  # how long it has that, if it does not ask again
 MESSAGE_MAX = 65536
+REFUSED_EVERY = 10  # seconds
 PAUSE = 2  # seconds, before servers that ended are started again
 log = logging.getLogger("services")
 
@@ -35,10 +38,11 @@ class Nonsense(Exception):
 
 
 class Services:
-    """'sockets' opens those that guests talk to."""
+    """'sockets' opens those that guests talk to; 'note' writes into the audit log, as hypercall.Router's."""
 
-    def __init__(self, table=None, sockets=lambda: serve.open_sockets(str(own.ROUTER), own.NAMES[own.CTL])):
-        self.table, self.sockets = table or leases.Leases(), sockets
+    def __init__(self, table=None, sockets=lambda: serve.open_sockets(str(own.ROUTER), own.NAMES[own.CTL]), note=None):
+        self.table, self.sockets, self.note = table or leases.Leases(), sockets, note
+        self.refused = {}  # interface: [since when nothing was noted of it, how often leases were refused]
         self.vifs = {}  # number: lease.Vif
         self.child = self.control = None
         self.ended = -math.inf
@@ -170,7 +174,25 @@ class Services:
         if (origin not in ORIGINS or not 0 <= seconds <= SECONDS_MAX or classes not in (1, 2, 3) or
                 not 0 <= log2 <= lease.BLOCK_LOG2_MAX or not 0 <= start < 65536):
             raise Nonsense("a lease that no server makes")
-        return self.pack(self.table.grant(self.vif(number), classes, start, log2, seconds, origin))
+        vif = self.vif(number)
+        try:
+            return self.pack(self.table.grant(vif, classes, start, log2, seconds, origin))
+        except lease.Refused as why:
+            self.note_refused(vif, why, f"start={start} log2={log2} classes={classes}", origin)
+            raise
+
+    def note_refused(self, vif, why, what, origin):
+        """The first one of an interface, then what came since, each ten seconds: guests must not fill the log."""
+        now, (since, count) = time.monotonic(), self.refused.get(vif.number, (-math.inf, 0))
+        self.refused[vif.number] = since, count + 1
+        if not self.note or now < since + REFUSED_EVERY:
+            return
+        self.refused[vif.number] = now, 0
+        said = f"vif={vif.domid}.{vif.handle} uuid={vif.uuid.hex()} ip={ipaddress.IPv4Address(vif.shared)} {what}"
+        try:
+            self.note(LEASE_REFUSED, vif.number, after=f"{said} error={why} count={count + 1}", origin=origin)
+        except OSError as full:
+            log.error("a refused lease is not in the audit log: %s", full)
 
     def theirs(self, number):
         if not self.table.origin(number) in ORIGINS:

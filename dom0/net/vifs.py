@@ -270,7 +270,7 @@ class Backend:
         return lease.Vif(self.index, bytes.fromhex(uuid), int(inside),
                          int(min(shared).network_address) if shared else 0,
                          mac_bytes(self.store.read(f"{self.path}/mac")),
-                         own=int(first) if first == inside else 0, domid=self.domid)
+                         own=int(first) if first == inside else 0, domid=self.domid, handle=self.handle)
 
     def abilities(self):
         def has(feature):

@@ -21,7 +21,7 @@
 enum vfr_record_type {
     VFR_RECORD_FLOW_NEW = 1,
     VFR_RECORD_FLOW_END = 2,
-    VFR_RECORD_DENY = 3,
+    VFR_RECORD_DENY = 3, /* or, with no reason, what passed without a flow */
     VFR_RECORD_DROPS = 4, /* how many packets died of a reason since the last such record */
     VFR_RECORD_GAP = 5,
     VFR_RECORD_CLOCK = 6, /* the wall clock was set */
@@ -164,6 +164,8 @@ enum vfr_audit_op {
     VFR_AUDIT_RULES_TEXT = 0x102, /* before it is installed */
     VFR_AUDIT_DELETED = 0x103,    /* a file, because it was old or there were too many */
     VFR_AUDIT_CLOSED = 0x104,     /* a file, and its digest */
+    VFR_AUDIT_COMMAND = 0x105,    /* somebody's, before it changes anything */
+    VFR_AUDIT_REFUSED = 0x106,    /* leases that servers did not get; object: interface */
     VFR_AUDIT_NOTES_END = 0x200
 };
 

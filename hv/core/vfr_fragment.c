@@ -356,16 +356,16 @@ struct vfr_fragment_answer vfr_fragment_offer(struct vfr_fragments *t,
     return offer_to(t, payer.found, p, payer.held_bytes);
 }
 
-uint16_t vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
-                          struct vfr_origin from)
+const struct vfr_decision *vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
+                                            struct vfr_origin from)
 {
     const u16 found = look_up(t, p, from).found;
     const struct vfr_context *x;
 
     if (found == VFR_NO_CONTEXT)
-        return VFR_NOBODY;
+        return NULL;
     x = &t->contexts[found];
-    return x->state == VFR_X_JUDGED && !x->decision.why ? x->decision.out : VFR_NOBODY;
+    return x->state == VFR_X_JUDGED && !x->decision.why ? &x->decision : NULL;
 }
 
 bool vfr_fragment_decide(struct vfr_fragments *t, uint32_t ticket, struct vfr_decision d)

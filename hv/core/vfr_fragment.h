@@ -39,6 +39,8 @@
 struct vfr_decision {
     uint16_t out; /* interface */
     uint8_t why;  /* enum vfr_reason */
+    /* What tells its flow, and the other pieces do not have: VFR_P_ANSWER, VFR_P_QUERY; the ports. */
+    uint16_t flags, sport, dport;
 };
 
 enum vfr_context_state { VFR_X_WAITING, VFR_X_JUDGED, VFR_X_DEAD };
@@ -113,9 +115,12 @@ struct vfr_fragment_answer vfr_fragment_offer(struct vfr_fragments *t,
                                               const struct vfr_packet *p,
                                               struct vfr_origin from, ns_t now);
 
-/* Where a later piece goes, if its first one was let pass; else VFR_NOBODY: offer it. No effect. */
-uint16_t vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
-                          struct vfr_origin from);
+/*
+ * The first piece's judgement if that was let pass, for a later one; else NULL: offer it. No effect; good
+ * until the next call.
+ */
+const struct vfr_decision *vfr_fragment_way(struct vfr_fragments *t, const struct vfr_packet *p,
+                                            struct vfr_origin from);
 
 /*
  * The first piece's judgement. True: pieces are held, which now go the same way; then release them.

@@ -107,8 +107,8 @@ static enum vfr_reason check_arp(const struct vfr_binding *b, const struct vfr_p
 
 /* ---- DHCP ---- */
 
-/* BOOTP: its opcode, hardware type and length, and the client's address. */
-enum { BOOTP_CHADDR = 28, BOOTREQUEST = 0x010106 };
+/* BOOTP: its opcode, hardware type and length. */
+enum { BOOTREQUEST = 0x010106 };
 
 /* A question must be about the interface's own station, or it takes addresses from others. */
 static enum vfr_reason check_dhcp4(const struct vfr_binding *b, const u8 *m, u32 have)

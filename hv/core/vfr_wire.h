@@ -81,6 +81,8 @@ enum {
 enum { ND_SOLICIT_LEN = 24, ND_ROUTER_SOLICIT_LEN = 8, ND_TARGET = 8 };
 enum { ND_OPT_SOURCE = 1, ND_OPT_TARGET = 2, ND_OPT_PREFIX = 3, ND_OPT_MTU = 5 };
 
+/* In BOOTP: the client's Ethernet address. */
+enum { BOOTP_CHADDR = 28 };
 enum { DHCP4_SERVER = 67, DHCP4_CLIENT = 68, DHCP6_CLIENT = 546, DHCP6_SERVER = 547 };
 
 static inline u16 get_be16(const void *p)

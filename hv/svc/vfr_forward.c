@@ -96,7 +96,7 @@ static enum vfr_reason find_way(struct vfr_judgement *j)
     }
     s = vfr_lease_shared(&vfr_leases, to);
     if (unlikely(s))
-        return find_owner(j, s);
+        return vfr_shared_answers_client(j) ? VFR_R_OK : find_owner(j, s);
     index = route_to(to);
     if (index == VFR_NOBODY)
         index = __atomic_load_n(&vfr.uplink, __ATOMIC_ACQUIRE);
@@ -262,6 +262,8 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     vfr_ask_rules(j, x, j->in, j->out, &v);
     if (v.action != VFR_PASS && v.action != VFR_PASS_STATELESS)
         return refuse(j, &v);
+    if (v.action == VFR_PASS_STATELESS && !vfr_sink_of(j))
+        vfr_log_denied(x, j->in, j->out, &v);
     rc = v.action == VFR_PASS_STATELESS || asks_for_address(j) ? VFR_R_OK
                                                                : create_flow(j, key, use, &v);
     if (rc == VFR_R_OK)
@@ -335,6 +337,33 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)refuse(j, &v);
 }
 
+bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes)
+{
+    const struct vfr_judgement j = {.p = first,
+                                    .in = first->from->vif,
+                                    .out = out,
+                                    .ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE),
+                                    .now = first->now};
+    const struct vfr_flow_use use = {.now = j.now,
+                                     .bytes = bytes,
+                                     .oldest = j.ruleset->generation,
+                                     .in = j.in->index,
+                                     .out = out->index};
+    struct vfr_flow_hit hit __unset;
+
+    return vfr_flow_lookup(&vfr.flows, &first->leader.key, &use, &hit) != VFR_FLOW_HIT ||
+           !(hit.log & FLOW_METERED) || meter(&j, &hit);
+}
+
+/* A later piece, of no flow that could count it: its first one has passed, and that is what matters. */
+static rarely enum vfr_reason pass_piece(const struct vfr_judgement *j,
+                                         const struct vfr_flow_hit *stale)
+{
+    struct vfr_sink *sink = vfr_sink_of(j);
+
+    return sink && stale && vfr_sink_belongs(sink, j, stale) ? treat(j, stale) : VFR_R_OK;
+}
+
 /* Its flow lets it pass, or the rules do. */
 static enum vfr_reason admit(const struct vfr_judgement *j)
 {
@@ -360,10 +389,11 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
             return likely(!(hit.log & (FLOW_METERED | FLOW_MARKED))) ? VFR_R_OK
                                                                      : treat(j, &hit);
         case VFR_FLOW_MISS:
-            rc = begin_flow(j, key, &use);
+            rc = vfr_is_later_piece(x) ? (int)pass_piece(j, NULL) : begin_flow(j, key, &use);
             break;
         case VFR_FLOW_STALE:
-            rc = judge_again(j, key, &use, &hit);
+            rc = vfr_is_later_piece(x) ? (int)pass_piece(j, &hit)
+                                       : judge_again(j, key, &use, &hit);
             break;
         case VFR_FLOW_BUSY:
             tlb_relax();
@@ -452,7 +482,7 @@ static enum vfr_reason send_on(const struct vfr_judgement *j, struct vif_queue *
     _Static_assert(VFR_ROUTED == 0, "all others are other ways");
     if (reason == VFR_R_OK)
         reason = fit(j);
-    if (reason == VFR_R_OK && likely(!vfr_is_later_piece(&p->parsed)))
+    if (reason == VFR_R_OK)
         reason = admit(j);
     if (reason != VFR_R_OK)
         return reason;

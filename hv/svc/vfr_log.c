@@ -425,7 +425,8 @@ void vfr_log_ended(const struct vfr_flow *f, enum vfr_flow_end why)
 void vfr_log_denied(const struct vfr_packet *x, const struct vif *in, const struct vif *out,
                     const struct vfr_verdict *v)
 {
-    struct cpu_log *c = v->log & VFR_LOG_DENY ? own_log() : NULL;
+    const u8 wanted = v->reason == VFR_R_OK ? VFR_LOG_NEW : VFR_LOG_DENY;
+    struct cpu_log *c = v->log & wanted ? own_log() : NULL;
     struct vfr_log_event e;
     struct vfr_log_moment m;
 

@@ -49,6 +49,7 @@ u8 vfr_log_choose(const struct vfr_verdict *v);
 bool vfr_log_has_space(void);
 void vfr_log_begun(const struct vfr_flow *f, u8 tcp_flags);
 void vfr_log_ended(const struct vfr_flow *f, enum vfr_flow_end why);
+/* Or passed, by rules that begin no flow. */
 void vfr_log_denied(const struct vfr_packet *x, const struct vif *in, const struct vif *out,
                     const struct vfr_verdict *v);
 /* Any other end of a packet; 'x' may be NULL. */

@@ -5,6 +5,7 @@
 #include "kern/heap.h"
 #include "kern/random.h"
 #include "kern/timer.h"
+#include "svc/vfr_forward.h"
 #include "svc/vfr_judgement.h"
 
 /* Contexts that end between two looks at the clock. */
@@ -152,18 +153,21 @@ static enum vfr_reason end_here(const struct vif_packet *p, const struct vfr_fra
     return a->decision.why;
 }
 
-static enum vfr_reason find_way(const struct vif_packet *p, struct vif **out)
+static enum vfr_reason find_way(struct vif_packet *p, struct vif **out)
 {
     const struct vfr_origin from = origin_of(p);
+    const struct vfr_decision *d;
     struct vfr_fragment_answer a;
     enum vfr_reason why;
-    u16 index;
 
     if (!is_ready())
         return VFR_R_FRAG_LIMIT;
-    index = vfr_fragment_way(&table->fragments, &p->parsed, from);
-    if (index != VFR_NOBODY) {
-        *out = vfr_find(index);
+    d = vfr_fragment_way(&table->fragments, &p->parsed, from);
+    if (d) {
+        *out = vfr_find(d->out);
+        p->parsed.flags |= d->flags;
+        p->parsed.tuple.sport = d->sport;
+        p->parsed.tuple.dport = d->dport;
         return VFR_R_OK;
     }
     if (p->from->sink)
@@ -174,7 +178,7 @@ static enum vfr_reason find_way(const struct vif_packet *p, struct vif **out)
     return why;
 }
 
-enum vfr_reason vfr_piece_way(const struct vif_packet *p, struct vif **out)
+enum vfr_reason vfr_piece_way(struct vif_packet *p, struct vif **out)
 {
     enum vfr_reason why;
 
@@ -204,8 +208,12 @@ static enum vfr_reason enter(struct vif_packet *p, const struct vif *out,
     if (p->parsed.class == VFR_C_IP4)
         vfr_fragment_set_id(p->head, a.new_id);
     if (a.verdict == VFR_F_JUDGE &&
-        vfr_fragment_decide(&table->fragments, a.ticket,
-                            (struct vfr_decision){.out = out->index}))
+        vfr_fragment_decide(
+            &table->fragments, a.ticket,
+            (struct vfr_decision){.out = out->index,
+                                  .flags = p->parsed.flags & (VFR_P_QUERY | VFR_P_ANSWER),
+                                  .sport = p->parsed.tuple.sport,
+                                  .dport = p->parsed.tuple.dport}))
         *kept = take_kept(a.ticket);
     return VFR_R_OK;
 }
@@ -224,8 +232,7 @@ enum vfr_reason vfr_piece_enter(struct vif_packet *p, const struct vif *out,
     return why;
 }
 
-enum vfr_reason vfr_piece_follow(const struct vif_packet *first, const struct vif *out,
-                                 struct vfr_kept *k)
+enum vfr_reason vfr_piece_follow(struct vif_packet *first, struct vif *out, struct vfr_kept *k)
 {
     const u8 class = first->parsed.class;
     const bool v4 = class == VFR_C_IP4, hop = vfr_is_hop(first, out);
@@ -235,10 +242,13 @@ enum vfr_reason vfr_piece_follow(const struct vif_packet *first, const struct vi
         return VFR_R_TTL;
     if ((v4 ? get_be16(ip + 2) : IP6_HEADER + get_be16(ip + 4)) > out->mtu)
         return VFR_R_MTU;
+    if (!vfr_count_kept(first, out, k->len))
+        return VFR_R_RATE;
     if (hop)
         vfr_take_hop(ip, class);
     if (v4)
         vfr_fragment_set_id(k->frame, get_be16(first->head + ETH_HEADER + 4));
+    vfr_set_dscp(ip, class, (u8)(get_be16(first->head + ETH_HEADER) >> (v4 ? 2 : 6) & 63));
     memcpy(k->frame, first->head, 12); /* the link's addresses */
     return VFR_R_OK;
 }
@@ -255,7 +265,7 @@ void vfr_piece_refuse(const struct vif_packet *p, enum vfr_reason why)
         if (a.verdict != VFR_F_JUDGE)
             (void)end_here(p, &a);
         else if (vfr_fragment_decide(&table->fragments, a.ticket,
-                                     (struct vfr_decision){VFR_NOBODY, why}))
+                                     (struct vfr_decision){.out = VFR_NOBODY, .why = why}))
             drop_kept(a.ticket, why);
         set_clock();
     }

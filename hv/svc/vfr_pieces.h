@@ -27,8 +27,11 @@ static inline bool vfr_is_later_piece(const struct vfr_packet *x)
     return (x->flags & (VFR_P_FRAGMENT | VFR_P_FIRST)) == VFR_P_FRAGMENT;
 }
 
-/* Where a later piece goes. Any but VFR_R_OK: nowhere now; CONSUMED: it is kept. */
-enum vfr_reason vfr_piece_way(const struct vif_packet *p, struct vif **out);
+/*
+ * Where a later piece goes; it has its first one's ports from now on. Any but VFR_R_OK: nowhere now;
+ * CONSUMED: it is kept.
+ */
+enum vfr_reason vfr_piece_way(struct vif_packet *p, struct vif **out);
 
 /*
  * A piece is about to be put into the buffers of 'out', its head as it is to arrive there; the IPv4
@@ -37,9 +40,11 @@ enum vfr_reason vfr_piece_way(const struct vif_packet *p, struct vif **out);
  */
 enum vfr_reason vfr_piece_enter(struct vif_packet *p, const struct vif *out,
                                 struct vfr_kept **kept);
-/* The head of 'k' becomes as that of 'first', where these are alike. VFR_R_OK, TTL, MTU. */
-enum vfr_reason vfr_piece_follow(const struct vif_packet *first, const struct vif *out,
-                                 struct vfr_kept *k);
+/*
+ * The head of 'k' becomes as that of 'first', where these are alike, and it is counted. VFR_R_OK, TTL, MTU,
+ * RATE.
+ */
+enum vfr_reason vfr_piece_follow(struct vif_packet *first, struct vif *out, struct vfr_kept *k);
 void vfr_piece_free(struct vfr_kept *k);
 
 /* A first piece goes nowhere, and so do the others. */

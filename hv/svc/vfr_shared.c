@@ -105,6 +105,25 @@ enum vfr_reason vfr_shared_owner(struct vfr_judgement *j, u16 owner)
     return j->out ? VFR_R_OK : VFR_R_VIF_DOWN;
 }
 
+bool vfr_shared_answers_client(struct vfr_judgement *j)
+{
+    const struct vif_packet *p = j->p;
+    const struct vfr_tuple *t = &p->parsed.tuple;
+    const u32 at = p->parsed.l4_offset + UDP_HEADER + BOOTP_CHADDR;
+    struct vif *f;
+
+    if (j->in->kind != VFR_PUNT || t->proto != PROTO_UDP || t->dport != DHCP4_CLIENT ||
+        at + 6 > p->have)
+        return false;
+    for (u16 i = 0; (f = vfr_find(i)); i++)
+        if (f->state == VIF_UP && f->binding.mac == get_mac(p->head + at) &&
+            vfr_binding_shares(&f->binding, t->dst)) {
+            j->out = f;
+            return true;
+        }
+    return false;
+}
+
 /* To whoever asked, or sent what is complained about. */
 static enum vfr_reason to_asker(struct vfr_judgement *j)
 {

@@ -13,6 +13,8 @@ enum vfr_reason vfr_shared_source(struct vfr_judgement *j, const struct vfr_shar
 /* To whom; to the ports of 's'. What VFR_PORT() says of a port, to the other one. */
 enum vfr_reason vfr_shared_way(struct vfr_judgement *j, const struct vfr_shared *s);
 enum vfr_reason vfr_shared_owner(struct vfr_judgement *j, u16 owner);
+/* DHCP's answer to a shared address goes to the interface that it names by its Ethernet address. */
+bool vfr_shared_answers_client(struct vfr_judgement *j);
 /* A new flow without ports from a shared address: does the interface have such a lease at all? */
 bool vfr_shared_may_begin(const struct vfr_judgement *j);
 

@@ -214,8 +214,7 @@ static bool put_if_room(struct vif_queue *to, const struct vif_packet *p)
 }
 
 /* Pieces that came before the first one follow it, as far as there are buffers. */
-static rarely void put_kept(struct vif_queue *to, const struct vif_packet *p,
-                            struct vfr_kept *k)
+static rarely void put_kept(struct vif_queue *to, struct vif_packet *p, struct vfr_kept *k)
 {
     enum vfr_reason why;
     struct vfr_kept *next;

@@ -100,6 +100,19 @@ static u32 dhcp(u32 src, u32 dst, u8 mac)
     return len;
 }
 
+/* To a shared address, which does not tell whom: that the message says. */
+static u32 dhcp_answer(u8 mac)
+{
+    u32 len = frame_ip4(page, 5, ROUTER, X, UDP, 8 + 240);
+    u8 *m = page + FRAME_IP4 + 8;
+
+    memset(m, 0, 240);
+    m[28] = 2;
+    m[33] = mac;
+    frame_udp(page, DHCP, DHCP_CLIENT);
+    return len;
+}
+
 static void dhcp_clients(void)
 {
     u64 spoofed = front_drops(&a, VFR_R_SPOOF_MAC);
@@ -115,6 +128,13 @@ static void dhcp_clients(void)
     is(front_send(&ctl, page_ref, udp(5, ROUTER, GUEST(1), DHCP, DHCP_CLIENT), 0), 0,
        "an answer");
     ok(comes(&a, GUEST(1)), "comes");
+    is(front_send(&ctl, page_ref, dhcp_answer(1), 0), 0, "to its shared address");
+    ok(comes(&a, X), "it comes, too");
+    is(front_send(&ctl, page_ref, dhcp_answer(2), 0), 0, "to a client that is not there");
+    ok(nothing(&a), "it does not");
+    is(front_send(&ctl, page_ref, udp(5, ROUTER, X, DHCP, DHCP_CLIENT + 1), 0), 0,
+       "to another port");
+    ok(nothing(&a), "neither does that");
 }
 
 /* Of the 256 at once some are gone already; and time goes by, in which more may come. */

@@ -238,6 +238,20 @@ static void flows(void)
     if (ok(h != NULL, "a packet was denied"))
         is(((struct vfr_log_what *)((u8 *)h + 40))->reason, VFR_R_RULE, "by the rule");
     ok(!record(2), "once");
+    front_pass_time(1100000000);
+    skip_to_end(0);
+    is(install(VFR_PASS_STATELESS, VFR_LOG_NEW), 0, "rules that begin no flows");
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    ok(goes(&b, 0, VFR_R_OK), "and another");
+    is(read_on(0), 0, "read");
+    h = find(VFR_RECORD_DENY);
+    if (ok(h != NULL, "they are told of"))
+        is(((struct vfr_log_what *)((u8 *)h + 40))->reason, VFR_R_OK, "as passed");
+    ok(!record(1), "once");
+    is(install(VFR_PASS_STATELESS, VFR_LOG_DENY), 0, "rules that tell of denies");
+    ok(goes(&b, 0, VFR_R_OK), "a packet");
+    is(read_on(0), 0, "read");
+    ok(!record(0), "is none");
 }
 
 /* Until this CPU's ring has lost something: denies between ever other networks. */

@@ -2,6 +2,7 @@
  * Pieces of datagrams through the router: in order and not, judged by the first one, kept within
  * bounds, and told apart when several interfaces send from one address.
  */
+#include "abi/vfr_explain.h"
 #include "frame.h"
 
 #define UDP      17
@@ -121,6 +122,64 @@ static void verdicts(void)
 }
 
 /* A guest has so many datagrams at a time; what is kept for them goes after two seconds. */
+/* How many packets the one rule in force counted, and its flow: the flow's as an explanation has it. */
+static u64 of_the_flow(u32 len)
+{
+    static struct serai_vfr_explain e;
+
+    e = (struct serai_vfr_explain){.op = VFR_EXPLAIN_PACKET,
+                                   .vif = a.vif.vif,
+                                   .have = 256,
+                                   .len = (u16)len,
+                                   .csum_valid = 1};
+    memcpy(e.head, page, 256);
+    is(HC(arch_7, SERAI_OP_VFR_EXPLAIN, &e, 0, 0, 0), 0, "explained");
+    return e.flow == VFR_EXPLAIN_BELONGS ? e.flow_packets[0] : 0;
+}
+
+static bool is_marked(struct front *f, u16 id, u32 from, u32 to)
+{
+    u8 *got = page;
+    u32 len = front_take(f, &got);
+
+    return is_piece(got, len, id, from, to) && got[15] == 46 << 2;
+}
+
+/* Later pieces are counted where the first one is, and marked as it is. */
+static void of_a_flow(void)
+{
+    struct serai_vfr_rules r = {.image = (u64)&front_image, .len = sizeof(front_image)};
+    u64 before;
+    u32 len;
+
+    group("pieces of a flow");
+    is(front_install(VFR_PASS), 0, "rules");
+    front_image.rule.dscp = 46;
+    r.generation = front_generation;
+    is(front_rules(VFR_RULES_INSTALL, &r), 0, "that mark");
+    send_piece(50, 0, 800, true);
+    ok(is_marked(&b, 50, 0, 800), "the first one is marked");
+    send_piece(50, 800, 1600, true);
+    ok(is_marked(&b, 50, 800, 1600), "so is the second one");
+    before = of_the_flow(FRAME_IP4 + 800);
+    ok(before >= 2, "and counted");
+    send_piece(50, 1600, 2000, false);
+    ok(is_marked(&b, 50, 1600, 2000), "and the last one");
+    send_piece(51, 1600, 2000, false);
+    send_piece(51, 800, 1600, true);
+    send_piece(51, 0, 800, true);
+    ok(is_marked(&b, 51, 0, 800) && is_marked(&b, 51, 1600, 2000) &&
+           is_marked(&b, 51, 800, 1600),
+       "those that were kept too");
+    send_piece(52, 0, 800, true);
+    ok(is_marked(&b, 52, 0, 800), "one more");
+    len = piece(1, GUEST(1), GUEST(2), 52, 800, 1600, true);
+    is(of_the_flow(len), before + 5, "all are counted");
+    send_piece(52, 800, 2000, false);
+    ok(is_marked(&b, 52, 800, 2000) && nothing(&b), "that one is whole, too");
+    is(front_install(VFR_PASS), 0, "rules that do not mark");
+}
+
 static void bounds(void)
 {
     u64 limit = front_drops(&a, VFR_R_FRAG_LIMIT), orphans = front_drops(&a, VFR_R_FRAG_ORPHAN);
@@ -325,9 +384,14 @@ void test_vif_pieces(void)
     front_connect(&b, 16);
     front_connect(&c, 16);
     front_connect(&up, 16);
+    front_pass_time(500000000); /* until all were told of the router */
+    front_drain(&a);
+    front_drain(&b);
+    front_drain(&c);
     in_order();
     out_of_order();
     verdicts();
+    of_a_flow();
     pieces6();
     bounds();
     waiting();

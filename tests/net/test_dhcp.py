@@ -1,8 +1,11 @@
 """DHCP: the shared address, the way out, the ports."""
 import random
+import socket
+from unittest import mock
 
 import dhcp
 import lease
+import serve
 from host import GATEWAY, X, Leases, vif
 
 SHARED, ROUTER = X.to_bytes(4, "big"), GATEWAY.to_bytes(4, "big")
@@ -79,3 +82,17 @@ def test_noise():
             assert len(reply) >= 300 and dhcp.options(reply[240:]) is not None
     assert len(leases.leases(v)) == 1
     return "%d answers" % answers
+
+
+def test_where_answers_go():
+    """To the interface's own address; to who renews from the address that he has, to that."""
+    v, sent = vif(1), []
+    who = mock.Mock(by_mac=lambda mac: v if mac == v.mac else None)
+    listeners = serve.Listeners(who, None, None, dhcp.Server(Leases(), GATEWAY))
+    listeners.parts = [None, None, None, mock.Mock(sendto=lambda data, to: sent.append(to))]
+    inside, shared = (socket.inet_ntoa(a.to_bytes(4, "big")) for a in (v.inside, v.shared))
+    listeners._dhcp(message(v, dhcp.DISCOVER), ("0.0.0.0", 68))
+    listeners._dhcp(message(v, dhcp.REQUEST, ciaddr=SHARED), (shared, 68))
+    listeners._dhcp(message(v, dhcp.REQUEST, ciaddr=SHARED), ("0.0.0.0", 68))
+    listeners._dhcp(message(v, dhcp.REQUEST, ciaddr=SHARED), (inside, 68))
+    assert sent == [(inside, 68), (shared, 68), (inside, 68), (inside, 68)], sent

@@ -6,10 +6,12 @@ import shutil
 import socket
 import struct
 import subprocess
+from unittest import mock
 
 import audit  # noqa: F401
 import export
 import host
+import lease
 import log_command
 import log_records as r
 from host import Skip
@@ -49,14 +51,14 @@ def world_with_everything(place):
     return world
 
 
-def messages(place):
+def messages(place, *streams):
     store, out, now = place.store(writable=False), [], [1_795_000_000 * SECOND]
     ipfix = export.Ipfix(out.append)
     for row in store.all("SELECT * FROM lease"):
         ipfix.add(*export.lease(row, True), now[0])
         if row["t_end"]:
             ipfix.add(*export.lease(row, False), now[0])
-    for head, record in store.records("flow", "deny"):
+    for head, record in store.records(*(streams or ("flow", "deny"))):
         now[0] += SECOND
         ipfix.record(r.decode(head, record), now[0])
     ipfix.flush(now[0])
@@ -168,6 +170,55 @@ def test_quotas():
         tree = tshark(place, pcap(out, 4739), "--no-duplicate-keys")
         assert "Malformed" not in json.dumps(tree)
         assert "13" in list(values(tree, "cflow.nat_event")) and set(values(tree, "cflow.nat_quota_exceeded_event")) >= {"3", "5"}
+
+
+def test_exhaustion():
+    """A lease that was refused for want of ports is RFC 8158's event 12; one of another's ports is none."""
+    with Place() as place:
+        world = World()
+        for error, count in (("ENOSPC", 3), ("EBUSY", 1)):
+            world.change(r.LEASE_REFUSED, 4, after=f"vif=5.1 uuid={bytes(16).hex()} ip=192.0.2.1 start=0 log2=12 classes=2 "
+                         f"error={error} count={count}", origin=lease.BY_RSIP)
+        place.run(world)
+        out, ipfix = messages(place, "audit")
+        assert ipfix.sequence == 1
+        template, data = next(export.exhausted(x, r.words(x["after"])) for x in stored(place, "audit")
+                              if x["op"] == "lease-refused")
+        assert template == 264 and len(data) == sum(size for _, size, _ in export.TEMPLATES[264])
+        assert struct.unpack(">QB4sBQI", data)[1:] == (12, bytes([192, 0, 2, 1]), 17, 3, 5 << 16 | 1)
+        tree = tshark(place, pcap(out, 4739), "--no-duplicate-keys")
+        assert "Malformed" not in json.dumps(tree) and "12" in list(values(tree, "cflow.nat_event"))
+
+
+def test_leases_are_followed():
+    """Each beginning and end once, those that come while somebody listens too."""
+    with Place() as place:
+        world, told = World(), []
+        out = mock.Mock(add=lambda template, data, now: told.append(data[8]))
+        world.connect(0, bytes([1]) * 16, "192.0.2.1/32/shared")
+        place.run(world)
+        since = log_command.leases_to(out, place.store(writable=False), 0)
+        assert not told
+        for op in (host.GRANT, host.FREE):
+            world.utc += SECOND
+            world.lease(host.Order(op=op, ip=0xC0000201, start=4096, log2=12, classes=3, id=1, origin=1))
+            place.run(world)
+            since = log_command.leases_to(out, place.store(writable=False), since)
+            since = log_command.leases_to(out, place.store(writable=False), since)
+        assert told == [16, 16, 17, 17], told  # of each class
+
+
+def test_packets_without_a_flow():
+    """A rule without flows that logs: its packets are no denies."""
+    with Place() as place:
+        world = World()
+        world.flow(2, 6000, reason=0)
+        place.run(world)
+        x, = stored(place, "deny")
+        assert x["type"] == "pass" and " pass " in log_command.text(x)
+        out, ipfix = messages(place)
+        assert ipfix.sequence == 1 and export.syslog(x, "h") is None
+        assert export.refused(x, export.FLOW_CREATED)[1] != export.refused(x)[1]
 
 
 def test_quotas_of_six():

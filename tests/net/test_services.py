@@ -1,5 +1,6 @@
 """The servers as netd runs them: a process of their own, without rights, and what it may ask."""
 import dataclasses
+import ipaddress
 import json
 import math
 import os
@@ -7,9 +8,11 @@ import select
 import socket
 import struct
 import time
+from unittest import mock
 
 import hypercall
 import lease
+import log_records
 import serve
 import served
 import services
@@ -172,6 +175,47 @@ def test_what_servers_may_not_ask_ends_them():
         s.answer()
         assert not s.child, question
         theirs.close()
+
+def test_refused_leases_are_noted():
+    """In the audit log, the first one at once, then how many there were."""
+    notes, mine = [], dataclasses.replace(vif(1), domid=7, handle=2)
+    s = services.Services(Table(), None, lambda op, target, after, origin: notes.append((op, target, after, origin)))
+    s.update({1: mine})
+    held = s.grant(1, lease.BLOCK, 0, 15, 0, lease.BY_RSIP)
+    clock = [1000.0]
+    with mock.patch.object(services.time, "monotonic", lambda: clock[0]):
+        for n in range(5):
+            try:
+                s.grant(1, lease.BLOCK, 0, 15, 0, lease.BY_RSIP)
+                raise AssertionError("granted")
+            except lease.Refused as why:
+                assert why.why == lease.NONE_LEFT
+        assert len(notes) == 1
+        clock[0] += services.REFUSED_EVERY
+        try:
+            s.grant(1, lease.STREAM, held[1], 0, 0, lease.BY_PCP)
+            raise AssertionError("granted")
+        except lease.Refused:
+            pass
+    (op, target, after, origin), (_, _, again, other) = notes
+    assert (op, target, origin, other) == (log_records.LEASE_REFUSED, 1, lease.BY_RSIP, lease.BY_PCP)
+    said = log_records.words(after)
+    assert said["vif"] == "7.2" and said["error"] == "ENOSPC" and said["count"] == "1" and said["log2"] == "15"
+    assert said["ip"] == str(ipaddress.IPv4Address(X)) and said["uuid"] == mine.uuid.hex()
+    assert log_records.words(again)["count"] == "5" and log_records.words(again)["error"] == "EBUSY"
+
+
+def test_a_full_log_is_no_reason_to_end():
+    def full(*_, **__):
+        raise OSError(28, "full")
+    s = services.Services(Table(), None, full)
+    s.update({1: vif(1)})
+    try:
+        s.grant(1, lease.BLOCK, 4097, 12, 0, lease.BY_RSIP)
+        raise AssertionError("granted")
+    except lease.Refused:
+        pass
+
 
 def test_a_lease_of_the_operators_is_not_theirs():
     s = services.Services(Table(), None)

@@ -109,22 +109,27 @@ static void digest_by(u32 budget, u8 digest[SHA256_SIZE])
     sha256_end(&d.sum, digest);
 }
 
-/* As the header says, byte for byte. */
-static u32 pack_part(const u8 *from, u32 len, u8 *to)
+/* As the header says, byte for byte; 'like': of so many bytes each is told by what differs from the one before. */
+static u32 pack_part(u32 first, u32 end, u32 like, u8 *to)
 {
-    u32 n = 0;
+    const u8 *from = (const u8 *)image;
+    u32 n = 0, size = like ? like : 64;
 
-    for (u32 at = 0; at < len; at += 64) {
+    for (u32 at = first; at < end; at += size) {
         u8 *mask = to + n;
 
         memset(mask, 0, 4);
         n += 4;
-        for (u32 i = 0; i < 32 && at + 2 * i < len; i++) {
-            if (!from[at + 2 * i] && !from[at + 2 * i + 1])
+        for (u32 i = 0; i < size / 2 && at + 2 * i < end; i++) {
+            const u32 here = at + 2 * i, before = like && at > first ? here - like : 0;
+            const u8 low = from[here] ^ (before ? from[before] : 0);
+            const u8 high = from[here + 1] ^ (before ? from[before + 1] : 0);
+
+            if (!low && !high)
                 continue;
             mask[i / 8] |= (u8)(1 << i % 8);
-            to[n++] = from[at + 2 * i];
-            to[n++] = from[at + 2 * i + 1];
+            to[n++] = low;
+            to[n++] = high;
         }
     }
     return n;
@@ -132,15 +137,15 @@ static u32 pack_part(const u8 *from, u32 len, u8 *to)
 
 static void test_digest(void **state)
 {
-    u8 found[SHA256_SIZE], expected[SHA256_SIZE], *bytes, *out;
+    u8 found[SHA256_SIZE], expected[SHA256_SIZE], *out;
     u32 n;
 
     assert_int_equal(check(), 0);
-    bytes = (u8 *)image;
     out = malloc(2 * image->len);
-    n = pack_part(bytes, image->gates_at, out);
-    n += pack_part(bytes + image->rules_at, image->order_at - image->rules_at, out + n);
-    n += pack_part(bytes + image->matches_at, (u32)image->len - image->matches_at, out + n);
+    n = pack_part(0, image->gates_at, 0, out);
+    n += pack_part(image->rules_at, image->order_at, sizeof(struct vfr_rule), out + n);
+    n += pack_part(image->matches_at, image->sets_at, sizeof(struct vfr_match), out + n);
+    n += pack_part(image->sets_at, (u32)image->len, 0, out + n);
     sha256(out, n, expected);
     free(out);
     for (u32 budget = 1; budget < 50; budget += 7) {
