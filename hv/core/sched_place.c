@@ -69,7 +69,8 @@ static cpuset_t startable(const struct sched *s, const struct sched_unit *u, cpu
         return usable;
     for (; !cpuset_empty(left); cpuset_remove(&left, cpu)) {
         cpu = cpuset_lowest(left);
-        if (!beside_allows(s, u->dom, cpu))
+        /* While a core changes over, its CPUs look by themselves, and start nobody else. */
+        if (s->core[s->topo.cpu[cpu].core].changing || !beside_allows(s, u->dom, cpu))
             cpuset_remove(&usable, cpu);
     }
     return usable;
