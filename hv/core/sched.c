@@ -521,7 +521,8 @@ static __noinline struct sched_unit *pick_after(struct sched *s, unsigned cpu, n
     struct sched_queue *q = c->queue;
     struct sched_unit *u;
 
-    if (!is_orderly(s, q, BIT(cpu)))
+    /* When the only one starts nobody waits whom others need to be told about. */
+    if (q->nr_ready == 1 ? q->nr_odd || q->boosted : !is_orderly(s, q, BIT(cpu)))
         return pick_any(s, cpu, now, until, kick);
     leave(c, q, c->current, now);
     c->idle_at = now;
