@@ -21,6 +21,7 @@ int main(void)
     measured_ten();
     measure_keep("check|twenty-three||0");
     sched_cases();
+    load_cases();
     other_cases();
     vfr_packet_cases();
     vfr_rules_cases();

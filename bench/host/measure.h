@@ -38,6 +38,7 @@ static inline void expect(bool ok, const char *name)
 }
 
 void sched_cases(void);
+void load_cases(void);
 void other_cases(void);
 void vfr_packet_cases(void);
 void vfr_rules_cases(void);

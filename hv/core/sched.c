@@ -28,14 +28,8 @@ static inline void fall_asleep(struct sched *s, struct sched_queue *q, struct sc
 {
     if (unlikely(u->dom->params.gang == GANG_AUTO))
         __atomic_add_fetch(&u->dom->seen_blocks, 1, __ATOMIC_RELAXED);
-    queue_take_off(s, q, u, false);
+    queue_take_off(&s->cpu[u->cpu], q, u, false);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
-}
-
-/* Of the queue, that the first CPU to pick then attends to. */
-static inline ns_t next_event(const struct sched_queue *q)
-{
-    return MIN(MIN(q->unpark_at, q->slot_end), q->balance_at);
 }
 
 /* The current unit's time is counted, it leaves if it must. True: its request is finished. */
@@ -50,7 +44,7 @@ static bool settle_current(struct sched *s, struct sched_queue *q, struct sched_
         return true;
     }
     if (unlikely(u->dom->metered) && budget_settle(s, q, u->dom, now)) {
-        queue_take_off(s, q, u, false);
+        queue_take_off(&s->cpu[u->cpu], q, u, false);
         budget_park(q, u, now);
         budget_park_domain(s, q, u->dom, now, kick);
         return true;
@@ -84,7 +78,7 @@ static inline void note_start(struct sched *s, struct sched_unit *u, unsigned cp
 
     u->stats.picks++;
     if (u->cpu != cpu)
-        u->stats.migrations[topology_distance(&s->topo, u->cpu, cpu)]++;
+        u->stats.migrations[s->distance[cpu][u->cpu]]++;
     if (!u->woken)
         return;
     slot = now - u->since < 2048 ? 0 : 53 - (unsigned)__builtin_clzl((u64)(now - u->since));
@@ -112,6 +106,12 @@ static must_inline void start(struct sched *s, struct sched_queue *q, struct sch
     queue_start(q, u, now, usual);
     if (!usual && unlikely(is_break(q, u)))
         note_break(s, u);
+}
+
+static __noinline void start_any(struct sched *s, struct sched_queue *q, struct sched_unit *u,
+                                 unsigned cpu, ns_t now)
+{
+    start(s, q, u, cpu, now, false);
 }
 
 /* When a CPU that runs 'u' has to pick again, whoever it is that waits. */
@@ -184,7 +184,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     struct sched_unit *old = c->current;
 
     if (old) {
-        queue_take_off(s, q, old, false);
+        queue_take_off(c, q, old, false);
         set_aside(s, old, now);
     }
     if (next && old)
@@ -196,7 +196,7 @@ static struct sched_unit *change(struct sched *s, unsigned cpu, struct sched_uni
     if (!next)
         next = find_work(s, cpu, now, until, kick);
     if (next) {
-        start(s, q, next, cpu, now, false);
+        start_any(s, q, next, cpu, now);
         return next;
     }
     c->idle_at = now;
@@ -231,6 +231,7 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
 
     q->parked = NULL;
     q->unpark_at = NEVER;
+    queue_set_due(q);
     while (list) {
         u = list;
         list = u->after;
@@ -275,7 +276,7 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
         next = hand_over(s, cpu, next, kick);
     c->yielded = c->hand_over = c->looking = false;
     c->yield_to = NULL;
-    c->rare = c->given || s->nr_strict;
+    c->rare = c->given || s->nr_strict || s->ring;
     return next;
 }
 
@@ -338,7 +339,7 @@ static __noinline struct sched_unit *pick_any(struct sched *s, unsigned cpu, ns_
         done = settle_current(s, q, old, now, kick);
     else
         note_idle(s, cpu, now);
-    rare = c->rare || c->yielded || now >= next_event(q);
+    rare = c->rare || c->yielded || now >= q->due_at;
     if (unlikely(rare))
         next = choose_rare(s, cpu, now, done, &soon, kick);
     else
@@ -357,11 +358,9 @@ static __noinline struct sched_unit *pick_any(struct sched *s, unsigned cpu, ns_
 /* ---- the usual picks --------------------------------------------------------------------- */
 
 /* This CPU and its queue have nothing to attend to but who is next, and nobody traces. */
-static inline bool is_plain(const struct sched *s, const struct sched_cpu *c, ns_t now)
+static inline bool is_plain(const struct sched_cpu *c, ns_t now)
 {
-    const struct sched_queue *q = c->queue;
-
-    return !c->rare && !s->ring && !q->slotted && now < next_event(q);
+    return !c->rare && now < c->queue->due_at;
 }
 
 static inline void clear_kick(struct sched *s, u64 bit)
@@ -413,7 +412,7 @@ static __noinline struct sched_unit *pick_in_order(struct sched *s, unsigned cpu
     }
     if (to || choose_in_order(s, next, u, done, v, now, &soon)) {
         next = to ? to : next;
-        queue_take_off(s, q, u, true);
+        queue_take_off(c, q, u, true);
         set_aside(s, u, now);
         queue_exchange(q, u, next);
         start(s, q, next, cpu, now, true);
@@ -433,7 +432,7 @@ static __noinline struct sched_unit *pick_going_on(struct sched *s, unsigned cpu
     struct sched_unit *u = c->current;
     ns_t end = now + LONGEST;
 
-    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
+    queue_charge_usual(q, u, now);
     if (!virtual_before(u->vrt, u->vdl) || c->yielded || queue_weight_is_old(q, u))
         return pick_in_order(s, cpu, now, until, kick);
     if (!q->nr_ready) {
@@ -448,11 +447,51 @@ static __noinline struct sched_unit *pick_going_on(struct sched *s, unsigned cpu
 }
 
 /* The current unit goes to sleep. */
-static inline void leave(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
+static inline void leave(struct sched_cpu *c, struct sched_queue *q, struct sched_unit *u,
+                         ns_t now)
 {
-    queue_charge_usual(q, u, MAX(now - u->charged, 0L));
-    queue_take_off(s, q, u, true);
+    queue_charge_usual(q, u, now);
+    queue_take_off(c, q, u, true);
     queue_stop_competing(q, u, UNIT_BLOCKED, now);
+}
+
+/* The same where nobody waits: what it ran need not be added to be subtracted at once. */
+static inline void leave_empty(struct sched_cpu *c, struct sched_queue *q, struct sched_unit *u,
+                               ns_t now)
+{
+    queue_sub(q, u);
+    u->vrt += to_virtual(u, unit_ran(u, now));
+    queue_take_off(c, q, u, true);
+    queue_leave_empty(q, u, now);
+    queue_lay_down(u, UNIT_BLOCKED, now);
+}
+
+/* The unit is all there is in its queue. */
+static must_inline struct sched_unit *start_alone(struct sched *s, unsigned cpu, ns_t now,
+                                                  ns_t *until, struct sched_unit *u)
+{
+    struct sched_queue *q = s->cpu[cpu].queue;
+
+    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    start(s, q, u, cpu, now, true);
+    cpuset_add(&q->untimed, cpu);
+    return finish_plain(s, cpu, now + LONGEST, u, until);
+}
+
+/* Nobody waits here, but elsewhere, and this CPU is seen as idle already. */
+static __noinline __flatten struct sched_unit *
+pick_elsewhere(struct sched *s, unsigned cpu, ns_t now, ns_t *until, cpuset_t *kick)
+{
+    struct sched_cpu *c = &s->cpu[cpu];
+    struct sched_unit *u = place_steal(s, cpu, now, kick);
+
+    if (!u)
+        return finish_plain(s, cpu, c->looking ? now + STEAL_AGAIN : NEVER, NULL, until);
+    if (likely(!u->dom->metered))
+        return start_alone(s, cpu, now, until, u);
+    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
+    start_any(s, c->queue, u, cpu, now);
+    return finish_plain(s, cpu, next_time(c->queue, u, now), u, until);
 }
 
 /* ... and nobody waits in this queue, but maybe elsewhere. */
@@ -461,23 +500,17 @@ static __noinline struct sched_unit *pick_going_idle(struct sched *s, unsigned c
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
-    struct sched_unit *u;
     u64 bit = BIT(cpu);
 
     /* Two others that could be spread over cores. */
     if (q->nr_run > 2 && !(c->core.bits & ~s->idle & ~bit))
         return pick_any(s, cpu, now, until, kick);
-    leave(s, q, c->current, now);
+    leave_empty(c, q, c->current, now);
     c->picked_at = c->idle_at = now;
     __atomic_or_fetch(&s->idle, bit, __ATOMIC_SEQ_CST); /* seen before it looks */
-    if (!place_stealable(s, q))
-        return finish_plain(s, cpu, NEVER, NULL, until);
-    u = place_steal(s, cpu, now, kick);
-    if (!u)
-        return finish_plain(s, cpu, c->looking ? now + STEAL_AGAIN : NEVER, NULL, until);
-    __atomic_and_fetch(&s->idle, ~bit, __ATOMIC_SEQ_CST);
-    start(s, q, u, cpu, now, false);
-    return finish_plain(s, cpu, next_time(q, u, now), u, until);
+    if (place_stealable(s, q))
+        return pick_elsewhere(s, cpu, now, until, kick);
+    return finish_plain(s, cpu, NEVER, NULL, until);
 }
 
 /* ... and somebody waits. */
@@ -488,9 +521,10 @@ static __noinline struct sched_unit *pick_after(struct sched *s, unsigned cpu, n
     struct sched_queue *q = c->queue;
     struct sched_unit *u;
 
-    if (!is_orderly(s, q, BIT(cpu)))
+    /* When the only one starts nobody waits whom others need to be told about. */
+    if (q->nr_ready == 1 ? q->nr_odd || q->boosted : !is_orderly(s, q, BIT(cpu)))
         return pick_any(s, cpu, now, until, kick);
-    leave(s, q, c->current, now);
+    leave(c, q, c->current, now);
     c->idle_at = now;
     u = q->nr_ready == 1 ? q->first : line_best(q, queue_virtual_time(q, now));
     if (u->dom->metered)
@@ -508,18 +542,11 @@ static __noinline struct sched_unit *pick_only(struct sched *s, unsigned cpu, ns
     struct sched_queue *q = c->queue;
     struct sched_unit *u = q->first;
 
-    if (q->nr_odd || q->boosted || u->dom->unusual || place_stealable(s, q))
+    if (q->nr_odd | q->nr_picky || q->boosted || u->dom->unusual || place_stealable(s, q))
         return pick_any(s, cpu, now, until, kick);
-    __atomic_and_fetch(&s->idle, ~BIT(cpu), __ATOMIC_SEQ_CST);
     c->stats.idle += now - c->idle_at;
-    q->first = q->last = NULL;
-    q->nr_ready = 0;
-    q->nr_picky = 0;
-    if (q->bit)
-        __atomic_and_fetch(&s->waiting, ~q->bit, __ATOMIC_RELAXED);
-    start(s, q, u, cpu, now, true);
-    cpuset_add(&q->untimed, cpu);
-    return finish_plain(s, cpu, now + LONGEST, u, until);
+    queue_remove_usual(s, q, u);
+    return start_alone(s, cpu, now, until, u);
 }
 
 struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
@@ -528,15 +555,15 @@ struct sched_unit *sched_pick(struct sched *s, unsigned cpu, ns_t now, ns_t *unt
     const struct sched_cpu *c = &s->cpu[cpu];
     const struct sched_unit *u = c->current;
 
-    if (likely(is_plain(s, c, now))) {
-        if (u && !u->blocking && !u->dom->unusual)
-            return pick_going_on(s, cpu, now, until, kick);
-        if (u && !c->queue->nr_ready && !u->dom->unusual)
-            return pick_going_idle(s, cpu, now, until, kick);
-        if (u && !u->dom->unusual)
-            return pick_after(s, cpu, now, until, kick);
-        if (!u && c->queue->nr_ready == 1)
-            return pick_only(s, cpu, now, until, kick);
-    }
-    return pick_any(s, cpu, now, until, kick);
+    if (unlikely(!is_plain(c, now) || (u && u->dom->unusual)))
+        return pick_any(s, cpu, now, until, kick);
+    if (!u && c->queue->nr_ready == 1)
+        return pick_only(s, cpu, now, until, kick);
+    if (!u)
+        return pick_any(s, cpu, now, until, kick);
+    if (!u->blocking)
+        return pick_going_on(s, cpu, now, until, kick);
+    if (!c->queue->nr_ready)
+        return pick_going_idle(s, cpu, now, until, kick);
+    return pick_after(s, cpu, now, until, kick);
 }

@@ -150,6 +150,7 @@ void balance_look(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
 
     update_total(s, q, now);
     q->balance_at = now + EVERY;
+    queue_set_due(q);
     wake_others(s, q, now, kick);
     from = most_behind(s, q, now, &gap);
     if (!from || !s->ops.try_lock(from->cluster))

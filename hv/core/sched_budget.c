@@ -68,6 +68,7 @@ void budget_list(struct sched_queue *q, struct sched_unit *u, ns_t now)
     u->after = q->parked;
     q->parked = u;
     q->unpark_at = MIN(q->unpark_at, period_end(now));
+    queue_set_due(q);
 }
 
 void budget_park_domain(struct sched *s, struct sched_queue *q, struct sched_domain *d,
@@ -102,4 +103,5 @@ void budget_unlist(struct sched_queue *q, struct sched_unit *u)
     }
     if (!q->parked)
         q->unpark_at = NEVER;
+    queue_set_due(q);
 }

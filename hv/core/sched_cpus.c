@@ -78,6 +78,7 @@ static void build_victims(struct sched *s, unsigned index)
     q->nr_victims = 0;
     q->neighbours = 0;
     q->balance_at = NEVER;
+    queue_set_due(q);
     s->waiting &= ~q->bit;
     q->bit = 0;
     if (cpuset_empty(q->cpus))
@@ -94,6 +95,7 @@ static void build_victims(struct sched *s, unsigned index)
     if (!q->nr_victims)
         return;
     q->balance_at = 0;
+    queue_set_due(q);
     q->bit = BIT(index);
     s->waiting |= q->nr_ready ? q->bit : 0;
 }
@@ -133,6 +135,7 @@ static void build_cores(struct sched *s)
     for (cpu = 0; cpu < s->nr_cpus; cpu++) {
         s->cpu[cpu].threads = CPUSET_NONE;
         for (other = 0; other < s->nr_cpus; other++) {
+            s->distance[cpu][other] = (u8)topology_distance(&s->topo, cpu, other);
             if (s->topo.cpu[cpu].core == s->topo.cpu[other].core)
                 cpuset_add(&s->cpu[cpu].threads, other);
         }
@@ -202,7 +205,7 @@ static void evict(struct sched *s, unsigned cpu, ns_t now, cpuset_t *kick)
     q = u->queue;
     blocking = u->blocking;
     queue_charge(q, u, now);
-    queue_take_off(s, q, u, false);
+    queue_take_off(&s->cpu[u->cpu], q, u, false);
     if (blocking) {
         queue_stop_competing(q, u, UNIT_BLOCKED, now);
         return;

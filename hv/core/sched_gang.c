@@ -120,6 +120,7 @@ void gang_plan(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *kick)
     }
     q->slotted = p.nr;
     q->slot_end = p.nr ? (now / SLOT + 1) * SLOT : NEVER;
+    queue_set_due(q);
     for (i = 0; i < p.nr; i++) {
         before = singles_before(s, q, &p, &p.gang[i]);
         if (used + before && used + before + p.gang[i].n > q->nr_cpus)
@@ -201,6 +202,7 @@ void gang_judge(struct sched *s, struct sched_queue *q, struct sched_domain *d, 
     if (is_synchronised(d, q)) {
         if (!d->gang_active) {
             q->slot_end = now; /* plan at once */
+            queue_set_due(q);
             /* Windows cure what calls for them: who needs them again keeps them longer. */
             again = d->calm_needed && d->calm < LOOK_AGAIN;
             d->calm_needed = again ? MIN(2 * d->calm_needed, MOST_CALM) : CALM_LOOKS;

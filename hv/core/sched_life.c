@@ -34,7 +34,7 @@ void sched_offline(struct sched *s, struct sched_unit *u, ns_t now, cpuset_t *ki
     switch ((enum unit_state)u->state) {
     case UNIT_RUNNING:
         queue_charge(q, u, now);
-        queue_take_off(s, q, u, false);
+        queue_take_off(&s->cpu[u->cpu], q, u, false);
         queue_kick(s, u->cpu, kick);
         queue_stop_competing(q, u, UNIT_OFF, now);
         break;

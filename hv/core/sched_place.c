@@ -311,22 +311,38 @@ void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u,
     queue_transfer(s, u, s->cpu[cpu].queue, v, now);
 }
 
-/* From a queue whose lock is held. */
-static struct sched_unit *take(struct sched *s, struct sched_queue *from, unsigned cpu,
-                               ns_t now, cpuset_t *kick)
+/* From a queue whose lock is held, and where not everybody is like others. */
+static __noinline struct sched_unit *take_odd(struct sched *s, struct sched_queue *from,
+                                              unsigned cpu, ns_t now, cpuset_t *kick)
 {
     struct sched_unit *u;
     u64 v;
 
     do {
         v = queue_virtual_time(from, now);
-        u = place_best(s, from, cpu, v, now, s->nr_strict);
-        if (u && !place_may_run(u, cpu))
-            u = place_best_of_odd(s, from, cpu, v, now, s->nr_strict);
+        u = place_best_of_odd(s, from, cpu, v, now, s->nr_strict);
     } while (u && u->dom->metered && budget_parks(s, from, u->dom, now, kick));
-    if (!u)
+    if (u)
+        place_pull(s, from, u, cpu, v, now);
+    return u;
+}
+
+static inline struct sched_unit *take(struct sched *s, struct sched_queue *from, unsigned cpu,
+                                      ns_t now, cpuset_t *kick)
+{
+    struct sched_unit *u = from->first;
+    u64 v;
+
+    if (unlikely(!u))
         return NULL;
-    place_pull(s, from, u, cpu, v, now);
+    v = queue_virtual_time(from, now);
+    if (likely(!(from->nr_odd | from->nr_picky | s->nr_strict | from->slotted)))
+        u = line_best(from, v);
+    if (unlikely(from->nr_odd | from->nr_picky | s->nr_strict | from->slotted) ||
+        u->dom->metered)
+        return take_odd(s, from, cpu, now, kick);
+    queue_remove_usual(s, from, u);
+    queue_transfer_here(s, u, s->cpu[cpu].queue, v, now);
     return u;
 }
 
@@ -336,10 +352,10 @@ struct sched_unit *place_steal(struct sched *s, unsigned cpu, ns_t now, cpuset_t
     struct sched_queue *q = c->queue, *from;
     u64 waiting = place_stealable(s, q);
     struct sched_unit *u;
-    unsigned i;
+    const u8 *victim;
 
-    for (i = 0; i < q->nr_victims; i++) {
-        from = &s->queue[q->victims[i]];
+    for (victim = q->victims; victim < q->victims + q->nr_victims; victim++) {
+        from = &s->queue[*victim];
         if (!(waiting & from->bit))
             continue;
         if (!s->ops.try_lock(from->cluster)) {

@@ -12,16 +12,6 @@ void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
  * A latency unit may be a little ahead of its turn and goes before others then, once: when it
  * runs it gets a deadline like everybody's.
  */
-void queue_forget_restricted(struct sched_queue *q, struct sched_unit *u)
-{
-    q->nr_picky -= u->picky;
-    if (!u->odd)
-        return;
-    q->nr_odd--;
-    q->nr_unsaved -= u->on_cpu != NO_CPU;
-    u->odd = false;
-}
-
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
 {
     bool unsaved = u->on_cpu != NO_CPU;
@@ -41,7 +31,13 @@ void queue_enter(struct sched *s, struct sched_queue *q, struct sched_unit *u, n
 
 void queue_remove(struct sched *s, struct sched_queue *q, struct sched_unit *u)
 {
-    queue_remove_here(s, q, u);
+    queue_remove_usual(s, q, u);
+    q->nr_picky -= u->picky;
+    if (!u->odd)
+        return;
+    q->nr_odd--;
+    q->nr_unsaved -= u->on_cpu != NO_CPU;
+    u->odd = false;
 }
 
 void queue_saved(struct sched_queue *q, struct sched_unit *u)
@@ -68,40 +64,14 @@ void queue_charge_special(struct sched_unit *u, ns_t d)
     __atomic_sub_fetch(&dom->reserve_left, queue_reserved(dom) ? d : 0, __ATOMIC_RELAXED);
 }
 
-static void enter_queue(struct sched *s, struct sched_unit *u, struct sched_queue *to)
-{
-    u->queue->nr_units--;
-    to->nr_units++;
-    u->queue = to;
-    u->cluster = to->cluster;
-    if (unlikely(u->picky)) /* and who is not is not limited anywhere */
-        queue_refresh_limited(s, to, u);
-}
-
 void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now)
 {
     u->vrt += queue_virtual_time(to, now) - queue_virtual_time(u->queue, now);
-    enter_queue(s, u, to);
+    queue_enter_other(s, u, to);
 }
 
 void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q, u64 there,
                     ns_t now)
 {
-    struct sched_queue *from = u->queue;
-    u64 vrt = queue_virtual_time(q, now);
-    /* Who comes from a queue that is behind the others was behind as well. */
-    s64 more = from->nr_ready ? q->ahead - from->ahead : 0;
-    s64 lag = clamp_lag(u, (s64)(there - u->vrt) + more);
-
-    queue_sub(from, u);
-    if (!from->weight)
-        from->base = there;
-    /* As when it leaves and joins: credit counts where others wait, a debt where any compete. */
-    if (q->weight && (lag < 0 || from->nr_ready))
-        vrt -= (u64)lag;
-    u->vdl += vrt - u->vrt;
-    u->vrt = vrt;
-    enter_queue(s, u, q);
-    queue_weigh_newcomer(q, u);
-    queue_add(q, u);
+    queue_transfer_here(s, u, q, there, now);
 }

@@ -38,9 +38,17 @@
 #define GRACE (1 * MS)
 #define WARP  (20UL * MS) /* virtual */
 
-static inline u64 to_virtual(const struct sched_unit *u, ns_t d)
+static inline u64 to_virtual(const struct sched_unit *u, u64 d)
 {
-    return (u64)((unsigned __int128)(u64)d * u->inverse >> (INVERSE_SHIFT - UNIT_SHIFT));
+    return (u64)((unsigned __int128)d * u->inverse >> (INVERSE_SHIFT - UNIT_SHIFT));
+}
+
+/* How long it ran since it was charged; what two CPUs call now may differ by a little. */
+static inline u64 unit_ran(const struct sched_unit *u, ns_t now)
+{
+    u64 d = (u64)now - (u64)u->charged;
+
+    return (s64)d < 0 ? 0 : d;
 }
 
 static inline ns_t to_real(const struct sched_unit *u, u64 v)
@@ -78,6 +86,12 @@ static inline unsigned count_cpus(cpuset_t s)
     x = (x & 0x3333333333333333UL) + (x >> 2 & 0x3333333333333333UL);
     x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fUL;
     return (unsigned)(x * 0x0101010101010101UL >> 56);
+}
+
+/* After any of the times changed at which there is more to do than to say who is next. */
+static inline void queue_set_due(struct sched_queue *q)
+{
+    q->due_at = q->slotted ? 0 : MIN(MIN(q->unpark_at, q->slot_end), q->balance_at);
 }
 
 static inline void unit_set_state(struct sched_unit *u, enum unit_state state, ns_t now)
@@ -161,7 +175,6 @@ static inline void queue_add(struct sched_queue *q, const struct sched_unit *u)
 }
 
 void queue_change_weight(struct sched_queue *q, struct sched_unit *u);
-void queue_forget_restricted(struct sched_queue *q, struct sched_unit *u);
 
 /* While it competes: its weight changes with the number of active siblings. */
 static inline bool queue_weight_is_old(const struct sched_queue *q, const struct sched_unit *u)
@@ -195,11 +208,10 @@ static inline u64 queue_renew(struct sched_queue *q, struct sched_unit *u, u64 v
     return v;
 }
 
-/* Leaves where nobody waits: what it did not get it did not want. */
+/* It was subtracted, and leaves where nobody waits: what it did not get it did not want. */
 static inline void queue_leave_empty(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     u->left_at = now;
-    queue_sub(q, u);
     u->lag = 0;
     if (!q->weight)
         q->base = u->vrt;
@@ -210,6 +222,7 @@ static inline void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t
     u64 v;
 
     if (!q->nr_ready) {
+        queue_sub(q, u);
         queue_leave_empty(q, u, now);
         return;
     }
@@ -221,7 +234,7 @@ static inline void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t
 }
 
 /*
- * A domain's weight is divided among its n active units. More than W / CPUs cannot be used by one
+ * A domain's weight is divided among its n active units, which are 64 at most. More than W / CPUs cannot be used by one
  * unit: such a weight would make virtual time run away from everybody else.
  */
 static inline void queue_make_weight(const struct sched_queue *q, struct sched_unit *u, u32 n,
@@ -235,8 +248,9 @@ static inline void queue_make_weight(const struct sched_queue *q, struct sched_u
         u->active_seen = 0;
         w = (u32)(others / (q->nr_cpus - 1));
         u->inverse = BIT(INVERSE_SHIFT) / MAX(w, 1U);
+        w = MAX(w, 1U);
     }
-    u->weight = MAX(w, 1U);
+    u->weight = w;
 }
 
 static inline void queue_weigh_newcomer(const struct sched_queue *q, struct sched_unit *u)
@@ -303,12 +317,9 @@ static must_inline void queue_insert_usual(struct sched *s, struct sched_queue *
         __atomic_or_fetch(&s->waiting, q->bit, __ATOMIC_SEQ_CST);
 }
 
-/* Anyone, where it is done so often that no call is made. */
-static must_inline void queue_remove_here(struct sched *s, struct sched_queue *q,
-                                          struct sched_unit *u)
+static must_inline void queue_remove_usual(struct sched *s, struct sched_queue *q,
+                                           struct sched_unit *u)
 {
-    if (unlikely(u->picky | u->odd))
-        queue_forget_restricted(q, u);
     if (--q->nr_ready) {
         line_remove(q, u);
         return;
@@ -353,25 +364,30 @@ static inline void queue_stop(struct sched_queue *q, struct sched_unit *u, bool 
 /* Its run time until now enters its virtual run time and its domain's budget. */
 void queue_charge_special(struct sched_unit *u, ns_t d);
 
-static inline void queue_charge_usual(struct sched_queue *q, struct sched_unit *u, ns_t d)
+static inline u64 queue_charge_usual(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    u64 v = to_virtual(u, d);
+    u64 d = unit_ran(u, now), v = to_virtual(u, d);
 
     u->vrt += v;
     q->sum += v * u->weight;
-    q->charged_sum += d;
-    u->charged += d;
+    q->charged_sum += (ns_t)d;
+    u->charged += (ns_t)d;
+    return d;
 }
 
 static inline void queue_charge(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
-    ns_t d = now - u->charged;
+    u64 d = queue_charge_usual(q, u, now);
 
-    if (unlikely(d <= 0))
-        return;
-    queue_charge_usual(q, u, d);
     if (unlikely(u->dom->unusual))
-        queue_charge_special(u, d);
+        queue_charge_special(u, (ns_t)d);
+}
+
+/* What it is when it does not compete. */
+static inline void queue_lay_down(struct sched_unit *u, enum unit_state to, ns_t now)
+{
+    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
+    unit_set_state(u, to, now);
 }
 
 /* A competing unit, in no line and on no CPU, goes to sleep or off. */
@@ -379,19 +395,16 @@ static inline void queue_stop_competing(struct sched_queue *q, struct sched_unit
                                         enum unit_state to, ns_t now)
 {
     queue_leave(q, u, now);
-    __atomic_sub_fetch(&u->dom->n_active, 1, __ATOMIC_RELAXED);
-    unit_set_state(u, to, now);
+    queue_lay_down(u, to, now);
 }
 
 /*
  * The RUNNING unit off its CPU, charged: it still competes and is in no line. usual: its domain
  * is not of the unusual ones.
  */
-static inline void queue_take_off(struct sched *s, struct sched_queue *q, struct sched_unit *u,
-                                  bool usual)
+static inline void queue_take_off(struct sched_cpu *c, struct sched_queue *q,
+                                  struct sched_unit *u, bool usual)
 {
-    struct sched_cpu *c = &s->cpu[u->cpu];
-
     queue_stop(q, u, usual);
     c->current = NULL;
     c->leaving = u;
@@ -410,11 +423,44 @@ static inline void queue_refresh_limited(const struct sched *s, const struct sch
     u->picky = !cpuset_empty(cpuset_minus(pool, u->allowed));
 }
 
+static inline void queue_enter_other(const struct sched *s, struct sched_unit *u,
+                                     struct sched_queue *to)
+{
+    u->queue->nr_units--;
+    to->nr_units++;
+    u->queue = to;
+    u->cluster = to->cluster;
+    if (unlikely(u->picky)) /* and who is not is not limited anywhere */
+        queue_refresh_limited(s, to, u);
+}
+
 /* A unit in no line that does not compete changes its queue and keeps its lag. */
 void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now);
 /* A READY one, also in no line: it keeps what is left of its request, too. 'there': virtual
  * time where it is. */
 void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *to, u64 there,
                     ns_t now);
+
+static must_inline void queue_transfer_here(struct sched *s, struct sched_unit *u,
+                                            struct sched_queue *q, u64 there, ns_t now)
+{
+    struct sched_queue *from = u->queue;
+    u64 vrt = queue_virtual_time(q, now);
+    /* Who comes from a queue that is behind the others was behind as well. */
+    s64 more = from->nr_ready ? q->ahead - from->ahead : 0;
+    s64 lag = clamp_lag(u, (s64)(there - u->vrt) + more);
+
+    queue_sub(from, u);
+    if (!from->weight)
+        from->base = there;
+    /* As when it leaves and joins: credit counts where others wait, a debt where any compete. */
+    if (q->weight && (lag < 0 || from->nr_ready))
+        vrt -= (u64)lag;
+    u->vdl += vrt - u->vrt;
+    u->vrt = vrt;
+    queue_enter_other(s, u, q);
+    queue_weigh_newcomer(q, u);
+    queue_add(q, u);
+}
 
 #endif

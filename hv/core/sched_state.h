@@ -162,6 +162,7 @@ struct sched_queue {
     ns_t slot_end;              /* or INT64_MAX: no gangs */
     bool slotted;
     ns_t balance_at; /* or INT64_MAX: no other queue in the pool */
+    ns_t due_at;     /* the first of these three; 0 while slotted */
     /* Of the balance with other queues, at the last look; virtual where nothing else is said. */
     ns_t looked_at; /* atomic */
     u64 looked_v;
@@ -189,7 +190,8 @@ struct sched_cpu {
     ns_t idle_at;             /* idle time is counted up to there */
     u8 cluster, pool;
     bool usable; /* online and in a pool */
-    bool rare;   /* not usable, or one of the following may be set, or mode strict is in use */
+    bool
+        rare; /* not usable, one of the following may be set, strict is in use, or there is a trace */
     bool yielded, hand_over;
     bool looking; /* idle, and a lock was taken when it looked for work */
     bool forced;  /* idle because of mode strict */
@@ -216,7 +218,8 @@ struct sched {
     struct sched_ops ops;
     unsigned nr_cpus, nr_clusters, nr_queues;
     struct topology topo;
-    cpuset_t pool_cpus[SCHED_POOLS]; /* online or not */
+    u8 distance[CPUSET_MAX][CPUSET_MAX]; /* enum cpu_distance */
+    cpuset_t pool_cpus[SCHED_POOLS];     /* online or not */
     struct sched_domain *domains;
     u32 nr_strict; /* domains */
     struct sched_trace *ring;

@@ -11,11 +11,15 @@ void trace_write(struct sched *s, struct sched_trace t)
 
 int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n)
 {
+    struct sched_cpu *c;
+
     if (n & (n - 1) || (n && !ring))
         return -XEN_EINVAL;
     s->ring = n ? ring : NULL;
     s->ring_mask = n - 1;
     s->ring_next = 0;
+    for (c = s->cpu; c < s->cpu + s->nr_cpus; c++)
+        c->rare |= n != 0;
     return 0;
 }
 

@@ -104,6 +104,12 @@ struct sched_unit *strict_choose(struct sched *s, unsigned cpu, ns_t now, bool d
     while (any && any->dom->metered && budget_parks(s, q, any->dom, now, kick));
     if (!any)
         return cur;
+    if (cur && c->yielded) {
+        best = choose_yielded(s, cpu, any, v);
+        if (best && beside_allows(s, best->dom, cpu))
+            return best;
+        done = true;
+    }
     if (beside_allows(s, any->dom, cpu))
         best = any;
     else if (now - k->since >= DWELL && beats_others(s, q, cpu, any, v, now, soon) &&

@@ -19,8 +19,10 @@
 #define WORLD_DOMAINS 8
 #define WORLD_UNITS   16
 
+#ifndef MS /* core/sched_queue.h has them */
 #define US 1000L
 #define MS 1000000L
+#endif
 
 struct world_unit {
     struct sched_unit u;

@@ -1,4 +1,5 @@
 /* Shares, wake-ups, what runs where. */
+#include "core/sched_queue.h"
 #include "sched_world.h"
 
 static struct world w;
@@ -448,6 +449,24 @@ static void events_hurry_those_who_have_to_leave(void **state)
     }
 }
 
+/* What 64 bits hold is not exceeded where virtual time went on for long without a look. */
+static void a_great_weight_joins_after_an_hour(void **state)
+{
+    s64 ahead;
+
+    world_init(&w, 1, 2, 1);
+    world_domain(&w, 1);
+    world_domain(&w, 1);
+    WORLD_SET(&w, 1, weight, SCHED_WEIGHT_MAX);
+    world_wake(&w, &w.unit[0][0]);
+    world_run(&w, 3600 * 1000 * MS);
+    wake(unit(1, 0), WAKE_EVENT);
+    world_step(&w);
+    w.now += 1 * MS;
+    ahead = (s64)(unit(1, 0)->vrt - queue_virtual_time(&w.s.queue[0], w.now));
+    assert_in_range(ahead + 10 * MS, 0, 20 * MS);
+}
+
 static void a_yield_to_a_sibling_runs_it(void **state)
 {
     struct sched_unit *cur, *to;
@@ -631,6 +650,7 @@ int main(void)
         cmocka_unit_test(latency_units_are_served_first),
         cmocka_unit_test(events_hurry_those_who_wait),
         cmocka_unit_test(events_hurry_those_who_have_to_leave),
+        cmocka_unit_test(a_great_weight_joins_after_an_hour),
         cmocka_unit_test(a_yield_to_a_sibling_runs_it),
         cmocka_unit_test(yielding_wins_nothing),
         cmocka_unit_test(who_was_handed_a_lock_runs_at_once),

@@ -201,6 +201,29 @@ static void strict_can_be_switched_while_running(void **state)
     }
 }
 
+static void a_yield_works_beside_a_strict_domain(void **state)
+{
+    struct sched_unit *cur, *to;
+
+    world_init(&w, 1, 1, 1);
+    world_domain(&w, 3);
+    world_domain(&w, 1);
+    WORLD_SET(&w, 1, gang, GANG_STRICT);
+    for (unsigned i = 0; i < 3; i++)
+        world_wake(&w, &w.unit[0][i]);
+    world_step(&w);
+    cur = w.s.cpu[0].current;
+    to = cur == &w.unit[0][1].u ? &w.unit[0][2].u : &w.unit[0][1].u;
+    w.now += 100 * US;
+    sched_yield(&w.s, cur, to, w.now);
+    world_pick(&w, 0);
+    assert_ptr_equal(w.s.cpu[0].current, to);
+    w.now += 100 * US;
+    sched_yield(&w.s, to, NULL, w.now);
+    world_pick(&w, 0);
+    assert_true(w.s.cpu[0].current != to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +233,7 @@ int main(void)
         cmocka_unit_test(nothing_starts_before_the_old_one_is_saved),
         cmocka_unit_test(a_change_ends_when_the_new_domain_has_the_core),
         cmocka_unit_test(strict_can_be_switched_while_running),
+        cmocka_unit_test(a_yield_works_beside_a_strict_domain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
