@@ -62,7 +62,7 @@ bool vfr_binding_owns(const struct vfr_binding *b, struct vfr_addr a)
 
 bool vfr_binding_shares(const struct vfr_binding *b, struct vfr_addr a)
 {
-    int i = vfr_addr_is_ip4(a) ? prefix4_of(b, a.low) : -1;
+    int i = b->shared && vfr_addr_is_ip4(a) ? prefix4_of(b, a.low) : -1;
 
     return i >= 0 && b->shared >> i & 1;
 }

@@ -179,13 +179,14 @@ static bool may_pick_up(const struct vfr_judgement *j)
 static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key *key,
                        const struct vfr_flow_use *use, const struct vfr_verdict *v)
 {
-    const struct vfr_flow_new new = {
-        .use = *use, .verdict = for_flow(j, v), .pickup = may_pick_up(j)};
+    struct vfr_flow_new new __unset;
     u32 index;
     int rc;
 
     if (unlikely(vfr_sink_of(j)))
         return vfr_sink_begins(vfr_sink_of(j), j, v);
+    new =
+        (struct vfr_flow_new){.use = *use, .verdict = for_flow(j, v), .pickup = may_pick_up(j)};
     if (new.verdict.log & VFR_LOG_STRICT && !vfr_log_has_space())
         return VFR_R_LOG_FULL;
     lock(&vfr.flow_lock);
