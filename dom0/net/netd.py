@@ -61,7 +61,7 @@ class Daemon:
                     continue
                 mine = self.own.get(key[1]) if key[0] == 0 else None
                 backend = vifs.Backend(self.store, self.router, self.policy, *key, mine,
-                                       self.settings.segments)
+                                       self.settings.segments, self.settings.exceptions_of)
                 backend.index = self.connected.pop(key, None)
                 self.backends[key] = backend
                 for path in backend.paths():
