@@ -32,7 +32,7 @@ HV_STAY_OBJ := $(filter-out $(HV_INIT_OBJ:%=$(B)/hv/%.o),$(HV_C:hv/%.c=$(B)/hv/%
 HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd_entropy) \
         $(addprefix core/,buddy clock evtchn sched sched_beside sched_budget \
           sched_choose sched_gang sched_life sched_place sched_queue sched_stats \
-          vfr_flow vfr_guard vfr_offload vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_rules_digest vfr_sets) \
+          vfr_flow vfr_guard vfr_offload vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \
         $(addprefix guest/,domain event frame frame_owner grant maptrack mmu \

@@ -24,8 +24,12 @@
                                            the same of the interface's next N packets, at most 16
     serai net lease list [--json]          who has which ports of shared addresses
     serai net lease share ADDRESS          makes an address one that domains share
+    serai net lease unshare ADDRESS        it is none any more; nobody may have ports of it
     serai net lease grant ADDRESS VIF [--start PORT] [--size N] [--seconds S]
     serai net lease free ID
+    serai net lease revoke ID [--drain SECONDS]
+                                           takes it away: at once, or when its connections had so long
+                                           to end; no new ones meanwhile
     serai net log [--follow] [--deny] [--since TIME] [--until TIME] [--json]
                                            flows that began and ended, and what was not let pass
     serai net audit list [--follow] [--since TIME] [--until TIME] [--json]
@@ -67,7 +71,7 @@ import rules_review  # noqa: E402
 
 STATES = ("free", "held", "draining", "resting")
 GRANT, EXTEND, FREE, REVOKE = 1, 2, 3, 4
-SHARE = 7
+SHARE, UNSHARE = 7, 8
 LEASE_ERRORS = {
     errno.EADDRNOTAVAIL: "the address is not shared: 'serai net lease share' makes it so",
     errno.EBUSY: "a port is leased already: 'serai net lease list' says to whom",
@@ -352,6 +356,10 @@ def lease_share(router, args):
     change_lease(router, SHARE, ip=args.address)
 
 
+def lease_unshare(router, args):
+    change_lease(router, UNSHARE, ip=args.address)
+
+
 def lease_grant(router, args):
     if args.size < 1 or args.size & (args.size - 1):
         raise Failure(f"{args.size} ports cannot be leased: a lease has a power of two of them")
@@ -365,8 +373,13 @@ def lease_free(router, args):
     change_lease(router, FREE, lease=args.id)
 
 
+def lease_revoke(router, args):
+    change_lease(router, REVOKE, lease=args.id, seconds=args.drain)
+
+
 # What the audit log is told of before, with whoever says so.
-CHANGES = {change_rate, rule_load, rule_confirm, rule_rollback, set_add, set_del, lease_share, lease_grant, lease_free}
+CHANGES = {change_rate, rule_load, rule_confirm, rule_rollback, set_add, set_del, lease_share, lease_unshare,
+           lease_grant, lease_free, lease_revoke}
 
 
 def tell_who(router):
@@ -411,14 +424,17 @@ def parser():
         (["--live"], {"type": int, "default": 0, "metavar": "N"}),
         (["--seconds"], {"type": int, "default": 60, "metavar": "S"}), as_json=True)
     lease = words.add_parser("lease", allow_abbrev=False).add_subparsers(
-        required=True, metavar="list|share|grant|free")
+        required=True, metavar="list|share|unshare|grant|free|revoke")
     address = (["address"], {"type": ipaddress.IPv4Address})
     add(lease, "list", lease_list, as_json=True)
     add(lease, "share", lease_share, address)
+    add(lease, "unshare", lease_unshare, address)
     add(lease, "grant", lease_grant, address, (["vif"], {"type": int}),
         (["--start"], {"type": int, "default": 0}), (["--size"], {"type": int, "default": 4096}),
         (["--seconds"], {"type": int, "default": 0}))
     add(lease, "free", lease_free, (["id"], {"type": int}))
+    add(lease, "revoke", lease_revoke, (["id"], {"type": int}),
+        (["--drain"], {"type": int, "default": 0, "metavar": "SECONDS"}))
     log_command.register(words, add)
     capture.register(words, add)
     return top

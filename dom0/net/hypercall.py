@@ -32,7 +32,8 @@ SAME = (1 << 64) - 1
 BY_SERAI, BY_DAEMON = 1, 2
 NOTE_MAX = 32768  # bytes of a note
 ROUTED, SWITCHED, UPLINK, PUNT = range(4)
-MAY_SERVE_DHCP = 0x10
+MAY_ANY_MAC, MAY_ANY_IP, MAY_ANY_LINK_LOCAL, MAY_ROUTE, MAY_SERVE_DHCP = 1, 2, 4, 8, 16
+RA_MANAGED, RA_OTHER = 1, 2
 KINDS = ("routed", "switched", "uplink", "punt")
 CAN_CSUM4, CAN_CSUM6, CAN_GSO4, CAN_GSO6, CAN_SG = 1, 2, 4, 8, 16
 ZONE_BYTES = 32
@@ -115,6 +116,8 @@ class Vif:
     zones_before: int = 0  # the same by the rules that come back if these are not confirmed
     rate: tuple = (0, 0)  # bytes in microseconds that it may send; 0 and 0: as many as it likes
     origin: int = 0  # who changes the rate
+    macs: list = field(default_factory=list)  # further stations behind it
+    ra: int = 0  # what router advertisements say, RA_
     pickup: int = 0  # so many seconds long TCP may begin in the middle
     segment: str = ""  # of a switched one, and of the uplink if it is one's way to the wire
     vif: int = 0
@@ -123,8 +126,8 @@ class Vif:
     def pack(self, op):
         data = HEAD.pack(op, self.vif, self.domid, self.handle, self.kind, self.can,
                          len(self.queues), len(self.prefixes), self.mtu, self.mac,
-                         self.next_hop, self.may, 0, 0, self.pickup, self.generation, 0,
-                         self.zones.to_bytes(ZONE_BYTES, "little"), b"")
+                         self.next_hop, self.may, len(self.macs), self.ra, self.pickup, self.generation, 0,
+                         self.zones.to_bytes(ZONE_BYTES, "little"), b"".join(self.macs[:MACS]))
         for queue in self.queues[:QUEUES]:
             data += QUEUE.pack(*queue)
         data = data.ljust(HEAD.size + QUEUES * QUEUE.size, b"\0")
@@ -136,8 +139,9 @@ class Vif:
     @classmethod
     def unpack(cls, data):
         (_, vif, domid, handle, kind, can, _, nr_prefixes, mtu, mac, next_hop,
-         may, *_) = HEAD.unpack_from(data)
-        found = cls(domid, handle, kind, can, mtu, mac, next_hop, may, vif=vif)
+         may, nr_macs, ra, *_, macs) = HEAD.unpack_from(data)
+        found = cls(domid, handle, kind, can, mtu, mac, next_hop, may, ra=ra, vif=vif,
+                    macs=[macs[6 * i:6 * i + 6] for i in range(nr_macs)])
         at = HEAD.size + QUEUES * QUEUE.size
         for i in range(nr_prefixes):
             *numbers, shared = PREFIX.unpack_from(data, at + i * PREFIX.size)

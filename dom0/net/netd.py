@@ -61,7 +61,7 @@ class Daemon:
                     continue
                 mine = self.own.get(key[1]) if key[0] == 0 else None
                 backend = vifs.Backend(self.store, self.router, self.policy, *key, mine,
-                                       self.settings.segments)
+                                       self.settings.segments, self.settings.exceptions_of)
                 backend.index = self.connected.pop(key, None)
                 self.backends[key] = backend
                 for path in backend.paths():
@@ -89,7 +89,7 @@ class Daemon:
                 self.ready.add(handle)
         if own.UP in self.ready:
             self.own[own.UP].index = self.backends[0, own.UP].index
-            self.own[own.UP].serve(self.addresses())
+            self.own[own.UP].serve(self.networks())
             self.own[own.UP].let_in(self.stations())
 
     def tell_services(self):
@@ -98,10 +98,9 @@ class Daemon:
                         self.clients[key].number == b.index else b.client() for key, b in guests.items()}
         self.services.update({c.number: c for c in self.clients.values() if c})
 
-    def addresses(self):
-        """Those single ones for which the router answers on the wire."""
-        found = (p for v in self.router.vifs() if v.kind == hypercall.ROUTED for p in v.prefixes)
-        return {p.network_address for p in found if p.prefixlen == p.max_prefixlen}
+    def networks(self):
+        """Those behind the router: it answers on the wire for single addresses."""
+        return {p for v in self.router.vifs() if v.kind == hypercall.ROUTED for p in v.prefixes}
 
     def stations(self):
         """Those that are on the bridge themselves."""

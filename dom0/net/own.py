@@ -30,6 +30,7 @@ BACK = "/local/domain/0/backend/vif/0/{}"
 OUR_MAC = "fe:ff:ff:ff:ff:ff"
 ROUTER = ipaddress.ip_address("169.254.0.1")
 ROUTER_MAC = bytes.fromhex("025345524149")
+ROUTER6 = "fe80::53:45ff:fe52:4149"
 ASIDE = "169.254.0.2"  # nobody's: it stands for the router where the kernel wants a neighbour
 TABLE = "4555"
 CLOSED = str(vifs.CLOSED)
@@ -106,7 +107,7 @@ class Uplink(Own):
         super().__init__(store, settings, UP)
         self.index = None      # the router's number for it
         self.way = None        # what the router was told of hops and networks
-        self.addresses = set() # what the wire is told that the router has
+        self.served = set()    # networks that are behind the router
         self.stations = set()  # Ethernet addresses that the bridge was told of
 
     def possible(self):
@@ -171,7 +172,21 @@ class Uplink(Own):
             self.let_in({self.mac()})
             run("bridge", "link", "set", "dev", self.name, "flood", "off", "learning", "off")
         else:
-            sysctl("net/ipv4/ip_forward", "1")
+            self.set_up_routed()
+
+    def set_up_routed(self):
+        """Domain 0 forwards, and answers for single addresses on the wire."""
+        sysctl("net/ipv4/ip_forward", "1")
+        # Whoever forwards IPv6 believes no router, unless he is told to: 2.
+        accepts = pathlib.Path(f"/proc/sys/net/ipv6/conf/{self.settings.device}/accept_ra")
+        if accepts.exists() and accepts.read_text(encoding="ascii").strip() == "1":
+            sysctl(f"net/ipv6/conf/{self.settings.device}/accept_ra", "2")
+        sysctl("net/ipv6/conf/all/forwarding", "1")
+        sysctl(f"net/ipv6/conf/{self.settings.device}/proxy_ndp", "1")
+        # No address, and nothing to say: the router's is known.
+        sysctl(f"net/ipv6/conf/{self.name}/addr_gen_mode", "1")
+        sysctl(f"net/ipv6/conf/{self.name}/disable_ipv6", "0")
+        ip("-6", "neigh", "replace", ROUTER6, "lladdr", self.mac().hex(":"), "dev", self.name, "nud", "permanent")
 
     def let_in(self, stations):
         """The bridge sends to up0 what is for these, and for the router's own."""
@@ -193,19 +208,21 @@ class Uplink(Own):
                      *[hop.hex(":") for hop in hops], " ".join(map(str, networks)))
             self.way = hops, networks
 
-    def serve(self, addresses):
-        """The router has these addresses now: the wire is told of those that are new."""
-        if self.settings.uplink == "route":  # domain 0 has no IPv6 on up0
-            addresses = {a for a in addresses if a.version == 4}
-        new, gone, self.addresses = addresses - self.addresses, self.addresses - addresses, addresses
+    def serve(self, networks):
+        """The router has these now: the wire is told of single addresses that are new."""
+        new, gone, self.served = networks - self.served, self.served - networks, networks
         if self.settings.uplink == "route":
-            for address in new:
-                ip("route", "replace", str(address), "dev", self.name)
-                ip("neigh", "replace", "proxy", str(address), "dev", self.settings.device)
-            for address in gone:
-                ip("route", "del", str(address), "dev", self.name, check=False)
-                ip("neigh", "del", "proxy", str(address), "dev", self.settings.device, check=False)
-        self.announce(new)
+            for network in gone:
+                self.route("del", network, check=False)
+            for network in new:
+                self.route("replace", network)
+        self.announce({n.network_address for n in new if n.prefixlen == n.max_prefixlen})
+
+    def route(self, what, network, check=True):
+        family, via = (["-4"], []) if network.version == 4 else (["-6"], ["via", ROUTER6])
+        ip(*family, "route", what, str(network), *via, "dev", self.name, check=check)
+        if network.prefixlen == network.max_prefixlen:
+            ip(*family, "neigh", what, "proxy", str(network.network_address), "dev", self.settings.device, check=check)
 
     def announce(self, addresses):
         """Gratuitous ARP (RFC 5227, 3), unsolicited advertisements (RFC 4861, 7.2.6): neighbours that had

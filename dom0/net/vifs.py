@@ -119,10 +119,12 @@ class Backend:
     """
     'own' is what domain 0 itself has at the other end (own.Own), None for a guest's. 'segments' are those that
     there are: an interface whose 'bridge' is none of them is routed, for the toolstack names one always.
+    'exceptions' (settings.Settings.exceptions_of) says what a domain's interface may do.
     """
 
-    def __init__(self, store, router, policy, domid, handle, own=None, segments=()):
+    def __init__(self, store, router, policy, domid, handle, own=None, segments=(), exceptions=None):
         self.store, self.router, self.policy, self.own, self.segments = store, router, policy, own, segments
+        self.exceptions = exceptions
         self.domid, self.handle = domid, handle
         self.offered = False
         self.path = f"/local/domain/0/backend/vif/{domid}/{handle}"
@@ -257,6 +259,9 @@ class Backend:
             rate=rate.stored(self.store.read(f"{self.path}/rate")))
         if self.own:
             self.own.describe(vif)
+        elif self.exceptions:
+            its = self.exceptions(self.domain_name(), self.handle)
+            vif.may, vif.ra, vif.macs = its.may, its.ra, its.macs
         return vif
 
     def client(self):

@@ -20,29 +20,25 @@ static unsigned home_of(const struct vfr_neighbours *n, struct vfr_addr a)
     return (unsigned)(h >> 32) % (VFR_NEIGHBOURS / WAYS) * WAYS;
 }
 
-/* NULL: it was never asked for. */
-static struct vfr_neighbour *find(struct vfr_neighbours *n, struct vfr_addr a)
-{
-    struct vfr_neighbour *e = &n->entry[home_of(n, a)];
-
-    for (unsigned i = 0; i < WAYS; i++)
-        if (e[i].asked && vfr_addr_equal(e[i].addr, a))
-            return &e[i];
-    return NULL;
-}
-
 static bool is_before(const struct vfr_neighbour *a, const struct vfr_neighbour *b)
 {
     return !a->mac == !b->mac ? a->asked < b->asked : !a->mac;
 }
 
-static struct vfr_neighbour *enter(struct vfr_neighbours *n, struct vfr_addr a)
+/* NULL: it was never asked for. To 'enter' it, another one is forgotten. */
+static rarely struct vfr_neighbour *look(struct vfr_neighbours *n, struct vfr_addr a,
+                                         bool enter)
 {
-    struct vfr_neighbour *e = &n->entry[home_of(n, a)], *first = e;
+    struct vfr_neighbour *e = &n->entry[home_of(n, a)], *first = e, *const end = e + WAYS;
 
-    for (unsigned i = 1; i < WAYS; i++)
-        if (is_before(&e[i], first))
-            first = &e[i];
+    for (; e < end; e++) {
+        if (e->asked && vfr_addr_equal(e->addr, a))
+            return e;
+        if (is_before(e, first))
+            first = e;
+    }
+    if (!enter)
+        return NULL;
     *first = (struct vfr_neighbour){.addr = a};
     return first;
 }
@@ -53,11 +49,9 @@ uint64_t vfr_neighbour_find(struct vfr_neighbours *n, struct vfr_addr a, int64_t
 
     if (!is_on_link(n, a))
         return 0;
-    e = find(n, a);
-    if (!e && !ask)
-        return 0;
+    e = look(n, a, ask);
     if (!e)
-        e = enter(n, a);
+        return 0;
     if (ask && (!e->asked || now - e->asked >= SECOND) &&
         (!e->mac || now - e->heard >= VFR_NEIGHBOUR_OLD / 2)) {
         e->asked = MAX(now, 1);
@@ -68,7 +62,7 @@ uint64_t vfr_neighbour_find(struct vfr_neighbours *n, struct vfr_addr a, int64_t
 
 void vfr_neighbour_heard(struct vfr_neighbours *n, struct vfr_addr a, uint64_t mac, int64_t now)
 {
-    struct vfr_neighbour *e = find(n, a);
+    struct vfr_neighbour *e = look(n, a, false);
 
     if (!e || !mac || mac & ETH_GROUP)
         return;

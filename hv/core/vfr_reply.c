@@ -85,7 +85,7 @@ static bool is_icmp(const struct vfr_packet *p)
 
 /* ---- ARP ---- */
 
-static u32 put_arp(u8 *out, u64 dst, u16 op, u64 sha, u32 spa, u64 tha, u32 tpa)
+static rarely u32 put_arp(u8 *out, u64 dst, u16 op, u64 sha, u32 spa, u64 tha, u32 tpa)
 {
     u8 *h = out + ETH_HEADER;
 

@@ -338,7 +338,7 @@ static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key 
     return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)refuse(j, &v);
 }
 
-bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes)
+rarely bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes)
 {
     const struct vfr_judgement j = {.p = first,
                                     .in = first->from->vif,

@@ -52,6 +52,12 @@ def test_before_it_is_done():
     assert said["parent"] == str(os.getppid()) and said["program"]
 
 
+def test_leases_are_revoked():
+    router = Router()
+    assert run(router, "lease", "revoke", "7", "--drain", "60") == 0 and run(router, "lease", "unshare", "192.0.2.1") == 0
+    assert [what for what in router.asked if what[0] == "lease"] == [("lease", 4), ("lease", 8)]
+
+
 def test_whoever_only_looks_is_not_noted():
     router = Router()
     assert run(router, "lease", "list", "--json") == 0 and not router.asked

@@ -312,6 +312,25 @@ def test_a_segment():
         assert (again.kind, again.segment, again.prefixes) == (kind, segment, vif.prefixes)
 
 
+def test_exceptions():
+    """What the settings say of a domain's interface reaches the hypervisor; TCP may go on after a restore."""
+    asked = []
+
+    def exceptions(name, handle):
+        asked.append((name, handle))
+        return settings.Exceptions(3, 1, [bytes.fromhex("020000000007")])
+    store, router, _ = world()
+    store["/local/domain/3/name"] = "nest"
+    b = vifs.Backend(store, router, router, 3, 0, None, (), exceptions)
+    b.step()
+    front(store, 4, **RINGS)
+    b.step()
+    vif, = router.up.values()
+    again = Vif.unpack(vif.pack(0))
+    assert asked == [("nest", 0)] and (again.may, again.ra, again.macs) == (3, 1, [bytes.fromhex("020000000007")])
+    assert vif.pickup == vifs.PICKUP and vif.pack(0)[31] == vifs.PICKUP
+
+
 def test_a_segment_has_no_shared_addresses():
     store, router, b = world(bridge="lab")
     b.segments = {"lab"}
@@ -349,6 +368,16 @@ def test_settings():
             assert False, wrong
         except settings.BadSetting as why:
             assert f":{wrong.count(chr(10)) + 1}: " in str(why)
+    s = settings.parse("vif nest any-mac any-ip 02:00:00:00:00:07 managed\nvif gw/1 router dhcp-server other\nvif gw any-link-local")
+    nest, gw = s.exceptions_of("nest", 3), s.exceptions_of("gw", 1)
+    assert (nest.may, nest.ra, nest.macs) == (3, 1, [bytes.fromhex("020000000007")])
+    assert (gw.may, gw.ra) == (0x18, 2) and s.exceptions_of("gw", 0).may == 4 and not s.exceptions_of("other", 0).may
+    for wrong in ("vif", "vif nest", "vif nest any", "vif nest " + " ".join(f"02:00:00:00:00:{n:02x}" for n in range(9))):
+        try:
+            settings.parse(wrong)
+            assert False, wrong
+        except settings.BadSetting:
+            pass
     try:
         settings.parse("segment a uplink\nuplink route eth0")
         assert False, "only a bridge has stations"
