@@ -79,6 +79,9 @@ class Own:
         self.write(front, backend=back, backend_id=0, state=CLOSED)
         self.write(back, frontend=front, frontend_id=0, online=1, script=vifs.SCRIPT, state=1)
         vifs.take_from_netback(self.store, f"vif-0-{self.handle}", front)
+        # Who was taken it from has closed it, and the kernel, looking for a back end that is not closed, would look
+        # after nothing else: not after the next one of ours.
+        self.store.write(f"{back}/state", "1")
         self.store.write(f"{front}/state", "1")
 
     def write(self, path, **others):

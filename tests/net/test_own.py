@@ -43,11 +43,13 @@ def test_an_end_is_closed_while_it_is_taken_from_netback():
 
     def take(_store, _name, _front):
         seen.append((store[front], store[back]))
+        store[back] = "6"  # whoever loses it
 
     with mock.patch.object(own, "run"), mock.patch.object(vifs, "take_from_netback", take):
         mine = own.Control(store, None)
         mine.create()
         assert seen == [("6", "1")] and store[front] == "1"
+        assert store[back] == "1"  # a closed one is waited for by the kernel, who does nothing else then
         store[front] = "4"
         mine.create()  # a daemon that begins anew
         assert store[front] == "4" and len(seen) == 1
