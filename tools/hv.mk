@@ -30,8 +30,8 @@ HV_STAY_OBJ := $(filter-out $(HV_INIT_OBJ:%=$(B)/hv/%.o),$(HV_C:hv/%.c=$(B)/hv/%
 # What runs all the time, and the decoders that a boot waits for, is compiled for speed; the rest,
 # which is most of the code, for size.
 HV_HOT := $(addprefix base/,checksum elf inflate lzma sha256 string xz zstd zstd_entropy) \
-        $(addprefix core/,buddy clock evtchn sched sched_beside sched_budget \
-          sched_choose sched_gang sched_life sched_place sched_queue sched_stats \
+        $(addprefix core/,buddy clock evtchn sched sched_choose \
+          sched_life sched_place sched_queue \
           vfr_flow vfr_guard vfr_offload vfr_packet_common vfr_ports vfr_rates vfr_route vfr_rules vfr_sets) \
         $(addprefix x86/,fpu lapic tsc) \
         $(addprefix kern/,dispatch heap irq lock timer tlb) \

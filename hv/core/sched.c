@@ -134,8 +134,8 @@ static inline ns_t next_time(struct sched_queue *q, struct sched_unit *u, ns_t n
 }
 
 /* Nothing in the own queue: look elsewhere, and be seen as idle before looking. */
-static struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now, ns_t *until,
-                                    cpuset_t *kick)
+static __noinline __cold struct sched_unit *find_work(struct sched *s, unsigned cpu, ns_t now,
+                                                      ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
@@ -250,8 +250,8 @@ static void unpark(struct sched *s, struct sched_queue *q, ns_t now, cpuset_t *k
 }
 
 /* With everything that is not so on most picks. */
-static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, bool done,
-                                      ns_t *until, cpuset_t *kick)
+static __noinline __cold struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now,
+                                                        bool done, ns_t *until, cpuset_t *kick)
 {
     struct sched_cpu *c = &s->cpu[cpu];
     struct sched_queue *q = c->queue;
@@ -281,8 +281,8 @@ static struct sched_unit *choose_rare(struct sched *s, unsigned cpu, ns_t now, b
 }
 
 /* After the choice: others may have something to do because of it. */
-static void tell_others(struct sched *s, unsigned cpu, bool told, const struct sched_unit *next,
-                        cpuset_t *kick)
+static __noinline void tell_others(struct sched *s, unsigned cpu, bool told,
+                                   const struct sched_unit *next, cpuset_t *kick)
 {
     struct sched_queue *q = s->cpu[cpu].queue;
 

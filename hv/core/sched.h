@@ -148,7 +148,7 @@ int sched_trace_to(struct sched *s, struct sched_trace *ring, u32 n) must_check;
  *   2 the line is in order, in both directions
  *   3 the counts of odd, picky and unsaved units are right, and whether there is work to steal
  *   4 a queue's weight and sums are those of its competing units (so their lags add up to 0)
- *   5 the parked list holds exactly the PARKED units, and has a time
+ *   5 the parked list holds exactly the PARKED units, and has a time; the queue knows its next time
  *   6 what runs on a CPU says so, and may run there
  *   7 a CPU that is marked idle has no unit and is in a queue
  *   8 a unit is in a queue of its domain's pool where it may run

@@ -91,6 +91,8 @@ static int check_queue(const struct sched *s, unsigned index, const struct total
         return 3;
     if (t->odd != q->nr_odd || t->picky != q->nr_picky || t->unsaved != q->nr_unsaved)
         return 3;
+    if (q->due_at != (q->slotted ? 0 : MIN(MIN(q->unpark_at, q->slot_end), q->balance_at)))
+        return 5;
     if (t->weight != q->weight || t->sum != q->sum || t->charged != q->charged_sum)
         return 4;
     rc = check_parked(q, t->parked);

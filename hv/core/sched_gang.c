@@ -159,6 +159,7 @@ void gang_unpark(struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     u->lag = MAX(u->lag, (s64)(queue_virtual_time(q, now) - u->vrt));
     q->slot_end = now;
+    queue_set_due(q);
 }
 
 void gang_wake(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now,

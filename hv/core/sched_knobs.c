@@ -52,7 +52,7 @@ void sched_unit_init(struct sched *s, struct sched_unit *u, struct sched_domain 
     u->id = id;
     u->hard = u->soft = cpuset_first(CPUSET_MAX);
     u->on_cpu = NO_CPU;
-    u->left_at = u->urgent_at = -LAG_FORGET; /* long ago */
+    u->left_at = u->urgent_at = u->heard_at = -LAG_FORGET; /* long ago */
     cpus_refresh_allowed(s, u);
     q = u->queue = cpus_best_queue(s, u);
     u->cluster = q->cluster;

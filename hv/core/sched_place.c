@@ -312,8 +312,8 @@ void place_pull(struct sched *s, struct sched_queue *from, struct sched_unit *u,
 }
 
 /* From a queue whose lock is held, and where not everybody is like others. */
-static __noinline struct sched_unit *take_odd(struct sched *s, struct sched_queue *from,
-                                              unsigned cpu, ns_t now, cpuset_t *kick)
+static __noinline __cold struct sched_unit *take_odd(struct sched *s, struct sched_queue *from,
+                                                     unsigned cpu, ns_t now, cpuset_t *kick)
 {
     struct sched_unit *u;
     u64 v;

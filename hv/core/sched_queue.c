@@ -23,7 +23,7 @@ void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
     queue_insert_usual(s, q, u);
 }
 
-void queue_enter(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
+__cold void queue_enter(struct sched *s, struct sched_queue *q, struct sched_unit *u, ns_t now)
 {
     queue_join(q, u, now);
     queue_insert(s, q, u);
@@ -64,14 +64,14 @@ void queue_charge_special(struct sched_unit *u, ns_t d)
     __atomic_sub_fetch(&dom->reserve_left, queue_reserved(dom) ? d : 0, __ATOMIC_RELAXED);
 }
 
-void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now)
+__cold void queue_move(struct sched *s, struct sched_unit *u, struct sched_queue *to, ns_t now)
 {
     u->vrt += queue_virtual_time(to, now) - queue_virtual_time(u->queue, now);
     queue_enter_other(s, u, to);
 }
 
-void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q, u64 there,
-                    ns_t now)
+__cold void queue_transfer(struct sched *s, struct sched_unit *u, struct sched_queue *q,
+                           u64 there, ns_t now)
 {
     queue_transfer_here(s, u, q, there, now);
 }
