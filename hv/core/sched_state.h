@@ -97,7 +97,7 @@ struct sched_unit {
     ns_t since;   /* in this state */
     ns_t boost_until;
     ns_t urgent_at; /* something came for it while it waited */
-    ns_t heard_at;  /* ... or while it ran, and others waited; atomic */
+    ns_t heard_at;  /* ... or while it ran, and others waited; or 0; atomic */
     bool woken;     /* READY because of a wake-up: the latency is of interest */
     ns_t gang_ran;  /* as a gang's member, for the skew */
 
