@@ -88,7 +88,17 @@ static must_inline int begin_use(struct domain *granter, u32 *word, u64 pins, u1
 
 int grant_pin(struct domain *granter, u32 ref, u16 grantee, bool write, struct grant_pin *p)
 {
-    return grant_pin_inline(granter, ref, grantee, write, p);
+    struct grant_hold h __unset;
+    int status;
+
+    if (!grant_find(granter, ref, &h.at))
+        return GNTST_bad_gntref;
+    status = grant_begin_slowly(granter, grantee, write, &h);
+    if (status != GNTST_okay)
+        return status;
+    unlock_pins(h.at.pins, pins_add(h.before, grantee, (u32)h.at.mfn.n, write));
+    *p = h.at;
+    return GNTST_okay;
 }
 
 void grant_unpin(const struct domain *granter, const struct grant_pin *p, bool write)

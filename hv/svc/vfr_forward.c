@@ -71,7 +71,7 @@ static enum vfr_reason check_source(struct vfr_judgement *j)
 }
 
 /* Where an address is that only ports tell of. */
-static enum vfr_reason find_owner(struct vfr_judgement *j, const struct vfr_shared *s)
+static rarely enum vfr_reason find_owner(struct vfr_judgement *j, const struct vfr_shared *s)
 {
     const struct vfr_packet *x = &j->p->parsed;
     u16 owner;
@@ -310,8 +310,8 @@ static rarely int would_become(const struct vfr_judgement *j, const struct vfr_f
 }
 
 /* The rules have changed since the flow began. */
-static int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key *key,
-                       const struct vfr_flow_use *use, const struct vfr_flow_hit *hit)
+static rarely int judge_again(const struct vfr_judgement *j, const struct vfr_flow_key *key,
+                              const struct vfr_flow_use *use, const struct vfr_flow_hit *hit)
 {
     struct vfr_sink *sink = vfr_sink_of(j);
     const bool answer = hit->answer;
@@ -443,7 +443,7 @@ static bool lacks_something(const struct vif *out, const struct vif_packet *p)
 }
 
 /* Not from guest to guest by way of the router. */
-static enum vfr_reason check_other_ways(const struct vfr_judgement *j)
+static rarely enum vfr_reason check_other_ways(const struct vfr_judgement *j)
 {
     if (vfr_is_hop(j->p, j->out) && j->p->parsed.ttl <= 1)
         return vfr_complain(j->p, VFR_E_TTL, 0, VFR_R_TTL);
@@ -452,7 +452,7 @@ static enum vfr_reason check_other_ways(const struct vfr_judgement *j)
     return VFR_R_OK;
 }
 
-static void go_other_ways(struct vif_packet *p, struct vif *out)
+static rarely void go_other_ways(struct vif_packet *p, struct vif *out)
 {
     const struct vfr_packet *x = &p->parsed;
 

@@ -178,7 +178,7 @@ static enum vfr_reason find_way(struct vif_packet *p, struct vif **out)
     return why;
 }
 
-enum vfr_reason vfr_piece_way(struct vif_packet *p, struct vif **out)
+rarely enum vfr_reason vfr_piece_way(struct vif_packet *p, struct vif **out)
 {
     enum vfr_reason why;
 
@@ -253,7 +253,7 @@ enum vfr_reason vfr_piece_follow(struct vif_packet *first, struct vif *out, stru
     return VFR_R_OK;
 }
 
-void vfr_piece_refuse(const struct vif_packet *p, enum vfr_reason why)
+rarely void vfr_piece_refuse(const struct vif_packet *p, enum vfr_reason why)
 {
     struct vfr_fragment_answer a;
 

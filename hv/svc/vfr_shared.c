@@ -105,7 +105,7 @@ enum vfr_reason vfr_shared_owner(struct vfr_judgement *j, u16 owner)
     return j->out ? VFR_R_OK : VFR_R_VIF_DOWN;
 }
 
-bool vfr_shared_answers_client(struct vfr_judgement *j)
+rarely bool vfr_shared_answers_client(struct vfr_judgement *j)
 {
     const struct vif_packet *p = j->p;
     const struct vfr_tuple *t = &p->parsed.tuple;
