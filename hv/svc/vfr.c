@@ -5,7 +5,6 @@
 #include "guest/quiesce.h"
 #include "kern/heap.h"
 #include "kern/random.h"
-#include "svc/vfr_answer.h"
 #include "svc/vfr_leases.h"
 #include "svc/vfr_log.h"
 #include "svc/vfr_ways.h"
@@ -179,17 +178,6 @@ static void settle_all(void)
             settle(f);
 }
 
-/* Routers are forgotten (RFC 4861: after RA_LIFETIME): all in turn are told again, each in 7 minutes. */
-static void advertise_next(void)
-{
-    static u16 next;
-    struct vif *f = vfr_find(next++ % VFR_VIFS_MAX);
-
-    /* One that is up goes on being this one until this CPU meets a preemption point. */
-    if (f && __atomic_load_n(&f->state, __ATOMIC_ACQUIRE) == VIF_UP)
-        vfr_advertise(f);
-}
-
 static void sweep(void *arg)
 {
     const u64 keys[4] = {random_u64(), random_u64(), random_u64(), random_u64()};
@@ -202,7 +190,6 @@ static void sweep(void *arg)
     (void)!vfr_flow_rekey_step(&vfr.flows, REKEY_BUDGET);
     unlock(&vfr.flow_lock);
     settle_all();
-    advertise_next();
     timer_set(&sweep_timer, now + SWEEP_EVERY);
 }
 

@@ -43,3 +43,61 @@ void vfr_ask_rules(const struct vfr_judgement *j, const struct vfr_packet *x,
     if (unlikely(sink))
         vfr_sink_judged(sink, j, v);
 }
+
+void vfr_first_packet(const struct vfr_packet *now, bool answer, struct vfr_packet *x)
+{
+    *x = *now;
+    if (x->tcp_flags)
+        x->tcp_flags = TCP_SYN;
+    if (!answer)
+        return;
+    x->tuple = (struct vfr_tuple){now->tuple.dst, now->tuple.src, now->tuple.dport,
+                                  now->tuple.sport, now->tuple.proto};
+    if (x->flags & VFR_P_ANSWER) {
+        x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
+        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP4_ECHO;
+    }
+}
+
+bool vfr_meter(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
+{
+    struct vfr_sink *sink = vfr_sink_of(j);
+    struct vfr_packet first;
+    const struct vfr_question q = {.packet = &first,
+                                   .vif = hit->answer ? j->out->index : j->in->index,
+                                   .commit = !sink,
+                                   .now = (u64)j->now};
+
+    vfr_first_packet(&j->p->parsed, hit->answer, &first);
+    return vfr_rules_meter(&j->ruleset->rules, hit->rule_index, &q, sink ? &sink->trace : NULL);
+}
+
+rarely bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes)
+{
+    const struct vfr_judgement j = {.p = first,
+                                    .in = first->from->vif,
+                                    .out = out,
+                                    .ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE),
+                                    .now = first->now};
+    const struct vfr_flow_use use = {.now = j.now,
+                                     .bytes = bytes,
+                                     .oldest = j.ruleset->generation,
+                                     .in = j.in->index,
+                                     .out = out->index};
+    struct vfr_flow_hit hit __unset;
+
+    return vfr_flow_lookup(&vfr.flows, &first->leader.key, &use, &hit) != VFR_FLOW_HIT ||
+           !(hit.log & VFR_FLOW_METERED) || vfr_meter(&j, &hit);
+}
+
+rarely void vfr_set_dscp(u8 *ip, u8 class, u8 dscp)
+{
+    const u16 old = get_be16(ip);
+
+    if (class == VFR_C_IP6) {
+        put_be16(ip, (old & 0xf03f) | dscp << 6);
+        return;
+    }
+    put_be16(ip, (old & 0xff03) | dscp << 2);
+    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, get_be16(ip)));
+}

@@ -6,7 +6,7 @@
 #include "core/vfr_wire.h"
 #include "guest/vtime.h"
 #include "kern/heap.h"
-#include "svc/vfr_forward.h"
+#include "svc/vfr_ask.h"
 #include "svc/vfr_log.h"
 
 #define SECONDS_MAX 86400

@@ -129,18 +129,6 @@ static enum vfr_reason refuse(const struct vfr_judgement *j, const struct vfr_ve
     return vfr_refuse(j->p, v);
 }
 
-rarely void vfr_set_dscp(u8 *ip, u8 class, u8 dscp)
-{
-    const u16 old = get_be16(ip);
-
-    if (class == VFR_C_IP6) {
-        put_be16(ip, (old & 0xf03f) | dscp << 6);
-        return;
-    }
-    put_be16(ip, (old & 0xff03) | dscp << 2);
-    put_be16(ip + 10, vfr_checksum_update(get_be16(ip + 10), old, get_be16(ip)));
-}
-
 static void mark(const struct vfr_judgement *j, u8 dscp)
 {
     const struct vfr_packet *x = &j->p->parsed;
@@ -149,13 +137,10 @@ static void mark(const struct vfr_judgement *j, u8 dscp)
         vfr_set_dscp(j->p->head + x->l3_offset, x->class, dscp);
 }
 
-/* In a flow's 'log', beside VFR_LOG_: its packets count for its rule's rate, or are marked. */
-#define FLOW_METERED 0x80
-#define FLOW_MARKED  0x40
-
 static u8 flags_of(const struct vfr_verdict *v)
 {
-    return (v->metered ? FLOW_METERED : 0) | (v->dscp < VFR_DSCP_NONE ? FLOW_MARKED : 0);
+    return (v->metered ? VFR_FLOW_METERED : 0) |
+           (v->dscp < VFR_DSCP_NONE ? VFR_FLOW_MARKED : 0);
 }
 
 static struct vfr_flow_verdict for_flow(const struct vfr_judgement *j,
@@ -197,22 +182,6 @@ static int create_flow(const struct vfr_judgement *j, const struct vfr_flow_key 
     return rc;
 }
 
-/* Rules know flows by their first packet: what that was like, to judge by this one. */
-static void first_packet(const struct vfr_packet *now, bool answer, struct vfr_packet *x)
-{
-    *x = *now;
-    if (x->tcp_flags)
-        x->tcp_flags = TCP_SYN;
-    if (!answer)
-        return;
-    x->tuple = (struct vfr_tuple){now->tuple.dst, now->tuple.src, now->tuple.dport,
-                                  now->tuple.sport, now->tuple.proto};
-    if (x->flags & VFR_P_ANSWER) {
-        x->flags ^= VFR_P_ANSWER | VFR_P_QUERY;
-        x->icmp_type = x->class == VFR_C_IP6 ? ICMP6_ECHO : ICMP4_ECHO;
-    }
-}
-
 /* TCP in the middle, begun by who sends this, or by the other: whoever the rules let begin it. */
 static rarely int pick_up(const struct vfr_judgement *j, const struct vfr_flow_use *use)
 {
@@ -224,7 +193,7 @@ static rarely int pick_up(const struct vfr_judgement *j, const struct vfr_flow_u
     int rc;
 
     for (unsigned i = 0; i < 2; i++) {
-        first_packet(&j->p->parsed, i, &first);
+        vfr_first_packet(&j->p->parsed, i, &first);
         vfr_ask_rules(j, &first, ends[i], ends[!i], &v[i]);
         if (v[i].action != VFR_PASS)
             continue;
@@ -272,26 +241,12 @@ static int begin_flow(const struct vfr_judgement *j, const struct vfr_flow_key *
     return rc;
 }
 
-/* A packet of a flow counts for its rule's rate, as one of those that go the first one's way. */
-static bool meter(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
-{
-    struct vfr_sink *sink = vfr_sink_of(j);
-    struct vfr_packet first;
-    const struct vfr_question q = {.packet = &first,
-                                   .vif = hit->answer ? j->out->index : j->in->index,
-                                   .commit = !sink,
-                                   .now = (u64)j->now};
-
-    first_packet(&j->p->parsed, hit->answer, &first);
-    return vfr_rules_meter(&j->ruleset->rules, hit->rule_index, &q, sink ? &sink->trace : NULL);
-}
-
 /* What rules do with each packet of a flow. */
 static enum vfr_reason treat(const struct vfr_judgement *j, const struct vfr_flow_hit *hit)
 {
-    if (hit->log & FLOW_METERED && !meter(j, hit))
+    if (hit->log & VFR_FLOW_METERED && !vfr_meter(j, hit))
         return VFR_R_RATE;
-    if (hit->log & FLOW_MARKED)
+    if (hit->log & VFR_FLOW_MARKED)
         mark(j, hit->dscp);
     return VFR_R_OK;
 }
@@ -324,7 +279,7 @@ static rarely int judge_again(const struct vfr_judgement *j, const struct vfr_fl
         return treat(j, hit);
     if (key->flags & VFR_P_INNER) /* the next packet of the flow itself will tell */
         return VFR_R_ICMP_UNSOLICITED;
-    first_packet(&j->p->parsed, answer, &first);
+    vfr_first_packet(&j->p->parsed, answer, &first);
     vfr_ask_rules(j, &first, answer ? j->out : j->in, answer ? j->in : j->out, &v);
     if (unlikely(sink))
         return would_become(j, key, use, &v, answer);
@@ -336,24 +291,6 @@ static rarely int judge_again(const struct vfr_judgement *j, const struct vfr_fl
     if (rc || v.action == VFR_PASS)
         return -XEN_EAGAIN; /* confirmed: now it is found and counted */
     return v.reason == VFR_R_OK ? -XEN_EAGAIN : (int)refuse(j, &v);
-}
-
-rarely bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes)
-{
-    const struct vfr_judgement j = {.p = first,
-                                    .in = first->from->vif,
-                                    .out = out,
-                                    .ruleset = __atomic_load_n(&vfr.ruleset, __ATOMIC_ACQUIRE),
-                                    .now = first->now};
-    const struct vfr_flow_use use = {.now = j.now,
-                                     .bytes = bytes,
-                                     .oldest = j.ruleset->generation,
-                                     .in = j.in->index,
-                                     .out = out->index};
-    struct vfr_flow_hit hit __unset;
-
-    return vfr_flow_lookup(&vfr.flows, &first->leader.key, &use, &hit) != VFR_FLOW_HIT ||
-           !(hit.log & FLOW_METERED) || meter(&j, &hit);
 }
 
 /* A later piece, of no flow that could count it: its first one has passed, and that is what matters. */
@@ -387,8 +324,8 @@ static enum vfr_reason admit(const struct vfr_judgement *j)
         vfr_flow_key(&vfr.flows, tuple, j->segment, x->flags, key);
         switch (vfr_flow_lookup(&vfr.flows, key, &use, &hit)) {
         case VFR_FLOW_HIT:
-            return likely(!(hit.log & (FLOW_METERED | FLOW_MARKED))) ? VFR_R_OK
-                                                                     : treat(j, &hit);
+            return likely(!(hit.log & (VFR_FLOW_METERED | VFR_FLOW_MARKED))) ? VFR_R_OK
+                                                                             : treat(j, &hit);
         case VFR_FLOW_MISS:
             rc = vfr_is_later_piece(x) ? (int)pass_piece(j, NULL) : begin_flow(j, key, &use);
             break;
@@ -627,7 +564,7 @@ enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to)
 
     if (!follows(p, version) || unlikely(!finds_flow(p, ruleset, &hit)))
         return forward_any(p, version, to);
-    if (unlikely(hit.log & (FLOW_METERED | FLOW_MARKED)))
+    if (unlikely(hit.log & (VFR_FLOW_METERED | VFR_FLOW_MARKED)))
         reason = treat_follower(p, ruleset, &hit);
     if (reason != VFR_R_OK)
         return reason;

@@ -11,10 +11,4 @@
  */
 enum vfr_reason vfr_forward(struct vif_packet *p, struct vif_queue **to);
 
-/* A piece that was kept follows its first one. False: its rule's rate is used up. */
-bool vfr_count_kept(struct vif_packet *first, struct vif *out, u32 bytes);
-
-/* Marks the packet of this class whose IP header that is; its two bits of ECN stay. */
-void vfr_set_dscp(u8 *ip, u8 class, u8 dscp);
-
 #endif

@@ -5,7 +5,7 @@
 #include "kern/heap.h"
 #include "kern/random.h"
 #include "kern/timer.h"
-#include "svc/vfr_forward.h"
+#include "svc/vfr_ask.h"
 #include "svc/vfr_judgement.h"
 
 /* Contexts that end between two looks at the clock. */

@@ -255,6 +255,23 @@ static int connect(struct vif *f, const struct serai_vfr_vif *op)
     return rc;
 }
 
+/* Routers are forgotten (RFC 4861: after RA_LIFETIME): all in turn are told again, each in 7 minutes. */
+#define ADVERTISE_EVERY 100000000 /* ns */
+
+static struct timer advertising;
+static bool advertises; /* (atomic) 'advertising' is set */
+
+static void advertise_next(void *arg)
+{
+    static u16 next;
+    struct vif *f = vfr_find(next++ % VFR_VIFS_MAX);
+
+    /* One that is up goes on being this one until this CPU meets a preemption point. */
+    if (f && __atomic_load_n(&f->state, __ATOMIC_ACQUIRE) == VIF_UP)
+        vfr_advertise(f);
+    timer_set(&advertising, time_now() + ADVERTISE_EVERY);
+}
+
 int vif_connect(struct serai_vfr_vif *op)
 {
     struct domain *d;
@@ -274,6 +291,8 @@ int vif_connect(struct serai_vfr_vif *op)
     if (rc)
         goto out;
     op->vif = f->index;
+    if (!__atomic_exchange_n(&advertises, true, __ATOMIC_RELAXED))
+        timer_set(&advertising, time_now() + ADVERTISE_EVERY);
     for (unsigned i = 0; i < op->nr_queues; i++)
         vif_kick(&f->queues[i]); /* what was sent before */
     return 0;
@@ -428,5 +447,6 @@ __init void vif_init(void)
 {
     static const struct event_service service = {.notify = notify, .release = release};
 
+    timer_init(&advertising, advertise_next, NULL);
     event_set_service(&service);
 }
