@@ -244,10 +244,11 @@ def multiboot(kernel=KERNEL, kernel_args="", initrd=INITRD, hv_args="", serai=SE
     return loader + (["-initrd", ",".join(modules)] if modules else [])
 
 
-def virtual_time(shift, quantum):
+def virtual_time(shift, quantum, sleep="off"):
     """One host thread executes the CPUs in turn, and each instruction takes 2^shift ns. A turn of
-    all CPUs is `quantum` virtual microseconds: the expiry of a timer that nobody hears ends it."""
-    return ["-icount", f"shift={shift},sleep=off", "-rtc", "base=2024-01-01,clock=vm",
+    all CPUs is `quantum` virtual microseconds: the expiry of a timer that nobody hears ends it.
+    With sleep the time in which all CPUs wait is the host's, so that disks are not slow."""
+    return ["-icount", f"shift={shift},sleep={sleep}", "-rtc", "base=2024-01-01,clock=vm",
             "-netdev", "hubport,id=turn,hubid=0",
             "-object", f"filter-buffer,id=turns,netdev=turn,interval={quantum}"]
 

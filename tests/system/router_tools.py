@@ -1,5 +1,6 @@
 """Stock guests and a neighbour on the wire with the tools that operators use: segments, IPv6 to the wire, marks,
-rates, what a scan finds open, and frames that are wrong in every way, by the router's own counters."""
+rates, what a scan finds open, and frames that are wrong in every way, by the router's own counters; logins and files,
+and what a collector is told of them."""
 
 import json
 import re
@@ -9,6 +10,7 @@ from tools_world import PEER, PEER6, ROUTER_MAC, World
 
 RATE = 200_000  # bytes a second, less than any machine sends
 BURST = 128 << 10
+SIZE = 1 << 20
 
 
 def begin(w):
@@ -144,8 +146,90 @@ def malformed(w):
     w.ask("a", "x ping -c 2 -w 60 10.1.0.2")
 
 
+# What a collector is to be told of, by addresses and port; of the last one only that it was refused.
+SSH, WEB, WEB6 = ("10.1.0.1", "10.1.0.2", 22), ("10.1.0.1", PEER, 80), ("fd00:1::1", PEER6, 80)
+SSH_OUTSIDE = (PEER, "10.1.0.2", 22)
+
+
+def watched(w):
+    """The neighbour looks on, and the router writes down."""
+    w.guest("a", 1)
+    w.guest("b", 2)
+    w.t.sh("/usr/lib/serai/net/logd.py > /run/logd.log 2>&1 &")
+    w.behind("tshark -q -n -B 16 -i eth0 -w /tmp/wire.pcapng tcp port 80 or udp port 4739", "tshark")
+    w.t.until("[ -s /tmp/wire.pcapng ]")
+
+
+def ssh(w):
+    """Somebody logs in, is asked for by both ends' keys, and sends a file; from outside nobody does."""
+    make = "x ssh-keygen -q -t ed25519 -N '' -f"
+    w.ask("a", f"{make} /tmp/key; head -c {SIZE} /dev/urandom > /tmp/file")
+    w.ask("b", f"{make} /tmp/host; echo '{w.ask('a', 'cat /tmp/key.pub').strip()}' > /tmp/welcome")
+    w.ask("a", f"echo '10.1.0.2 {w.ask('b', 'cat /tmp/host.pub').strip()}' > /tmp/known")
+    w.ask("b", "x /usr/sbin/sshd -h /tmp/host -o AuthorizedKeysFile=/tmp/welcome -o StrictModes=no -o PidFile=none")
+    said = w.ask("a", "x ssh -i /tmp/key -o UserKnownHostsFile=/tmp/known -o BatchMode=yes root@10.1.0.2 "
+                      "'echo $SSH_CONNECTION; sha256sum' < /tmp/file", 300).splitlines()
+    w.t.expect(f"b saw {said}", said[0].startswith("10.1.0.1 ") and said[0].endswith(" 10.1.0.2 22"))
+    w.t.expect(f"b got {said}", said[1] == w.ask("a", "sha256sum < /tmp/file").strip())
+    status, _ = w.t.run("ip netns exec peer chroot /tools nc -z -w 5 10.1.0.2 22")
+    w.t.expect("somebody outside reaches it", status != 0)
+
+
+def curl(w):
+    w.t.sh(f"mkdir /tmp/www; head -c {SIZE} /dev/urandom > /tmp/www/file")
+    w.behind("python3 -m http.server -b :: -d /tmp/www 80", "http")
+    w.t.until("ip netns exec peer ss -ltn | grep -q ':80 '")
+    digest = w.t.sh("sha256sum < /tmp/www/file")
+    for at in (PEER, f"[{PEER6}]"):
+        w.ask("a", f"x curl -sSf -o /tmp/got http://{at}/file", 300)
+        w.t.expect(f"what came from {at} is something else", w.ask("a", "sha256sum < /tmp/got") == digest)
+
+
+def logged(w):
+    """Bytes there and back of flows that have ended, by addresses and port."""
+    said = [json.loads(line) for line in w.t.sh("serai net log --json").splitlines()]
+    return {(x["src"], x["dst"], x["dport"]): (x["bytes"], x["bytes_back"]) for x in said if x["type"] == "end"}
+
+
+def collected(w):
+    """Debian's collector and tshark read in IPFIX what the router's own log says."""
+    for _, to, port in (SSH, WEB, WEB6):
+        w.t.until(f"serai net log --json | grep '\"type\": \"end\"' | grep '\"dst\": \"{to}\"' | grep -q '\"dport\": {port},'", 120)
+    w.t.sh("mkdir /tmp/flows")
+    w.behind("nfcapd -w /tmp/flows -p 4739", "nfcapd")
+    w.t.until("ip netns exec peer ss -uln | grep -q ':4739 '")
+    w.t.sh(f"serai net export ipfix {PEER}")
+    for name in ("nfcapd", "tshark"):
+        w.t.sh(f"kill $(cat /run/{name}.pid)")
+        w.t.until(f"! kill -0 $(cat /run/{name}.pid)")
+    said = w.t.sh("cat /tmp/nfcapd")
+    w.t.expect(f"nfcapd complains: {said}", "Sequence Errors: 0, Bad Packets: 0" in said)
+    found = {}
+    for row in w.peer("nfdump -R /tmp/flows -q -o csv").splitlines():
+        row = row.split(",")
+        found[row[3], row[4], int(row[6])] = int(row[12]), int(row[14])
+    print(f"# nfdump: {found}")
+    known = logged(w)
+    for flow in (SSH, WEB, WEB6):
+        w.t.expect(f"of {flow} nfdump says {found.get(flow)}, the log {known[flow]}", found.get(flow) == known[flow])
+        w.t.expect(f"of {flow} only {known[flow]} bytes passed", max(known[flow]) > SIZE)
+    w.t.expect("nfdump knows nothing of what was refused", SSH_OUTSIDE in found and SSH_OUTSIDE not in known)
+
+    def shark(what, *fields):
+        fields = " ".join(f"-e {field}" for field in fields)
+        return w.peer(f"tshark -n -r /tmp/wire.pcapng -o http.desegment_body:FALSE -Y {what} -T fields {fields} 2> /dev/null")
+    said = shark("http.response", "ip.dst", "ipv6.dst", "http.response.code", "http.content_length_header")
+    w.t.expect(f"the wire saw '{said}'", said.splitlines() == [f"10.1.0.1\t\t200\t{SIZE}", f"\tfd00:1::1\t200\t{SIZE}"])
+    said = shark("cflow", "cflow.srcaddr", "cflow.srcaddrv6")
+    w.t.expect(f"tshark reads '{said}'", "10.1.0.1" in said and "fd00:1::1" in said and not shark("_ws.malformed", "frame.number"))
+
+
 def test_tools():
     World().run(begin, world6, segment, marks, rates, scans, malformed)
+
+
+def test_sessions():
+    World().run(watched, ssh, curl, collected)
 
 
 machine.main()

@@ -85,7 +85,7 @@ def normalise(text, masks):
 class Toolstack:
     """One machine with its daemons running, shared by scenarios; ends with close()."""
 
-    def __init__(self, name, cpus=1, cpu=None, devices=()):
+    def __init__(self, name, cpus=1, cpu=None, devices=(), qemu=machine.QEMU):
         self.name = name
         self.cpus = cpus
         self.transcript = []
@@ -98,7 +98,7 @@ class Toolstack:
         cpu = cpu or (STOCK_CPU if name == "stock" else machine.CPU)
         # Two tests may run at a time.
         label = f"{pathlib.Path(sys.argv[0]).stem}-{pathlib.Path(name).name}"
-        self.start(label, loader, [*machine.root_disk(), *domu], devices, memory="2G", cpus=cpus, cpu=cpu)
+        self.start(label, loader, [*machine.root_disk(), *domu], devices, memory="2G", cpus=cpus, cpu=cpu, qemu=qemu)
 
     def start(self, label, loader, disks, devices, **options):
         """Boots a machine until the daemons run; 'options' are Machine's."""
