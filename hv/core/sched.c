@@ -169,7 +169,8 @@ static inline void set_aside(struct sched *s, struct sched_unit *u, ns_t now)
     ns_t heard = __atomic_load_n(&u->heard_at, __ATOMIC_RELAXED);
 
     unit_set_state(u, UNIT_READY, now);
-    if (likely(!heard || u->dom->params.latency != LATENCY_NORMAL))
+    /* With a strict domain who may take over is not a matter of deadlines alone. */
+    if (likely(!heard || s->nr_strict || u->dom->params.latency != LATENCY_NORMAL))
         return;
     __atomic_store_n(&u->heard_at, 0, __ATOMIC_RELAXED); /* once for each event */
     if (now - heard >= URGENT)
