@@ -465,7 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(arp),    TEST(neighbours), TEST(questions), TEST(adverts),
-        TEST(errors), TEST(no_errors),  TEST(echoes),        TEST(resets),
+        TEST(errors), TEST(no_errors),  TEST(echoes),    TEST(resets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
