@@ -74,7 +74,7 @@ typedef s64 ns_t; /* nanoseconds since the hypervisor started */
 #define unlikely(x)    __builtin_expect(!!(x), 0)
 #define __noinline     __attribute__((noinline))
 #define __flatten      __attribute__((flatten)) /* all that it calls becomes part of it */
-#define __cold         __attribute__((cold)) /* small before quick */
+#define __cold         __attribute__((cold))    /* small before quick */
 #define __used         __attribute__((used))
 #define must_inline    inline __attribute__((always_inline))
 #define __unset        __attribute__((uninitialized)) /* large, and written before it is read */
