@@ -118,7 +118,7 @@ static bool not_above(u64 a_high, u64 a_low, u64 b_high, u64 b_low)
     return a_high < b_high || (a_high == b_high && a_low <= b_low);
 }
 
-static bool set_holds(const struct judgement *j, const struct side *s, u32 index)
+static __noinline bool set_holds(const struct judgement *j, const struct side *s, u32 index)
 {
     const struct vfr_set *set = &j->r->sets[index];
     struct vfr_element e = s->e;
@@ -168,8 +168,8 @@ static bool clause_holds(const struct judgement *j, const struct vfr_rule *rule,
     return c.nr & VFR_CLAUSE_NOT;
 }
 
-static enum vfr_step_end test_extras(const struct judgement *j, const struct vfr_rule *rule,
-                                     u32 index, u32 tags)
+static __noinline enum vfr_step_end
+test_extras(const struct judgement *j, const struct vfr_rule *rule, u32 index, u32 tags)
 {
     const struct vfr_packet *p = j->q->packet;
     const u16 what = rule->what;
@@ -337,7 +337,7 @@ static enum vfr_step_end apply(struct vfr_verdict *v, const struct judgement *j,
     return VFR_STEP_DECIDES;
 }
 
-static void note(struct vfr_trace *t, u32 index, enum vfr_step_end end)
+static rarely void note(struct vfr_trace *t, u32 index, enum vfr_step_end end)
 {
     if (t->nr < t->max)
         t->steps[t->nr] = (struct vfr_step){(u16)index, (u16)end};
