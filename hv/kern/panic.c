@@ -11,7 +11,9 @@
 #include "x86/reboot.h"
 
 extern const u8 text_start[], text_end[];
-#define SYMBOL_MAX 48
+#define SYMBOL_MAX    48
+/* As tools/symbols has it. */
+#define BLOCK_SYMBOLS 80
 
 /* tools/symbols fills it in, and tells what there is; the others are bytes from its beginning. */
 extern const struct {
@@ -82,7 +84,7 @@ static char *unpack(u8 byte, char *at, const char *end)
 static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
 {
     const u16 *delta = (const void *)((const u8 *)&symtable + symtable.delta);
-    u32 lo = 0, hi = DIV_ROUND_UP(symtable.count, 32), at, last, low = (u32)address;
+    u32 lo = 0, hi = DIV_ROUND_UP(symtable.count, BLOCK_SYMBOLS), at, last, low = (u32)address;
     char *const end = name + SYMBOL_MAX - 1;
     const u8 *text;
 
@@ -98,8 +100,8 @@ static bool find_symbol(u64 address, u64 *offset, char name[SYMBOL_MAX])
     }
     text = (const u8 *)&symtable + symtable.text + symtable.block[lo].text;
     low -= symtable.block[lo].address;
-    last = MIN(symtable.count, lo * 32 + 32) - 1;
-    for (at = lo * 32; at < last && delta[at + 1] <= low; at++)
+    last = MIN(symtable.count, (lo + 1) * BLOCK_SYMBOLS) - 1;
+    for (at = lo * BLOCK_SYMBOLS; at < last && delta[at + 1] <= low; at++)
         text += strlen((const char *)text) + 1;
     *offset = low - delta[at];
     while (*text)
