@@ -21,7 +21,7 @@
 enum vfr_record_type {
     VFR_RECORD_FLOW_NEW = 1,
     VFR_RECORD_FLOW_END = 2,
-    VFR_RECORD_DENY = 3, /* or, with no reason, what passed without a flow */
+    VFR_RECORD_DENY = 3,  /* or, with no reason, what passed without a flow */
     VFR_RECORD_DROPS = 4, /* how many packets died of a reason since the last such record */
     VFR_RECORD_GAP = 5,
     VFR_RECORD_CLOCK = 6, /* the wall clock was set */
