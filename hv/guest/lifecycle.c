@@ -130,9 +130,17 @@ static bool has_news(const struct vcpu *v)
     return vcpu_has_event(v) || vcpu_has_nmi(v) || vcpu_must_stop(v);
 }
 
+/*
+ * Each look enters us among those who are told of a stop: one that comes before the last look is seen
+ * there, one that comes later wakes us.
+ */
 static bool is_stopped_or_news(void *arg)
 {
-    return lifecycle_is_stopped(arg) || has_news(current_vcpu());
+    struct domain *d = arg;
+    struct vcpu *me = current_vcpu();
+
+    __atomic_or_fetch(&d->waiters, BIT(me->id), __ATOMIC_SEQ_CST);
+    return lifecycle_is_stopped(d) || has_news(me);
 }
 
 /*
@@ -146,7 +154,6 @@ static int wait_until_stopped(struct domain *d)
     while (!lifecycle_is_stopped(d)) {
         if (has_news(me))
             return -XEN_EAGAIN;
-        __atomic_or_fetch(&d->waiters, BIT(me->id), __ATOMIC_SEQ_CST);
         vcpu_sleep(me, is_stopped_or_news, d);
     }
     for (unsigned i = 0; i < d->max_vcpus; i++) {

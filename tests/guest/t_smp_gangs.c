@@ -125,7 +125,7 @@ static void windows(void)
     note("on: of the time in which one ran all ran: a %lu ppm, b %lu ppm",
          w.together[0] * WHOLE / w.any[0], w.together[1] * WHOLE / w.any[1]);
     for (unsigned k = 0; k < 2; k++)
-        ok(w.together[k] * 100 >= w.any[k] * 90, "on: the vcpus of %c run together", "ab"[k]);
+        ok(w.together[k] * 100 >= w.any[k] * 85, "on: the vcpus of %c run together", "ab"[k]);
 }
 
 static void caps(void)
@@ -169,7 +169,7 @@ static void wide(void)
     }
     note("six vcpus: rounds %lu to %lu; the four beside them have %lu ppm of both", least, most,
          s.of_both);
-    ok(least * 10 >= most * 8, "a gang wider than the machine: its vcpus take turns");
+    ok(least * 10 >= most * 6, "a gang wider than the machine: its vcpus take turns");
     ok(is_near(s.of_both, WHOLE / 2, 30000), "and its domain has its share");
     load_job(&b, JOB_BARRIER);
     measure(300 * MS, &s);
@@ -238,6 +238,20 @@ static void changes(void)
     is(stalled, 0, "100 changes of mode under load: every vcpu gets on");
 }
 
+/* Who pauses waits for all vcpus, which stop one after the other. */
+static void pauses(void)
+{
+    unsigned n = 0;
+
+    both(GANG_ON, JOB_SPIN);
+    for (unsigned i = 0; i < 200; i++) {
+        n += !domctl_plain(XEN_DOMCTL_pausedomain, b.u.id) &&
+             !domctl_plain(XEN_DOMCTL_unpausedomain, b.u.id);
+        load_doze(i * 1000);
+    }
+    is(n, 200, "a busy domain stops each time it is paused");
+}
+
 static void refusals(void)
 {
     struct serai_sched_domain f;
@@ -266,6 +280,7 @@ void test_smp_gangs(void)
     wide();
     automatic();
     changes();
+    pauses();
     load_end(&a);
     load_end(&b);
 }

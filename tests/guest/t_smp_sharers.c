@@ -6,7 +6,7 @@
  */
 #include "load.h"
 
-#define ALLOWED 20 /* permille of its work that a domain may lose to how another behaves */
+#define ALLOWED 20 /* permille of its share that a domain may lose to how another behaves */
 
 static struct load a, b; /* the one that misbehaves, and its neighbour */
 
@@ -66,7 +66,10 @@ static const struct {
     {"naps, and has windows", JOB_NAPS, GANG_ON},
 };
 
-/* Where a CPU sleeps the others are faster, by the emulator's clock: rounds alone do not tell. */
+/*
+ * How many rounds a CPU makes in its time depends in the emulator on what the other CPUs do: whose turn
+ * ends early, or who sleeps, leaves more to them. So the pace is only shown.
+ */
 static void bad_neighbours(void)
 {
     struct got fair, got;
@@ -79,7 +82,7 @@ static void bad_neighbours(void)
     for (unsigned i = 0; i < sizeof(sharers) / sizeof(sharers[0]); i++) {
         modes(sharers[i].gang, GANG_OFF);
         got = beside(sharers[i].job);
-        ok(got.share >= 1000 - ALLOWED && got.pace * 1000 >= fair.pace * (1000 - ALLOWED),
+        ok(got.share >= 1000 - ALLOWED,
            "%lu permille of its share, at %lu of its pace, beside one that %s", got.share,
            got.pace * 1000 / fair.pace, sharers[i].what);
     }
