@@ -162,7 +162,8 @@ static __noinline __cold struct sched_unit *find_work(struct sched *s, unsigned 
 
 /*
  * The running unit leaves its CPU to another and is to wait. What came for it a moment ago it has
- * not dealt with yet. The trace hears of that only now that it matters: it came without a lock.
+ * not dealt with yet. The trace hears of that only now that it matters, as if it came now: it came
+ * without a lock, and a trace is in the order of time.
  */
 static inline void set_aside(struct sched *s, struct sched_unit *u, ns_t now)
 {
@@ -175,7 +176,7 @@ static inline void set_aside(struct sched *s, struct sched_unit *u, ns_t now)
     __atomic_store_n(&u->heard_at, 0, __ATOMIC_RELAXED); /* once for each event */
     if (now - heard >= URGENT)
         return;
-    trace_unit(s, TRACE_WAKE, u, heard, WAKE_EVENT, 0);
+    trace_unit(s, TRACE_WAKE, u, now, WAKE_EVENT, 0);
     unit_hurry(u, now);
 }
 
