@@ -423,10 +423,25 @@ static void events_hurry_those_who_wait(void **state)
     assert_true(w.switches < 2 * 2100);
 }
 
+static void trace_is_in_order(const struct sched_trace ring[64])
+{
+    ns_t last = 0;
+
+    for (unsigned i = 0; i < 64; i++) {
+        const struct sched_trace *t = &ring[(w.s.ring_next + i) % 64];
+
+        if (!t->time) /* what carries no time */
+            continue;
+        assert_true(t->time >= last);
+        last = t->time;
+    }
+}
+
 /* An event just before the end of a turn is dealt with soon; one long before it has been already. */
 static void events_hurry_those_who_have_to_leave(void **state)
 {
     static const ns_t before_end[] = {100 * US, 400 * US};
+    static struct sched_trace ring[64];
     struct sched_unit *u;
     unsigned i;
     ns_t t;
@@ -434,6 +449,7 @@ static void events_hurry_those_who_have_to_leave(void **state)
     world_init(&w, 1, 1, 1);
     world_domain(&w, 2);
     world_wake_all(&w);
+    assert_int_equal(sched_trace_to(&w.s, ring, 64), 0);
     for (i = 0; i < ARRAY_SIZE(before_end); i++) {
         world_run(&w, w.now + 100 * MS);
         while (w.timer[0] - w.now < 2900 * US)
@@ -442,10 +458,13 @@ static void events_hurry_those_who_have_to_leave(void **state)
         t = w.timer[0];
         world_run(&w, t - before_end[i]);
         sched_note_event(u, w.now);
+        world_run(&w, t - before_end[i] / 2);
+        WORLD_SET(&w, 0, weight, 300 + i); /* the trace hears of this in between */
         world_run(&w, t + 200 * US);
         assert_ptr_not_equal(w.s.cpu[0].current, u);
         world_run(&w, t + 400 * US);
         assert_int_equal(w.s.cpu[0].current == u, i == 0);
+        trace_is_in_order(ring);
     }
 }
 
