@@ -12,35 +12,27 @@ static struct spinlock neighbours_lock = SPINLOCK(LOCK_VFR_WIRE);
 static struct vfr_neighbours
     *neighbours; /* (neighbours lock; atomic) NULL: no network is known */
 
-static int add_network(struct vfr_neighbours *n, const struct serai_vfr_prefix *p)
+static int to_network(const struct serai_vfr_prefix *p, struct vfr_prefix6 *net)
 {
     const struct vfr_addr a = {p->high, p->low}, mask = vfr_addr_mask(p->length);
 
     if (p->length > 128 || a.high & ~mask.high || a.low & ~mask.low)
         return -XEN_EINVAL;
-    n->net[n->nets++] = (struct vfr_prefix6){a, mask};
+    *net = (struct vfr_prefix6){a, mask};
     return 0;
 }
 
 /* What is known of stations stays: they are asked again as time goes by. */
-static int set_networks(const struct serai_vfr_vif *op)
-{
-    struct vfr_neighbours *n = neighbours;
-    int rc = 0;
-
-    n->nets = 0;
-    for (unsigned i = 0; !rc && i < op->nr_prefixes; i++)
-        rc = add_network(n, &op->prefixes[i]);
-    return rc;
-}
-
 int vfr_neighbours_set(const struct serai_vfr_vif *op)
 {
     struct vfr_neighbours *n = neighbours;
-    int rc;
+    struct vfr_prefix6 net[VFR_LINKS] __unset;
+    int rc = op->nr_prefixes > VFR_LINKS ? -XEN_EINVAL : 0;
 
-    if (op->nr_prefixes > VFR_LINKS)
-        return -XEN_EINVAL;
+    for (unsigned i = 0; !rc && i < op->nr_prefixes; i++)
+        rc = to_network(&op->prefixes[i], &net[i]);
+    if (rc)
+        return rc;
     if (!n && !op->nr_prefixes)
         return 0;
     if (!n) {
@@ -51,9 +43,10 @@ int vfr_neighbours_set(const struct serai_vfr_vif *op)
         __atomic_store_n(&neighbours, n, __ATOMIC_RELEASE);
     }
     lock(&neighbours_lock);
-    rc = set_networks(op);
+    n->nets = op->nr_prefixes;
+    memcpy(n->net, net, n->nets * sizeof(net[0]));
     unlock(&neighbours_lock);
-    return rc;
+    return 0;
 }
 
 u64 vfr_neighbour_hop(const struct vif_packet *p, struct vif *out)

@@ -345,8 +345,10 @@ int vif_set_next_hop(const struct serai_vfr_vif *op)
         const u64 hop = get_mac(op->next_hop);
 
         rc = vfr_neighbours_set(op);
-        __atomic_store_n(&f->next_hop, hop, __ATOMIC_RELAXED);
-        __atomic_store_n(&f->next_hop6, next_hop6(op, hop), __ATOMIC_RELAXED);
+        if (!rc) {
+            __atomic_store_n(&f->next_hop, hop, __ATOMIC_RELAXED);
+            __atomic_store_n(&f->next_hop6, next_hop6(op, hop), __ATOMIC_RELAXED);
+        }
     }
     vfr_set_state(f, VIF_UP);
     return rc;

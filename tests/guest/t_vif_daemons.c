@@ -221,7 +221,7 @@ static bool goes_to(u8 last)
 static void on_the_link(void)
 {
     const u32 there = IP4(192, 0, 2, 99);
-    struct serai_vfr_vif v = up.vif;
+    struct serai_vfr_vif v = up.vif, wrong;
     u8 *got = page;
 
     group("on the link");
@@ -234,6 +234,12 @@ static void on_the_link(void)
     is(front_op(&v, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "bits behind a prefix");
     v.prefixes[0].low = 0xffff00000000 | IP4(192, 0, 2, 0);
     is(front_op(&v, VFR_VIF_NEXT_HOP), 0, "a network");
+    wrong = v;
+    wrong.next_hop[5] = 0xee;
+    wrong.nr_prefixes = 2;
+    wrong.prefixes[0].low = 0xffff00000000 | IP4(198, 51, 100, 0);
+    wrong.prefixes[1].length = 200;
+    is(front_op(&wrong, VFR_VIF_NEXT_HOP), -XEN_EINVAL, "one of two is wrong: nothing changes");
     is(front_send(&a, page_ref, udp(1, GUEST(1), there, 1000, 7), 0), 0, "to a station there");
     ok(front_take(&up, &got) && is_question(got, GUEST(1), there), "which is asked for");
     ok(front_take(&up, &got) && got[5] == 0xef, "meanwhile it goes to the gateway");
