@@ -8,10 +8,6 @@ void queue_change_weight(struct sched_queue *q, struct sched_unit *u)
     queue_add(q, u);
 }
 
-/*
- * A latency unit may be a little ahead of its turn and goes before others then, once: when it
- * runs it gets a deadline like everybody's.
- */
 void queue_insert(struct sched *s, struct sched_queue *q, struct sched_unit *u)
 {
     bool unsaved = u->on_cpu != NO_CPU;

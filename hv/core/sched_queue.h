@@ -234,8 +234,9 @@ static inline void queue_leave(struct sched_queue *q, struct sched_unit *u, ns_t
 }
 
 /*
- * A domain's weight is divided among its n active units, which are 64 at most. More than W / CPUs cannot be used by one
- * unit: such a weight would make virtual time run away from everybody else.
+ * A domain's weight is divided among its n active units, of which this one is one, and 64 at most.
+ * More than W / CPUs cannot be used by one unit: such a weight would make virtual time run away
+ * from everybody else.
  */
 static inline void queue_make_weight(const struct sched_queue *q, struct sched_unit *u, u32 n,
                                      u64 others, u32 nr_others)

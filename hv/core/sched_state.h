@@ -190,8 +190,8 @@ struct sched_cpu {
     ns_t idle_at;             /* idle time is counted up to there */
     u8 cluster, pool;
     bool usable; /* online and in a pool */
-    bool
-        rare; /* not usable, one of the following may be set, strict is in use, or there is a trace */
+    /* Not usable, one of the following may be set, mode strict is in use, or there is a trace. */
+    bool rare;
     bool yielded, hand_over;
     bool looking; /* idle, and a lock was taken when it looked for work */
     bool forced;  /* idle because of mode strict */
