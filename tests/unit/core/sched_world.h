@@ -300,6 +300,23 @@ static inline ns_t world_got(const struct world *w, unsigned d)
     return sum;
 }
 
+/* Who runs on CPU 0, one of domain 0's three, yields to a sibling, and that one to anybody. */
+static inline void world_yields(struct world *w)
+{
+    struct sched_unit *cur = w->s.cpu[0].current, *to = &w->unit[0][1].u;
+
+    if (cur == to)
+        to = &w->unit[0][2].u;
+    w->now += 100 * US;
+    sched_yield(&w->s, cur, to, w->now);
+    world_pick(w, 0);
+    assert_ptr_equal(w->s.cpu[0].current, to);
+    w->now += 100 * US;
+    sched_yield(&w->s, to, NULL, w->now);
+    world_pick(w, 0);
+    assert_true(w->s.cpu[0].current != to);
+}
+
 static inline void world_share(const struct world *w, unsigned d, ns_t expect, ns_t tolerance)
 {
     ns_t got = world_got(w, d);

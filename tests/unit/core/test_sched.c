@@ -488,23 +488,13 @@ static void a_great_weight_joins_after_an_hour(void **state)
 
 static void a_yield_to_a_sibling_runs_it(void **state)
 {
-    struct sched_unit *cur, *to;
+    struct sched_unit *cur;
 
     world_init(&w, 1, 1, 1);
     world_domain(&w, 3);
     world_wake_all(&w);
     world_step(&w);
-    cur = w.s.cpu[0].current;
-    to = cur == unit(0, 1) ? unit(0, 2) : unit(0, 1);
-    w.now += 100 * US;
-    sched_yield(&w.s, cur, to, w.now);
-    world_pick(&w, 0);
-    assert_ptr_equal(w.s.cpu[0].current, to);
-    /* An ordinary one passes the turn on. */
-    w.now += 100 * US;
-    sched_yield(&w.s, to, NULL, w.now);
-    world_pick(&w, 0);
-    assert_true(w.s.cpu[0].current != to);
+    world_yields(&w);
     /* To somebody who sleeps: the same. */
     cur = w.s.cpu[0].current;
     sched_yield(&w.s, cur, cur, w.now);

@@ -203,8 +203,6 @@ static void strict_can_be_switched_while_running(void **state)
 
 static void a_yield_works_beside_a_strict_domain(void **state)
 {
-    struct sched_unit *cur, *to;
-
     world_init(&w, 1, 1, 1);
     world_domain(&w, 3);
     world_domain(&w, 1);
@@ -212,16 +210,7 @@ static void a_yield_works_beside_a_strict_domain(void **state)
     for (unsigned i = 0; i < 3; i++)
         world_wake(&w, &w.unit[0][i]);
     world_step(&w);
-    cur = w.s.cpu[0].current;
-    to = cur == &w.unit[0][1].u ? &w.unit[0][2].u : &w.unit[0][1].u;
-    w.now += 100 * US;
-    sched_yield(&w.s, cur, to, w.now);
-    world_pick(&w, 0);
-    assert_ptr_equal(w.s.cpu[0].current, to);
-    w.now += 100 * US;
-    sched_yield(&w.s, to, NULL, w.now);
-    world_pick(&w, 0);
-    assert_true(w.s.cpu[0].current != to);
+    world_yields(&w);
 }
 
 int main(void)
